@@ -1,0 +1,116 @@
+"""DataSpec: what a data set is. Task, labels, rows, how long its texts are in tokens, what is wrong with it."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from trimtab.errors import Message
+
+Task = Literal["classify", "pair", "regress"]
+TASKS: tuple[Task, ...] = ("classify", "pair", "regress")
+Severity = Literal["fatal", "repaired", "reported"]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One row, ready for a tokenizer. `texts` holds one text, or two for a pair; `label` is the index into
+    `DataSpec.labels` (int), or the target itself (float) in a regression."""
+
+    texts: tuple[str, ...]
+    label: int | float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in the user's files something stands. `row` counts from 1, the first row of data; 0 = whole file."""
+
+    file: str
+    row: int = 0
+    column: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One kind of finding of the data check: how many rows have it and where the first few stand."""
+
+    message: Message
+    severity: Severity
+    count: int
+    places: tuple[Place, ...] = ()
+
+
+@dataclass(frozen=True)
+class LengthHistogram:
+    """How many examples have how many tokens (special tokens included, before any truncation).
+
+    `counts[n]` is the number of examples with exactly n tokens; a pair counts as the one sequence it becomes.
+    """
+
+    counts: tuple[int, ...]
+
+    @cached_property
+    def _array(self) -> "np.ndarray":
+        return np.asarray(self.counts, dtype=np.int64)
+
+    @property
+    def examples(self) -> int:
+        return int(self._array.sum())
+
+    @property
+    def longest(self) -> int:
+        return len(self.counts) - 1
+
+    def quantile(self, share: float) -> int:
+        """The smallest length that at least `share` of the examples do not exceed."""
+        return int(np.searchsorted(np.cumsum(self._array), share * self.examples))
+
+    def share_longer_than(self, length: int) -> float:
+        """Share of examples that truncation at `length` would cut."""
+        return float(self._array[length + 1 :].sum() / max(self.examples, 1))
+
+    def tokens(self, cap: int) -> int:
+        """Tokens of all examples, each cut at `cap`."""
+        lengths = np.minimum(np.arange(len(self.counts)), cap)
+        return int((self._array * lengths).sum())
+
+    def mean(self, cap: int) -> float:
+        return self.tokens(cap) / max(self.examples, 1)
+
+    def batch_lengths(self, batch: int, cap: int) -> "np.ndarray":
+        """Padded length of every batch when examples are batched in order of length, each cut at `cap`."""
+        lengths = np.repeat(np.minimum(np.arange(len(self.counts)), cap), self._array)
+        return lengths[batch - 1 :: batch] if len(lengths) % batch == 0 else np.append(
+            lengths[batch - 1 :: batch], lengths[-1]
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSpec:
+    """Facts of a data set after checking and splitting. Row counts are what is left for use.
+
+    `columns` are the text columns, in order. `labels` are the label names in their order of index, empty for a
+    regression. `label_counts` counts train rows per label. `fingerprint` is a hash of the files' bytes and of
+    every choice that decides which rows are used (task, columns, split seed).
+    """
+
+    name: str
+    task: Task
+    columns: tuple[str, ...]
+    label_column: str
+    labels: tuple[str, ...]
+    label_counts: tuple[int, ...]
+    train_rows: int
+    dev_rows: int
+    test_rows: int
+    lengths: LengthHistogram
+    problems: tuple[Problem, ...] = ()
+    encoding: str = "utf-8"
+    fingerprint: str = ""
+    files: tuple[str, ...] = ()
+
+    @property
+    def outputs(self) -> int:
+        """How many numbers the head gives: one a label, or one for a regression."""
+        return len(self.labels) if self.labels else 1

@@ -1,0 +1,69 @@
+"""A message: a code and the facts that fill its sentence, in any language of the catalogue.
+
+In a sentence, `{path}` is printed as it is; a conversion gives a quantity its unit:
+`{need!b}` bytes ("21.4 GiB"), `{need!t}` seconds ("2 h 5 min"), `{n!n}` a count ("6,911"),
+`{share!p}` a share ("12.5 %").
+"""
+
+import string
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+from trimtab.errors.quantities import format_bytes, format_count, format_seconds, format_share
+
+LANGUAGES = ("en", "zh")
+
+_CONVERSIONS = {"b": format_bytes, "t": format_seconds, "n": format_count, "p": format_share}
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One sentence with its numbers. `facts` are (name, value) pairs: printable, comparable, storable."""
+
+    code: str
+    facts: tuple[tuple[str, object], ...] = ()
+
+    def text(self, language: str = "en") -> str:
+        """What happened, in `language` ("en" or "zh")."""
+        return self._fill(catalogue()[self.code][language])
+
+    def next_step(self, language: str = "en") -> str:
+        """What to do next, or an empty string where nothing needs doing."""
+        return self._fill(catalogue()[self.code].get(f"{language}_next", ""))
+
+    def fact(self, name: str) -> object:
+        """The value of one fact. Raises KeyError."""
+        return dict(self.facts)[name]
+
+    def _fill(self, template: str) -> str:
+        return _Filler().vformat(template, (), dict(self.facts))
+
+
+def message(code: str, **facts: object) -> Message:
+    """A Message; an unknown code is an error of ours and fails at once."""
+    assert code in catalogue(), f"no sentence for {code} in errors/messages"
+    return Message(code, tuple(facts.items()))
+
+
+@cache
+def catalogue() -> Mapping[str, Mapping[str, str]]:
+    """All sentences: code -> {"en", "en_next", "zh", "zh_next"}. A code may stand in one file only."""
+    sentences: dict[str, dict[str, str]] = {}
+    folder = resources.files("trimtab.errors") / "messages"
+    for file in sorted(folder.iterdir(), key=lambda entry: entry.name):
+        if not file.name.endswith(".toml"):
+            continue
+        for code, entry in tomllib.loads(file.read_text(encoding="utf-8")).items():
+            assert code not in sentences, f"{code} stands twice in errors/messages"
+            sentences[code] = entry
+    return sentences
+
+
+class _Filler(string.Formatter):
+    def convert_field(self, value: object, conversion: str | None) -> object:
+        if conversion in _CONVERSIONS:
+            return _CONVERSIONS[conversion](value)  # type: ignore[arg-type]
+        return super().convert_field(value, conversion)  # type: ignore[arg-type]

@@ -1,0 +1,83 @@
+"""Estimate: predicted memory, time and disk of one Strategy, in parts, with intervals and evidence."""
+
+from dataclasses import dataclass, fields
+
+from trimtab.methods.strategy import Strategy
+from trimtab.units import Figure
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MemoryParts:
+    """Bytes alive at the peak, by what they are for. The parts add up to the whole by construction.
+
+    weights: all parameters as held while training (with the fp32 master copy of trained ones where they are
+    bf16); gradients; optimiser: its states; activations: kept for backward; logits: head outputs and their
+    gradient; temporaries: buffers of the phase that peaks; runtime: interpreter, libraries, CUDA context.
+    """
+
+    weights_bytes: int
+    gradients_bytes: int
+    optimizer_bytes: int
+    activations_bytes: int
+    logits_bytes: int
+    temporaries_bytes: int
+    runtime_bytes: int
+
+    @property
+    def total_bytes(self) -> int:
+        return sum(getattr(self, field.name) for field in fields(self))
+
+    @property
+    def largest(self) -> str:
+        """Name of the largest part above the runtime, without its unit: "activations"."""
+        names = [field.name for field in fields(self) if field.name != "runtime_bytes"]
+        return max(names, key=lambda name: getattr(self, name)).removesuffix("_bytes")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MemoryEstimate:
+    """Peak memory. `phase` is where it peaks (forward-backward, optimizer, load, evaluate).
+
+    `kind` says which memory is meant: "rss" for a CPU process, "device" for reserved memory plus context on a
+    GPU, which is what decides over out-of-memory there.
+    """
+
+    peak_bytes: Figure
+    parts: MemoryParts
+    phase: str
+    kind: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TimeEstimate:
+    """Seconds of wall clock. `train_seconds` covers all epochs, `evaluate_seconds` all dev evaluations."""
+
+    step_seconds: Figure
+    steps: int
+    train_seconds: Figure
+    evaluate_seconds: Figure
+    total_seconds: Figure
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QualityPrior:
+    """What is known about a method's quality before running: points of the main metric against full tuning.
+
+    A rule with its interval, never a prediction of one run. `source` names the published comparison.
+    """
+
+    relative: Figure
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Estimate:
+    """Everything predicted for one Strategy on one Machine."""
+
+    strategy: Strategy
+    trainable_parameters: int
+    total_parameters: int
+    memory: MemoryEstimate
+    time: TimeEstimate
+    disk_bytes: Figure
+    quality: QualityPrior

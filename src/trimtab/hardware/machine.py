@@ -1,0 +1,68 @@
+"""Machine, Device, Calibration: what a run stands on. Facts only; detection and the catalogue fill them."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from trimtab.units import Evidence
+
+DeviceKind = Literal["cpu", "gpu", "soc", "npu"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Device:
+    """One accelerator, or the CPU of a machine.
+
+    `memory_bytes` is the size printed on the box, `usable_bytes` what a process can get of it. Peaks are dense,
+    fp32-accumulate, in FLOP/s by dtype name ("fp32", "tf32", "bf16", "fp16", "int8"); a missing dtype cannot be
+    computed in. `bandwidth` is bytes per second. `features` are words like "avx512_bf16", "amx_bf16", "sm_86".
+    """
+
+    name: str
+    kind: DeviceKind
+    vendor: str = ""
+    memory_bytes: int
+    usable_bytes: int
+    bandwidth: float = 0.0
+    peaks: tuple[tuple[str, float], ...] = ()
+    features: tuple[str, ...] = ()
+    source: str = ""
+
+    def peak(self, dtype: str) -> float | None:
+        """Peak FLOP/s in `dtype`, or None where unknown or not supported."""
+        return dict(self.peaks).get(dtype)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Calibration:
+    """What was measured on this machine. Rates in FLOP/s of a matmul of typical training shape.
+
+    `runtime_bytes` is the resident memory of a process that has imported the training stack and trained
+    nothing. `key` names the machine and the library versions it holds for.
+    """
+
+    key: str
+    matmul_rates: tuple[tuple[str, float], ...]
+    threads: int
+    runtime_bytes: int = 0
+    bandwidth: float = 0.0
+    evidence: Evidence = Evidence.PROBE
+
+    def rate(self, dtype: str) -> float | None:
+        return dict(self.matmul_rates).get(dtype)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Machine:
+    """What a plan is made for: `count` equal devices in one host.
+
+    On a CPU or a unified-memory SoC the device's memory is the host's. `is_here` tells this machine from a
+    catalogue one, on which nothing can be measured.
+    """
+
+    name: str
+    device: Device
+    count: int = 1
+    cores: int = 0
+    host_memory_bytes: int = 0
+    calibration: Calibration | None = None
+    is_here: bool = False

@@ -1,0 +1,95 @@
+"""Method: a named preset of parts, the word a user types. Combinations need no new code here."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from trimtab.methods.head import Head
+from trimtab.methods.lora import Lora
+from trimtab.methods.part import Part
+from trimtab.methods.weights import Weights
+from trimtab.models.spec import ModelSpec, Role
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choices:
+    """What a user may set about a method; None = the method's own default."""
+
+    rank: int | None = None
+    alpha: int | None = None
+    targets: tuple[Role, ...] | None = None
+    top_layers: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Method:
+    """`parts` makes the parts for a model. `learning_rate` is the default to start from.
+
+    `quality` is points of accuracy against full tuning (low, typical, high), a rule; `quality_source` names the
+    published comparison it is read from.
+    """
+
+    name: str
+    parts: Callable[[ModelSpec, Choices], tuple[Part, ...]]
+    learning_rate: float
+    quality: tuple[float, float, float]
+    quality_source: str
+    takes: tuple[str, ...] = ()
+
+
+def _full(spec: ModelSpec, choices: Choices) -> tuple[Part, ...]:
+    return (Weights(), Head())
+
+
+def _freeze(spec: ModelSpec, choices: Choices) -> tuple[Part, ...]:
+    return (Weights(top_layers=choices.top_layers or max(1, spec.layers // 3)), Head())
+
+
+def _head(spec: ModelSpec, choices: Choices) -> tuple[Part, ...]:
+    return (Head(),)
+
+
+def _lora(spec: ModelSpec, choices: Choices) -> tuple[Part, ...]:
+    rank = choices.rank or 8
+    targets = choices.targets or lora_targets(spec)
+    lora = Lora(rank=rank, alpha=choices.alpha or 2 * rank, targets=targets, top_layers=choices.top_layers)
+    return (lora, Head())
+
+
+def lora_targets(spec: ModelSpec) -> tuple[Role, ...]:
+    """Encoders: query and value, as in the LoRA paper and PEFT's defaults. Decoders: all matrices, which is
+    what matches full tuning there ("LoRA Without Regret", Schulman et al. 2025)."""
+    return ("q", "v") if spec.kind == "encoder" else ("q", "k", "v", "o", "gate", "up", "down")
+
+
+METHODS: tuple[Method, ...] = (
+    Method(
+        name="full",
+        parts=_full,
+        learning_rate=5e-5,
+        quality=(0.0, 0.0, 0.0),
+        quality_source="the reference itself",
+    ),
+    Method(
+        name="lora",
+        parts=_lora,
+        learning_rate=5e-4,
+        quality=(-2.0, -0.3, 1.0),
+        quality_source="LoRA paper table 2 (RoBERTa-base, 8 GLUE tasks: average 87.2 against 86.4)",
+        takes=("rank", "alpha", "targets", "top_layers"),
+    ),
+    Method(
+        name="freeze",
+        parts=_freeze,
+        learning_rate=1e-4,
+        quality=(-6.0, -2.0, 0.5),
+        quality_source="What would Elsa do, arXiv 1911.03090 (last quarter of layers: about 90 % of full)",
+        takes=("top_layers",),
+    ),
+    Method(
+        name="head",
+        parts=_head,
+        learning_rate=2e-3,
+        quality=(-25.0, -10.0, -3.0),
+        quality_source="order head << last block < all layers on small classification sets",
+    ),
+)

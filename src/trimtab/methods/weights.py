@@ -1,0 +1,36 @@
+"""Weights: the base model's own weights, on the upper layers or all of it (full tuning, freezing)."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from trimtab.methods.part import LayerLoad, Part
+from trimtab.models.families import final_norm_parameters
+from trimtab.models.spec import ModelSpec
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Weights(Part):
+    """All weights of the upper `top_layers` layers; None = of the whole model, embeddings included."""
+
+    name: ClassVar[str] = "weights"
+    mergeable: ClassVar[bool] = True
+    starts_at_base: ClassVar[bool] = True
+
+    top_layers: int | None = None
+
+    def trainable_parameters(self, spec: ModelSpec, outputs: int) -> int:
+        above = final_norm_parameters(spec)
+        if self.top_layers is None:
+            return spec.embedding_parameters + spec.layers * spec.layer_parameters + above
+        return self.top_layers * spec.layer_parameters + above
+
+    def added_parameters(self, spec: ModelSpec, outputs: int) -> int:
+        return 0
+
+    def lowest_layer(self, spec: ModelSpec) -> int:
+        return -1 if self.top_layers is None else spec.layers - self.top_layers
+
+    def load(self, spec: ModelSpec, layer: int) -> LayerLoad:
+        if layer < self.lowest_layer(spec):
+            return LayerLoad()
+        return LayerLoad(trained=spec.linears, everything_else=True)

@@ -1,0 +1,39 @@
+"""Score: one evaluation, with n and an interval."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Metric:
+    """One metric of one evaluation; [low, high] is its 95 % interval."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClassScore:
+    """Precision, recall and F1 of one label. `support` = rows with that label."""
+
+    label: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Score:
+    """One evaluation over `n` examples. The first metric is the one that decides (early stop, comparison)."""
+
+    split: str
+    n: int
+    loss: float
+    metrics: tuple[Metric, ...]
+    classes: tuple[ClassScore, ...] = ()
+
+    @property
+    def main(self) -> Metric:
+        return self.metrics[0]

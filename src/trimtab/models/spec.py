@@ -1,0 +1,112 @@
+"""ModelSpec: what a transformer is, from its config alone. Shapes and counts, never weights.
+
+Counts are exact for the families listed in `families.py`; a test holds them to the transformers classes
+built on the meta device.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+Kind = Literal["encoder", "decoder", "encoder-decoder"]
+Norm = Literal["layer", "rms"]
+Position = Literal["learned", "rope", "relative", "alibi"]
+Role = Literal["q", "k", "v", "o", "gate", "up", "down"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Linear:
+    """One matrix of a layer. `role` is our word for it, `module` the name it has inside a layer."""
+
+    role: Role
+    module: str
+    inputs: int
+    outputs: int
+    bias: bool
+
+    @property
+    def parameters(self) -> int:
+        return self.inputs * self.outputs + (self.outputs if self.bias else 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """Shapes of one model. All sizes are counts of numbers, not bytes.
+
+    `name` is what the user typed, `hub_id` the published name where known. `weights_dtype` is the dtype of
+    the stored weights ("fp32", "bf16", "fp16"; "unknown" where only a shape is known), `stored_bytes` their
+    size on disk (0 where only a shape is known). `fingerprint` is a hash of config and weights header, empty
+    for a catalogue shape. `source` says where the facts were read.
+    """
+
+    name: str
+    hub_id: str = ""
+    family: str
+    kind: Kind
+    layers: int
+    hidden: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    ffn: int
+    gated_ffn: bool
+    vocab: int
+    max_positions: int
+    type_vocab: int = 0
+    embedding_size: int = 0  # 0: the same as hidden (no factorised embedding)
+    tied_embeddings: bool = True
+    qkv_bias: bool = False
+    o_bias: bool = False
+    ffn_bias: bool = False
+    norm: Norm = "rms"
+    norms_per_layer: int = 2
+    qk_norm: bool = False
+    position: Position = "rope"
+    pooler: bool = False
+    head_bias: bool = False
+    decoder_layers: int = 0
+    experts: int = 0
+    experts_per_token: int = 0
+    attention_dropout: float = 0.0
+    hidden_dropout: float = 0.0
+    pad_token_id: int | None = None
+    weights_dtype: str = "unknown"
+    stored_bytes: int = 0
+    fingerprint: str = ""
+    source: str = ""
+
+    @cached_property
+    def linears(self) -> tuple[Linear, ...]:
+        """The matrices of one layer, in the order of the forward pass. See `families.layer_linears`."""
+        from trimtab.models.families import layer_linears
+
+        return layer_linears(self)
+
+    @cached_property
+    def layer_parameters(self) -> int:
+        """Parameters of one transformer layer."""
+        from trimtab.models.families import layer_parameters
+
+        return layer_parameters(self)
+
+    @cached_property
+    def embedding_parameters(self) -> int:
+        """Parameters of everything below the first layer (token, position and type tables, their norm)."""
+        from trimtab.models.families import embedding_parameters
+
+        return embedding_parameters(self)
+
+    @cached_property
+    def top_parameters(self) -> int:
+        """Parameters between the last layer and a task head: the final norm, and the pooler where there is one."""
+        from trimtab.models.families import top_parameters
+
+        return top_parameters(self)
+
+    @cached_property
+    def parameters(self) -> int:
+        """Parameters of the model without a task head, as the published counts have it (for a decoder with
+        untied embeddings: with its language-model head)."""
+        from trimtab.models.families import parameters
+
+        return parameters(self)
