@@ -1,0 +1,56 @@
+"""Run: a Plan carried out. What was measured, what came out, with which seed and versions."""
+
+from dataclasses import dataclass
+
+from trimtab.metrics.score import Score
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LossPoint:
+    """Training loss (mean since the point before) and, after an evaluation, the main dev metric."""
+
+    step: int
+    loss: float
+    learning_rate: float
+    dev_metric: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """Measured facts of one training.
+
+    `seconds` is the training loop alone (steps and dev evaluations, without loading), `step_seconds` the median
+    step. `tokens` counts non-padding tokens trained on, `samples` examples. `peak_memory_bytes` is the process'
+    high-water mark (resident set on a CPU, reserved memory plus context on a GPU) and `runtime_memory_bytes` what
+    the process held before the model was loaded. `best_step` is the step whose weights were kept.
+    """
+
+    seconds: float
+    load_seconds: float
+    step_seconds: float
+    evaluate_seconds: float
+    steps: int
+    epochs: float
+    samples: int
+    tokens: int
+    peak_memory_bytes: int
+    runtime_memory_bytes: int
+    best_step: int
+    stopped_early: bool
+    seed: int
+    precision: str
+    micro_batch: int
+    threads: int
+    history: tuple[LossPoint, ...]
+    dev: Score
+    test: Score | None
+    versions: tuple[tuple[str, str], ...]
+
+    @property
+    def samples_per_second(self) -> float:
+        return self.samples / max(self.seconds - self.evaluate_seconds, 1e-9)
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Non-padding tokens a second of training, evaluations left out."""
+        return self.tokens / max(self.seconds - self.evaluate_seconds, 1e-9)
