@@ -11,12 +11,17 @@ from typing import Literal
 Kind = Literal["encoder", "decoder", "encoder-decoder"]
 Norm = Literal["layer", "rms"]
 Position = Literal["learned", "rope", "relative", "alibi"]
-Role = Literal["q", "k", "v", "o", "gate", "up", "down"]
+Role = Literal["q", "k", "v", "o", "gate", "up", "down", "qkv", "gate_up"]
+
+_FUSED: dict[Role, tuple[Role, ...]] = {"qkv": ("q", "k", "v"), "gate_up": ("gate", "up")}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Linear:
-    """One matrix of a layer. `role` is our word for it, `module` the name it has inside a layer."""
+    """One matrix of a layer. `role` is our word for it, `module` the name it has inside a layer.
+
+    Some families store several roles in one matrix, stacked by outputs: role "qkv" or "gate_up".
+    """
 
     role: Role
     module: str
@@ -28,15 +33,22 @@ class Linear:
     def parameters(self) -> int:
         return self.inputs * self.outputs + (self.outputs if self.bias else 0)
 
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """The single roles this matrix plays: ("q", "k", "v") for a fused "qkv", else its own."""
+        return _FUSED.get(self.role, (self.role,))
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
     """Shapes of one model. All sizes are counts of numbers, not bytes.
 
-    `name` is what the user typed, `hub_id` the published name where known. `weights_dtype` is the dtype of
-    the stored weights ("fp32", "bf16", "fp16"; "unknown" where only a shape is known), `stored_bytes` their
-    size on disk (0 where only a shape is known). `fingerprint` is a hash of config and weights header, empty
-    for a catalogue shape. `source` says where the facts were read.
+    `family` is transformers' `model_type` ("bert", "xlm-roberta", "gemma2"). `name` is what the user typed,
+    `hub_id` the published name where known. `weights_dtype` is the dtype of the stored weights ("fp32", "bf16",
+    "fp16"; "unknown" where only a shape is known), `stored_bytes` their size on disk (0 where only a shape is
+    known). `pooler`: the published weights hold a pooler; whether a classifier runs one is
+    `families.pooler_parameters`. `fingerprint` is a hash of config and weights header, empty for a catalogue
+    shape. `source` says where the facts were read.
     """
 
     name: str
@@ -88,6 +100,13 @@ class ModelSpec:
         from trimtab.models.families import layer_parameters
 
         return layer_parameters(self)
+
+    @cached_property
+    def stored_layers(self) -> int:
+        """Layers with weights of their own: `layers`, or 1 where all layers share one set (ALBERT)."""
+        from trimtab.models.families import stored_layers
+
+        return stored_layers(self)
 
     @cached_property
     def embedding_parameters(self) -> int:
