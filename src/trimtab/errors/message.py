@@ -2,7 +2,8 @@
 
 In a sentence, `{path}` is printed as it is; a conversion gives a quantity its unit:
 `{need!b}` bytes ("21.4 GiB"), `{need!t}` seconds ("2 h 5 min"), `{n!n}` a count ("6,911"),
-`{share!p}` a share ("12.5 %").
+`{share!p}` a share ("12.5 %"). A fact may itself be a Message, or a tuple of them: it is printed in the same
+language.
 """
 
 import string
@@ -28,18 +29,18 @@ class Message:
 
     def text(self, language: str = "en") -> str:
         """What happened, in `language` ("en" or "zh")."""
-        return self._fill(catalogue()[self.code][language])
+        return self._fill(catalogue()[self.code][language], language)
 
     def next_step(self, language: str = "en") -> str:
         """What to do next, or an empty string where nothing needs doing."""
-        return self._fill(catalogue()[self.code].get(f"{language}_next", ""))
+        return self._fill(catalogue()[self.code].get(f"{language}_next", ""), language)
 
     def fact(self, name: str) -> object:
         """The value of one fact. Raises KeyError."""
         return dict(self.facts)[name]
 
-    def _fill(self, template: str) -> str:
-        return _Filler().vformat(template, (), dict(self.facts))
+    def _fill(self, template: str, language: str) -> str:
+        return _Filler().vformat(template, (), {name: _said(value, language) for name, value in self.facts})
 
 
 def message(code: str, **facts: object) -> Message:
@@ -60,6 +61,15 @@ def catalogue() -> Mapping[str, Mapping[str, str]]:
             assert code not in sentences, f"{code} stands twice in errors/messages"
             sentences[code] = entry
     return sentences
+
+
+def _said(value: object, language: str) -> object:
+    """A nested message in words, several one after the other; any other fact as it is."""
+    if isinstance(value, Message):
+        return value.text(language)
+    if isinstance(value, tuple) and all(isinstance(part, Message) for part in value):
+        return ("" if language == "zh" else " ").join(part.text(language) for part in value)
+    return value
 
 
 class _Filler(string.Formatter):

@@ -24,8 +24,9 @@ class Choices:
 class Method:
     """`parts` makes the parts for a model. `learning_rate` is the default to start from.
 
-    `quality` is points of accuracy against full tuning (low, typical, high), a rule; `quality_source` names the
-    published comparison it is read from.
+    `quality` is points of accuracy against full tuning (low, typical, high), a rule; `quality_source` names
+    the published comparison it is read from. `depths` are the shares of layers, from the top, that the
+    planner tries where the user names no `top_layers`; empty = the method has no depth, or keeps its own.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Method:
     quality: tuple[float, float, float]
     quality_source: str
     takes: tuple[str, ...] = ()
+    depths: tuple[float, ...] = ()
 
 
 def _full(spec: ModelSpec, choices: Choices) -> tuple[Part, ...]:
@@ -76,6 +78,7 @@ METHODS: tuple[Method, ...] = (
         quality=(-2.0, -0.3, 1.0),
         quality_source="LoRA paper table 2 (RoBERTa-base, 8 GLUE tasks: average 87.2 against 86.4)",
         takes=("rank", "alpha", "targets", "top_layers"),
+        depths=(1.0, 1 / 2),
     ),
     Method(
         name="freeze",
@@ -84,6 +87,7 @@ METHODS: tuple[Method, ...] = (
         quality=(-6.0, -2.0, 0.5),
         quality_source="What would Elsa do, arXiv 1911.03090 (last quarter of layers: about 90 % of full)",
         takes=("top_layers",),
+        depths=(1 / 3, 0.0, 1 / 2),
     ),
     Method(
         name="head",

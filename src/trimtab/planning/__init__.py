@@ -1,0 +1,24 @@
+"""planning: every strategy that could train this model on this data and machine, which of them fit, and the
+one to run, with the reason for each in numbers. Pure arithmetic: nothing is loaded, nothing is measured.
+"""
+
+from trimtab.planning.feasible import usable_bytes
+from trimtab.planning.plan import GOALS, Candidate, Goal, Limits, NoPlan, Plan
+from trimtab.planning.request import Request, Settings
+from trimtab.planning.search import plan
+from trimtab.planning.words import part_word, phase_word
+
+__all__ = [
+    "GOALS",
+    "Candidate",
+    "Goal",
+    "Limits",
+    "NoPlan",
+    "Plan",
+    "Request",
+    "Settings",
+    "part_word",
+    "phase_word",
+    "plan",
+    "usable_bytes",
+]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from trimtab.errors import Message
+from trimtab.errors import Message, NothingFits
 from trimtab.estimation.estimate import Estimate
 
 Goal = Literal["balanced", "quality", "memory", "time"]
@@ -20,7 +20,7 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Candidate:
-    """One row of the plan's table. `reason` says why it was not chosen, or, for the chosen one, why it was."""
+    """One row of the plan's table. `reason` says why it was not chosen or, for the chosen one, why it was."""
 
     estimate: Estimate
     fits: bool
@@ -41,3 +41,11 @@ class Plan:
     @property
     def chosen(self) -> Candidate:
         return self.candidates[0]
+
+
+class NoPlan(NothingFits):
+    """Nothing fits. `plan` holds every candidate with its shortfall, the nearest miss first."""
+
+    def __init__(self, code: str, *, plan: Plan, **facts: object) -> None:
+        super().__init__(code, **facts)
+        self.plan = plan

@@ -1,0 +1,126 @@
+"""Candidates: every strategy worth estimating for a request, one variant (method and depth) at a time.
+
+Leaves out: whether a strategy fits (feasible.py) and which is best (rank.py).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import product
+
+from trimtab.data.spec import DataSpec
+from trimtab.hardware.machine import Machine
+from trimtab.methods import Choices, Method, Part, Precision, Schedule, Strategy
+from trimtab.models.spec import ModelSpec
+from trimtab.planning.request import Request, can_compute
+
+DEFAULT_BATCH = 32
+# The default cap on tokens a row; a user may ask for more, up to what the model reads. Attention and kept
+# activations grow with length, while a text's topic is usually clear from its beginning.
+LENGTH_CAPS = {"encoder": 512, "decoder": 1024, "encoder-decoder": 512}
+# Three epochs are the custom of BERT fine-tuning; few rows need more steps (Mosbach et al. 2021, arXiv
+# 2006.04884, train small sets for up to 20 epochs). We stop at ten: the best evaluation is restored anyway.
+DEFAULT_EPOCHS = 3
+MOST_EPOCHS = 10
+FEWEST_STEPS = 200
+# bf16 must be at least this much faster than fp32 to be worth its rounding.
+WORTHWHILE_GAIN = 1.05
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A method at one depth: one row of the plan's table."""
+
+    method: Method
+    parts: tuple[Part, ...]
+
+
+def variants(request: Request) -> tuple[Variant, ...]:
+    """Every method of the request at every depth worth comparing, without duplicates."""
+    found = []
+    for method in request.methods:
+        for choices in _depths(method, request):
+            variant = Variant(method, method.parts(request.spec, choices))
+            if variant not in found:
+                found.append(variant)
+    return tuple(found)
+
+
+def strategies(variant: Variant, request: Request) -> Iterator[Strategy]:
+    """The variant in every precision, with and without recompute, cut into every micro-batch size. The global
+    batch, and with it the result, is the same in all of them."""
+    spec, settings = request.spec, request.settings
+    base = Strategy(
+        method=variant.method.name,
+        parts=variant.parts,
+        schedule=_schedule(variant.method, request),
+        batch=settings.batch or DEFAULT_BATCH,
+        max_length=settings.max_length or default_max_length(spec, request.data),
+        seed=settings.seed,
+    )
+    something_below = base.lowest_layer(spec) < spec.layers
+    recomputes = [False, True] if settings.recompute is None else [settings.recompute]
+    if not something_below:
+        recomputes = [False]  # no layer keeps anything for backward, so nothing can be computed again
+    for precision, recompute, micro_batch in product(
+        precisions(request.machine, settings.precision), recomputes, cuts(base.batch)
+    ):
+        yield replace(base, precision=precision, recompute=recompute, micro_batch=micro_batch)
+
+
+def cuts(batch: int) -> tuple[int, ...]:
+    """Micro-batch sizes that divide `batch`, by halving: 24 -> 24, 12, 6, 3, 1."""
+    sizes = [batch]
+    while sizes[-1] > 1:
+        sizes.append(sizes[-1] // 2 if sizes[-1] % 2 == 0 else 1)
+    return tuple(sizes)
+
+
+def precisions(machine: Machine, wanted: Precision | None) -> tuple[Precision, ...]:
+    """fp32 always; bf16 where it is faster here; fp16 on accelerators that have no bf16."""
+    if wanted is not None:
+        return (wanted,)
+    found: list[Precision] = ["fp32"]
+    if can_compute(machine, "bf16"):
+        if _rate(machine, "bf16") > WORTHWHILE_GAIN * _rate(machine, "fp32"):
+            found.append("bf16")
+    elif can_compute(machine, "fp16"):
+        found.append("fp16")
+    return tuple(found)
+
+
+def default_max_length(spec: ModelSpec, data: DataSpec) -> int:
+    """The longest text, rounded up to a multiple of 8 for the sake of the hardware, below the caps."""
+    longest = -(-max(data.lengths.longest, 1) // 8) * 8
+    return min(longest, LENGTH_CAPS[spec.kind], spec.max_positions or longest)
+
+
+def default_epochs(rows: int, batch: int) -> int:
+    """Three; more where that would be under 200 steps, up to ten."""
+    steps_an_epoch = max(1, -(-rows // batch))
+    return min(MOST_EPOCHS, max(DEFAULT_EPOCHS, -(-FEWEST_STEPS // steps_an_epoch)))
+
+
+def _depths(method: Method, request: Request) -> Iterator[Choices]:
+    """The user's depth; else, for a method asked for by name, that method's own; else each of its depths."""
+    choices, layers = request.choices, request.spec.layers
+    if choices.top_layers is not None or request.method is not None or not method.depths:
+        yield choices
+        return
+    for share in method.depths:
+        # The small term keeps a third of 9 layers at 3 in floating point.
+        yield replace(choices, top_layers=None if share == 1 else max(1, int(share * layers + 1e-9)))
+
+
+def _schedule(method: Method, request: Request) -> Schedule:
+    settings = request.settings
+    batch = settings.batch or DEFAULT_BATCH
+    return Schedule(
+        epochs=settings.epochs or default_epochs(request.data.train_rows, batch),
+        learning_rate=settings.learning_rate or method.learning_rate,
+    )
+
+
+def _rate(machine: Machine, dtype: str) -> float:
+    """FLOP/s measured here, else the printed peak; 0 where neither is known."""
+    measured = machine.calibration.rate(dtype) if machine.calibration else None
+    return measured or machine.device.peak(dtype) or 0.0

@@ -1,0 +1,104 @@
+"""Rank: which of the feasible estimates a goal prefers, and what each other one loses against the chosen one.
+
+Each goal is one number to make small, the rest decides ties. That makes the order total, and the best over
+more candidates never worse: more memory or time cannot spoil a plan.
+"""
+
+import math
+from collections.abc import Callable
+
+from trimtab.errors import Message, message
+from trimtab.estimation.estimate import Estimate
+from trimtab.planning.plan import Goal
+
+# Goal "balanced": one point of expected quality is worth this much more time, and what takes less than a
+# minute is not worth any quality. A rule of taste, written down so that it can be disputed.
+TIME_FOR_A_POINT = 0.25
+SHORT_SECONDS = 60.0
+
+Key = tuple[float, ...]
+
+
+def _quality(estimate: Estimate) -> float:
+    return estimate.quality.relative.value
+
+
+def _seconds(estimate: Estimate) -> float:
+    return estimate.time.total_seconds.value
+
+
+def _bytes(estimate: Estimate) -> float:
+    return estimate.memory.peak_bytes.value
+
+
+def balance_cost(estimate: Estimate) -> float:
+    """Goal "balanced" in points of quality: log time to the base 1.25, less expected quality."""
+    points_of_time = math.log(max(_seconds(estimate), SHORT_SECONDS)) / math.log1p(TIME_FOR_A_POINT)
+    return points_of_time - _quality(estimate)
+
+
+def _by_quality(estimate: Estimate) -> Key:
+    # Of two with the same expectation, the one whose interval reaches less far down.
+    return (-_quality(estimate), -estimate.quality.relative.low, _seconds(estimate), _bytes(estimate))
+
+
+_KEYS: dict[Goal, Callable[[Estimate], Key]] = {
+    "balanced": lambda estimate: (balance_cost(estimate), _seconds(estimate), _bytes(estimate)),
+    "quality": _by_quality,
+    "memory": lambda estimate: (_bytes(estimate), _seconds(estimate)),
+    "time": lambda estimate: (_seconds(estimate), _bytes(estimate)),
+}
+_WHY_CHOSEN: dict[Goal, str] = {
+    "balanced": "TT-P304",
+    "quality": "TT-P303",
+    "memory": "TT-P301",
+    "time": "TT-P302",
+}
+
+
+def preference(goal: Goal, estimate: Estimate) -> Key:
+    """Sort key: the smallest is what `goal` prefers. Bytes, seconds and points as the goal needs them."""
+    return _KEYS[goal](estimate)
+
+
+def why_chosen(goal: Goal, rivals: int) -> Message:
+    """Why the first of `rivals` feasible variants was chosen."""
+    if rivals == 1:
+        return message("TT-P305")
+    return message(_WHY_CHOSEN[goal], rivals=rivals, share=TIME_FOR_A_POINT)
+
+
+def why_not(goal: Goal, estimate: Estimate, chosen: Estimate) -> Message:
+    """What a feasible estimate loses against the chosen one, and after that what it would have gained."""
+    quality = _compare_quality(estimate, chosen)
+    time = _compare_time(estimate, chosen)
+    memory = _compare_memory(estimate, chosen)
+    worse = _quality(estimate) < _quality(chosen)
+    lost, gained = {
+        "memory": (memory, time),
+        "time": (time, quality),
+        "quality": (quality, time),
+        "balanced": (quality, time) if worse else (time, quality),
+    }[goal]
+    return message("TT-P201", lost=lost, gained=gained)
+
+
+def _compare_quality(estimate: Estimate, chosen: Estimate) -> Message:
+    points = _quality(estimate) - _quality(chosen)
+    return message("TT-P221", points=points) if points else message("TT-P222")
+
+
+def _compare_time(estimate: Estimate, chosen: Estimate) -> Message:
+    mine, theirs = _seconds(estimate), _seconds(chosen)
+    if mine > 1.005 * theirs:
+        return message("TT-P223", ratio=mine / theirs, mine=mine, theirs=theirs)
+    if mine < 0.995 * theirs:
+        return message("TT-P224", share=1 - mine / theirs, mine=mine, theirs=theirs)
+    return message("TT-P225", mine=mine)
+
+
+def _compare_memory(estimate: Estimate, chosen: Estimate) -> Message:
+    mine, theirs = _bytes(estimate), _bytes(chosen)
+    if mine > theirs:
+        return message("TT-P226", more=mine - theirs, mine=mine, theirs=theirs)
+    return message("TT-P227", less=theirs - mine, mine=mine, theirs=theirs)

@@ -1,0 +1,113 @@
+"""Request: all that a plan is asked for, and the refusal of what cannot be done, before anything loads."""
+
+from dataclasses import dataclass, field, fields
+
+from trimtab.data.spec import DataSpec
+from trimtab.errors import UsageError
+from trimtab.hardware.machine import Machine
+from trimtab.methods import METHODS, PRECISIONS, Choices, Method, Precision, method_named
+from trimtab.models.spec import ModelSpec
+from trimtab.planning.plan import GOALS, Goal, Limits
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """What a user may wish about a training; None leaves it to the planner.
+
+    `batch` is the global batch, in rows. `max_length` is in tokens. `recompute` is gradient checkpointing.
+    """
+
+    epochs: int | None = None
+    batch: int | None = None
+    learning_rate: float | None = None
+    max_length: int | None = None
+    precision: Precision | None = None
+    recompute: bool | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """One question to the planner. `method` None = every method competes."""
+
+    spec: ModelSpec
+    data: DataSpec
+    machine: Machine
+    goal: Goal = "balanced"
+    limits: Limits = field(default_factory=Limits)
+    method: str | None = None
+    choices: Choices = field(default_factory=Choices)
+    settings: Settings = field(default_factory=Settings)
+
+    @property
+    def methods(self) -> tuple[Method, ...]:
+        """The methods that compete: the one asked for, or all that take every choice the user made (who asks
+        for `--top-layers 4` does not want full tuning). Raises UsageError for an unknown name."""
+        named = METHODS if self.method is None else (method_named(self.method),)
+        return tuple(method for method in named if set(_made(self.choices)) <= set(method.takes))
+
+    def check(self) -> None:
+        """Raises UsageError where the request contradicts itself, the model or the machine."""
+        _check_goal(self.goal)
+        _check_counts(self.settings, self.choices)
+        _check_choices(self)
+        _check_depth(self.spec, self.choices)
+        _check_length(self.spec, self.settings)
+        _check_precision(self.machine, self.settings)
+
+
+def can_compute(machine: Machine, precision: str) -> bool:
+    """Whether `machine` can train in `precision` at all. A CPU emulates bf16 where it lacks the instructions;
+    fp16 needs a GPU, since its range is too small to train in without tensor hardware's fp32 sums."""
+    if precision == "fp32" or (precision == "bf16" and machine.device.kind == "cpu"):
+        return True
+    return machine.device.kind != "cpu" and machine.device.peak(precision) is not None
+
+
+def _made(choices: Choices) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(choices) if getattr(choices, field.name) is not None)
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _check_goal(goal: str) -> None:
+    if goal not in GOALS:
+        raise UsageError("TT-P005", goal=goal, known=", ".join(GOALS))
+
+
+def _check_counts(settings: Settings, choices: Choices) -> None:
+    counts = {name: getattr(settings, name) for name in ("epochs", "batch", "learning_rate", "max_length")}
+    counts |= {name: getattr(choices, name) for name in ("rank", "alpha", "top_layers")}
+    for name, value in counts.items():
+        if value is not None and value <= 0:
+            raise UsageError("TT-P006", flag=_flag(name), value=value)
+
+
+def _check_choices(request: Request) -> None:
+    if request.methods:
+        return
+    made = _made(request.choices)
+    takers = {choice: [method.name for method in METHODS if choice in method.takes] for choice in made}
+    refused = next(choice for choice in made if request.method not in takers[choice])
+    raise UsageError(
+        "TT-P007", flag=_flag(refused), method=request.method or "auto", takers=", ".join(takers[refused])
+    )
+
+
+def _check_depth(spec: ModelSpec, choices: Choices) -> None:
+    if choices.top_layers is not None and choices.top_layers > spec.layers:
+        raise UsageError("TT-P008", asked=choices.top_layers, model=spec.name, layers=spec.layers)
+
+
+def _check_length(spec: ModelSpec, settings: Settings) -> None:
+    if settings.max_length is not None and spec.max_positions and settings.max_length > spec.max_positions:
+        raise UsageError("TT-P009", asked=settings.max_length, model=spec.name, positions=spec.max_positions)
+
+
+def _check_precision(machine: Machine, settings: Settings) -> None:
+    precision = settings.precision
+    if precision is not None and not can_compute(machine, precision):
+        able = ", ".join(name for name in PRECISIONS if can_compute(machine, name))
+        raise UsageError("TT-P010", precision=precision, device=machine.device.name, able=able)

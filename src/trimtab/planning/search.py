@@ -1,0 +1,123 @@
+"""plan: the verb. Estimate every candidate, keep the best form of each variant, choose, and give reasons."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from trimtab.data.spec import DataSpec
+from trimtab.errors import Message, message
+from trimtab.estimation import estimate
+from trimtab.estimation.estimate import Estimate
+from trimtab.hardware.machine import Machine
+from trimtab.methods import Choices
+from trimtab.models.spec import ModelSpec
+from trimtab.planning.advice import advice
+from trimtab.planning.candidates import Variant, strategies, variants
+from trimtab.planning.feasible import overrun, shortfalls
+from trimtab.planning.plan import Candidate, Goal, Limits, NoPlan, Plan
+from trimtab.planning.rank import preference, why_chosen, why_not
+from trimtab.planning.request import Request, Settings
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """The best form of one variant. `saved_by_recompute`: without recompute no form of it fits."""
+
+    estimate: Estimate
+    overrun: float
+    saved_by_recompute: bool
+
+    @property
+    def fits(self) -> bool:
+        return self.overrun <= 1
+
+
+def plan(
+    spec: ModelSpec,
+    data: DataSpec,
+    machine: Machine,
+    *,
+    goal: Goal = "balanced",
+    limits: Limits = Limits(),
+    method: str | None = None,
+    choices: Choices = Choices(),
+    settings: Settings = Settings(),
+) -> Plan:
+    """The strategy to run and every other one with its reason. Pure: the same question, the same plan.
+
+    `method` None lets every method compete. Raises UsageError where the request is impossible in itself, and
+    NoPlan (exit 3), with the whole table, where nothing stays within `limits` and `machine`.
+    """
+    request = Request(
+        spec=spec, data=data, machine=machine, goal=goal, limits=limits,
+        method=method, choices=choices, settings=settings,
+    )  # fmt: skip
+    request.check()
+    rows = sorted(_rows(request), key=_order(goal))
+    made = Plan(
+        model=spec.name,
+        data=data.name,
+        machine=machine.name,
+        goal=goal,
+        limits=limits,
+        candidates=tuple(_candidates(rows, request)),
+    )
+    if not rows[0].fits:
+        nearest = made.chosen
+        raise NoPlan(
+            "TT-P020",
+            plan=made,
+            method=nearest.estimate.strategy.method,
+            reason=nearest.reason,
+            advice=advice(request, tuple(row.estimate for row in rows), fits=_something_fits),
+        )
+    return made
+
+
+def _rows(request: Request) -> list[_Row]:
+    return [_best(variant, request) for variant in variants(request)]
+
+
+def _best(variant: Variant, request: Request) -> _Row:
+    """The form of a variant that the goal prefers among those that fit, else the nearest miss."""
+    machine, limits = request.machine, request.limits
+    trials = []
+    for strategy in strategies(variant, request):
+        guess = estimate(strategy, request.spec, request.data, machine)
+        trials.append((overrun(guess, machine, limits), guess))
+    fitting = [guess for excess, guess in trials if excess <= 1]
+    if not fitting:
+        excess, guess = min(trials, key=lambda trial: (trial[0], preference("time", trial[1])))
+        return _Row(guess, excess, saved_by_recompute=False)
+    best = min(fitting, key=lambda guess: preference(request.goal, guess))
+    saved = best.strategy.recompute and all(guess.strategy.recompute for guess in fitting)
+    return _Row(best, overrun(best, machine, limits), saved_by_recompute=saved)
+
+
+def _order(goal: Goal) -> Callable[[_Row], tuple[float, ...]]:
+    """Feasible rows by the goal, then the others by how far they are from fitting."""
+    return lambda row: (0, *preference(goal, row.estimate)) if row.fits else (1, row.overrun)
+
+
+def _candidates(rows: list[_Row], request: Request) -> list[Candidate]:
+    chosen = rows[0]
+    feasible = sum(row.fits for row in rows)
+    found = []
+    for row in rows:
+        if not row.fits:
+            reason = _together(shortfalls(row.estimate, request.machine, request.limits))
+        elif row is chosen:
+            reason = why_chosen(request.goal, feasible)
+        else:
+            reason = why_not(request.goal, row.estimate, chosen.estimate)
+        if row.saved_by_recompute:
+            reason = message("TT-P210", reason=reason)
+        found.append(Candidate(estimate=row.estimate, fits=row.fits, reason=reason))
+    return found
+
+
+def _together(reasons: tuple[Message, ...]) -> Message:
+    return reasons[0] if len(reasons) == 1 else message("TT-P104", reasons=reasons)
+
+
+def _something_fits(request: Request) -> bool:
+    return any(row.fits for row in _rows(request))

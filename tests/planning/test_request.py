@@ -1,0 +1,32 @@
+"""What is refused before anything loads."""
+
+import pytest
+from planning_cases import MINILM, cpu, data, gpu
+
+from trimtab.errors import UsageError
+from trimtab.methods import Choices
+from trimtab.planning.request import Request, Settings
+
+
+@pytest.mark.parametrize(
+    ("code", "changes", "said"),
+    [
+        ("TT-U010", {"method": "lore"}, 'did you mean "lora"'),
+        ("TT-P005", {"goal": "cheap"}, "Goals: balanced, quality, memory, time"),
+        ("TT-P006", {"settings": Settings(epochs=0)}, "--epochs must be greater than 0, not 0"),
+        ("TT-P006", {"choices": Choices(top_layers=-1)}, "--top-layers"),
+        ("TT-P007", {"method": "full", "choices": Choices(rank=8)}, "Methods that take --rank: lora."),
+        ("TT-P007", {"method": "head", "choices": Choices(top_layers=2)}, "lora, freeze"),
+        ("TT-P008", {"choices": Choices(top_layers=7)}, "6 layers"),
+        ("TT-P009", {"settings": Settings(max_length=513)}, "512 tokens"),
+        ("TT-P010", {"settings": Settings(precision="fp16")}, "It can train in: fp32, bf16."),
+        ("TT-P010", {"settings": Settings(precision="bf16"), "machine": gpu(("fp32", 1e13))}, "a GPU"),
+    ],
+)
+def test_the_impossible_is_refused(code: str, changes: dict[str, object], said: str) -> None:
+    asked = {"spec": MINILM, "data": data(), "machine": cpu()} | changes
+    with pytest.raises(UsageError) as caught:
+        Request(**asked).check()
+    assert caught.value.code == code
+    assert said in str(caught.value)
+    assert caught.value.message.text("zh") != caught.value.message.text("en")
