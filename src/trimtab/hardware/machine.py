@@ -12,9 +12,10 @@ DeviceKind = Literal["cpu", "gpu", "soc", "npu"]
 class Device:
     """One accelerator, or the CPU of a machine.
 
-    `memory_bytes` is the size printed on the box, `usable_bytes` what a process can get of it. Peaks are dense,
-    fp32-accumulate, in FLOP/s by dtype name ("fp32", "tf32", "bf16", "fp16", "int8"); a missing dtype cannot be
-    computed in. `bandwidth` is bytes per second. `features` are words like "avx512_bf16", "amx_bf16", "sm_86".
+    `memory_bytes` is the size printed on the box, `usable_bytes` what a process can get of it. Peaks are
+    dense, fp32-accumulate, in FLOP/s by dtype name ("fp32", "tf32", "bf16", "fp16", "int8"); a missing dtype
+    cannot be computed in. `bandwidth` is bytes per second. `features` are words like "avx512_bf16",
+    "amx_bf16", "sm_86".
     """
 
     name: str
