@@ -1,11 +1,51 @@
-"""Facts about models: shapes, counts, where a model lies and what its files say. No torch, no weights read.
+"""Facts about models: what they are, how many parameters they have, where they lie. Reads no weights.
 
-ModelSpec, Linear          what a model is                                    spec.py
-families.*                 parameter arithmetic from a spec                   families.py, layouts.py
-catalogue, shape_named     shapes of well-known models                        catalogue.py
+ModelSpec, Linear             what a model is                               spec.py
+the counts                    arithmetic on a spec                          families.py, layouts.py
+catalogue, shape_named        shapes of well-known models                   catalogue.py
+locate, spec_of               what the user typed -> folder, or spec        sources.py and the hubs
+read_spec, weights_hash       a folder -> spec, hash                        read.py and what it calls
 """
 
 from trimtab.models.catalogue import catalogue, shape_named
+from trimtab.models.config import load_config
+from trimtab.models.families import (
+    backbone_parameters,
+    embedding_parameters,
+    final_norm_parameters,
+    head_parameters,
+    layer_linears,
+    layer_parameters,
+    parameters,
+    pooler_parameters,
+    stored_layers,
+    top_parameters,
+)
+from trimtab.models.read import ModelSource, read_spec, weights_hash
+from trimtab.models.sources import locate, spec_of
 from trimtab.models.spec import Kind, Linear, ModelSpec, Role
 
-__all__ = ["Kind", "Linear", "ModelSpec", "Role", "catalogue", "shape_named"]
+__all__ = [
+    "Kind",
+    "Linear",
+    "ModelSource",
+    "ModelSpec",
+    "Role",
+    "backbone_parameters",
+    "catalogue",
+    "embedding_parameters",
+    "final_norm_parameters",
+    "head_parameters",
+    "layer_linears",
+    "layer_parameters",
+    "load_config",
+    "locate",
+    "parameters",
+    "pooler_parameters",
+    "read_spec",
+    "shape_named",
+    "spec_of",
+    "stored_layers",
+    "top_parameters",
+    "weights_hash",
+]

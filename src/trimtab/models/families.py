@@ -1,4 +1,4 @@
-"""Parameter arithmetic of a ModelSpec: exact counts from shapes and the family's layout. No torch, no weights.
+"""Parameter arithmetic of a ModelSpec: exact counts from shapes and the family's layout. No torch.
 
 Every count is held to the transformers class built on the meta device (tests/models/test_families.py). Leaves
 out buffers (rotary tables, position ids): they are not parameters.
@@ -93,8 +93,8 @@ def backbone_parameters(spec: ModelSpec) -> int:
 
 
 def parameters(spec: ModelSpec) -> int:
-    """Parameters as published: an encoder as AutoModel has it, with a pooler only where `spec.pooler` says so;
-    a decoder with its language-model head, tied embeddings counted once."""
+    """Parameters as published: an encoder as AutoModel has it, with a pooler where `spec.pooler` says so; a
+    decoder with its language-model head, tied embeddings counted once."""
     pooler = _square_with_bias(spec) if spec.pooler else 0
     return _stem_parameters(spec) + pooler + _language_model_head_parameters(spec)
 

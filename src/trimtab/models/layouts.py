@@ -1,7 +1,8 @@
-"""How each family of transformers is laid out: one row of data a family, read by the arithmetic in families.py.
+"""How each family of transformers is laid out: one row of data a family, read by families.py.
 
-Module names are those inside one layer as transformers 5.23 has them; for families it does not have (chatglm,
-qwen, baichuan, internlm2, minicpm) those of the publisher's own code. Leaves out whatever holds no parameters.
+Module names are those inside one layer as transformers 5.23 has them; for families it does not have
+(chatglm, qwen, baichuan, internlm2, minicpm) those of the publisher's own code. Leaves out whatever holds no
+parameters.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,7 +18,7 @@ Count = Callable[[ModelSpec], int]
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """Where one matrix stands in a layer. `size` gives (inputs, outputs); None = the usual one of its role."""
+    """Where one matrix stands in a layer. `size` gives (inputs, outputs); None = the usual of its role."""
 
     role: Role
     module: str
@@ -25,7 +26,7 @@ class Slot:
 
 
 def usual_norm_widths(spec: ModelSpec) -> tuple[int, ...]:
-    """Widths of the norms of one layer: hidden ones, and one over a head's queries and keys with `qk_norm`."""
+    """Widths of the norms of one layer: of hidden ones, and with `qk_norm` of a head's queries and keys."""
     return (spec.hidden,) * spec.norms_per_layer + (spec.head_dim,) * (2 if spec.qk_norm else 0)
 
 
@@ -50,8 +51,8 @@ class FamilyLayout:
     """One family. `gated` or `plain` is its feed-forward network, by `ModelSpec.gated_ffn`.
 
     `pooler`: the family's ...ForSequenceClassification runs a hidden x hidden pooler below the classifier.
-    `head_dense`: its classification head has a hidden x hidden matrix of its own; `head_bias`: the last matrix
-    of the head has a bias. `shared_layers`: all layers use one stored set of weights.
+    `head_dense`: its classification head has a hidden x hidden matrix of its own; `head_bias`: the last
+    matrix of the head has a bias. `shared_layers`: all layers use one stored set of weights.
     `embedding_norm_width` None: no norm above the embeddings.
     """
 
@@ -140,8 +141,8 @@ _DEBERTA = FamilyLayout(
 )
 
 
-# MobileBERT (Sun et al. 2020, arXiv 2004.02984): inside a layer everything runs at a bottleneck width (heads x
-# head_dim) with four small feed-forward networks, and the token embedding is a trigram of narrow vectors.
+# MobileBERT (Sun et al. 2020, arXiv 2004.02984): inside a layer everything runs at a bottleneck width
+# (heads x head_dim) with four small feed-forward networks; the token embedding is a trigram of narrow vectors.
 
 
 def _inner(spec: ModelSpec) -> int:

