@@ -1,0 +1,34 @@
+"""data: a user's files as a checked corpus with splits, and the facts of it (DataSpec).
+
+    source ─ find_source ─► tables ─ scan ─► facts a row ─ check, repair, cut ─► Corpus ─ describe ─► DataSpec
+
+Files are streamed, never held: a row costs 45 bytes of memory whatever its length. Left out: several labels a
+row, tags a token, text without labels.
+"""
+
+from trimtab.data.corpus import Corpus, Split
+from trimtab.data.fingerprint import content_hash
+from trimtab.data.opening import open_corpus
+from trimtab.data.spec import TASKS, DataSpec, Example, LengthHistogram, Place, Problem, Severity, Task
+from trimtab.data.texts import read_texts
+from trimtab.data.tokens import approximate_lengths, count_lengths, describe, truncation_problem
+
+__all__ = [
+    "TASKS",
+    "Corpus",
+    "DataSpec",
+    "Example",
+    "LengthHistogram",
+    "Place",
+    "Problem",
+    "Severity",
+    "Split",
+    "Task",
+    "approximate_lengths",
+    "content_hash",
+    "count_lengths",
+    "describe",
+    "open_corpus",
+    "read_texts",
+    "truncation_problem",
+]

@@ -1,5 +1,7 @@
-"""DataSpec: what a data set is. Task, labels, rows, how long its texts are in tokens, what is wrong with it."""
+"""DataSpec: what a data set is. Task, labels, rows, how long its texts are in tokens, what is wrong with
+it."""
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -11,6 +13,7 @@ from trimtab.errors import Message
 Task = Literal["classify", "pair", "regress"]
 TASKS: tuple[Task, ...] = ("classify", "pair", "regress")
 Severity = Literal["fatal", "repaired", "reported"]
+_ROUNDING = 1e-6  # 0.7 x 10 is a little more than 7 in binary
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +27,8 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where in the user's files something stands. `row` counts from 1, the first row of data; 0 = whole file."""
+    """Where in the user's files something stands. `row` counts from 1, the first row of data; 0 = whole
+    file."""
 
     file: str
     row: int = 0
@@ -51,7 +55,7 @@ class LengthHistogram:
     counts: tuple[int, ...]
 
     @cached_property
-    def _array(self) -> "np.ndarray":
+    def _array(self) -> np.ndarray:
         return np.asarray(self.counts, dtype=np.int64)
 
     @property
@@ -64,7 +68,8 @@ class LengthHistogram:
 
     def quantile(self, share: float) -> int:
         """The smallest length that at least `share` of the examples do not exceed."""
-        return int(np.searchsorted(np.cumsum(self._array), share * self.examples))
+        needed = math.ceil(share * self.examples - _ROUNDING)
+        return int(np.searchsorted(np.cumsum(self._array), needed))
 
     def share_longer_than(self, length: int) -> float:
         """Share of examples that truncation at `length` would cut."""
@@ -78,21 +83,22 @@ class LengthHistogram:
     def mean(self, cap: int) -> float:
         return self.tokens(cap) / max(self.examples, 1)
 
-    def batch_lengths(self, batch: int, cap: int) -> "np.ndarray":
-        """Padded length of every batch when examples are batched in order of length, each cut at `cap`."""
-        lengths = np.repeat(np.minimum(np.arange(len(self.counts)), cap), self._array)
-        return lengths[batch - 1 :: batch] if len(lengths) % batch == 0 else np.append(
-            lengths[batch - 1 :: batch], lengths[-1]
-        )
+    def batch_lengths(self, batch: int, cap: int) -> np.ndarray:
+        """Padded length of every batch when examples are batched in order of length, each cut at `cap`.
+
+        int64[ceil(examples / batch)], ascending; the last batch may be a short one.
+        """
+        longest = np.minimum(np.arange(batch - 1, self.examples + batch - 1, batch), self.examples - 1)
+        return np.minimum(np.searchsorted(np.cumsum(self._array), longest, side="right"), cap)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataSpec:
     """Facts of a data set after checking and splitting. Row counts are what is left for use.
 
-    `columns` are the text columns, in order. `labels` are the label names in their order of index, empty for a
-    regression. `label_counts` counts train rows per label. `fingerprint` is a hash of the files' bytes and of
-    every choice that decides which rows are used (task, columns, split seed).
+    `columns` are the text columns, in order. `labels` are the label names in their order of index, empty for
+    a regression. `label_counts` counts train rows per label. `fingerprint` is a hash of the files' bytes and
+    of every choice that decides which rows are used (task, columns, split seed).
     """
 
     name: str

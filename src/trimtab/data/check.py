@@ -1,0 +1,148 @@
+"""The data check: each function looks for one kind of finding and says where the first few stand.
+
+What cannot be trained on raises; what can be repaired is repaired by the caller; the rest is reported.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from trimtab.data.labels import MISSING, is_mixed
+from trimtab.data.scan import Scan
+from trimtab.data.source import Source
+from trimtab.data.spec import Place, Problem, Severity
+from trimtab.errors import DataError, message
+
+_PLACES = 5
+_IMBALANCE = 4
+
+
+def refuse_missing_labels(scans: Sequence[Scan]) -> None:
+    """Raises DataError TT-D040 with the first row that has no label."""
+    for scan in scans:
+        missing = np.flatnonzero(scan.codes == MISSING)
+        if len(missing):
+            place = scan.place(int(missing[0]), scan.columns.label)
+            raise DataError(
+                "TT-D040", path=place.file, row=place.row, column=place.column,
+                count=len(missing), rows=len(scan.codes),
+            )  # fmt: skip
+
+
+def refuse_one_class(train: Scan, labels: Sequence[str]) -> None:
+    """Raises DataError: no train row is left, or all have the same label or target."""
+    if not len(train):
+        raise DataError("TT-D042", rows=0)
+    targets = np.unique(train.kept_targets)
+    if len(targets) == 1:
+        name = labels[int(targets[0])] if labels else f"{targets[0]:g}"
+        raise DataError("TT-D041", column=train.columns.label, label=name, rows=len(train))
+
+
+def encodings(source: Source) -> list[Problem]:
+    """Files that are not UTF-8, one finding an encoding, and files with bytes that no character stands
+    for."""
+    found: dict[str, list[str]] = {}
+    problems = []
+    for file, encoding in (pair for table in source.tables for pair in table.encodings):
+        if encoding.name != "utf-8":
+            found.setdefault(encoding.name, []).append(file)
+        if encoding.replaced:
+            note = message("TT-D071", path=file, encoding=encoding.name, count=encoding.replaced)
+            problems.append(Problem(note, "repaired", encoding.replaced, (Place(file),)))
+    for name, files in found.items():
+        note = message("TT-D070", path=files[0], encoding=name, count=len(files))
+        problems.append(Problem(note, "reported", len(files), tuple(map(Place, files[:_PLACES]))))
+    return problems
+
+
+def ignored_files(source: Source) -> list[Problem]:
+    if not source.ignored:
+        return []
+    note = message("TT-D072", files=", ".join(source.ignored))
+    return [Problem(note, "reported", len(source.ignored), tuple(map(Place, source.ignored[:_PLACES])))]
+
+
+def empty_texts(scans: Sequence[Scan]) -> list[Problem]:
+    found = [(scan, scan.kept[scan.empty[scan.kept]]) for scan in scans]
+    return _finding("TT-D060", "repaired", found)
+
+
+def duplicates(scans: Sequence[Scan]) -> list[Problem]:
+    """Rows whose texts and label both occur earlier in the same split."""
+    found = []
+    for scan in scans:
+        keys, targets = scan.kept_keys, scan.kept_targets
+        order = np.lexsort((scan.kept, targets, keys))
+        again = (np.diff(keys[order]) == 0) & (np.diff(targets[order]) == 0)
+        found.append((scan, np.sort(scan.kept[order[1:][again]])))
+    return _finding("TT-D061", "reported", found)
+
+
+def conflicts(scans: Sequence[Scan]) -> list[Problem]:
+    """Rows whose texts occur with another label in the same split."""
+    found = []
+    for scan in scans:
+        keys, targets = scan.kept_keys, scan.kept_targets
+        order = np.lexsort((targets, keys))
+        disagree = (np.diff(keys[order]) == 0) & (np.diff(targets[order]) != 0)
+        found.append((scan, scan.kept[np.isin(keys, keys[order[1:][disagree]])]))
+    return _finding("TT-D062", "reported", found)
+
+
+def overlap(train: Scan, others: Sequence[Scan], *, dropped: bool) -> tuple[np.ndarray, list[Problem]]:
+    """Mask over the kept train rows whose texts do not stand in dev or test, and the finding about the
+    others."""
+    held_out = np.concatenate([np.empty(0, np.uint64), *(other.kept_keys for other in others)])
+    fresh = ~np.isin(train.kept_keys, held_out)
+    found = [(train, train.kept[~fresh])]
+    return fresh, _finding("TT-D063" if dropped else "TT-D064", "repaired" if dropped else "reported", found)
+
+
+def dev_in_test(dev: Scan | None, test: Scan | None) -> list[Problem]:
+    if dev is None or test is None:
+        return []
+    return _finding("TT-D065", "reported", [(dev, dev.kept[np.isin(dev.kept_keys, test.kept_keys)])])
+
+
+def imbalance(labels: Sequence[str], counts: Sequence[int]) -> list[Problem]:
+    """The largest label has more than four times the rows of the smallest that occurs in train."""
+    present = [(count, label) for count, label in zip(counts, labels, strict=True) if count]
+    (small, rare), (large, common) = min(present), max(present)
+    if large <= _IMBALANCE * small:
+        return []
+    share, ratio = large / sum(counts), f"{large / small:.1f}"
+    note = message("TT-D066", common=common, large=large, share=share, rare=rare, small=small, ratio=ratio)
+    return [Problem(note, "reported", large)]
+
+
+def unseen_labels(scans: Sequence[Scan], labels: Sequence[str], counts: Sequence[int]) -> list[Problem]:
+    """Rows of dev and test whose label no train row has: they cannot but count as errors."""
+    unseen = np.flatnonzero(np.asarray(counts) == 0)
+    if not len(unseen):
+        return []
+    found = [(scan, scan.kept[np.isin(scan.kept_targets, unseen)]) for scan in scans]
+    return _finding("TT-D067", "reported", found, labels=", ".join(labels[code] for code in unseen[:_PLACES]))
+
+
+def mixed_labels(names: Sequence[str]) -> list[Problem]:
+    if not is_mixed(names):
+        return []
+    return [Problem(message("TT-D069", labels=", ".join(sorted(names)[:10])), "reported", len(names))]
+
+
+def _finding(
+    code: str, severity: Severity, found: Sequence[tuple[Scan, np.ndarray]], **facts: object
+) -> list[Problem]:
+    """One Problem over all splits, or none. `found` pairs a scan with the indexes of the rows concerned."""
+    count = sum(len(indexes) for _, indexes in found)
+    if not count:
+        return []
+    column_of = {id(scan): _column(code, scan) for scan, _ in found}
+    places = [scan.place(int(i), column_of[id(scan)]) for scan, indexes in found for i in indexes[:_PLACES]]
+    return [Problem(message(code, count=count, **facts), severity, count, tuple(places[:_PLACES]))]
+
+
+def _column(code: str, scan: Scan) -> str:
+    about_labels = code in ("TT-D062", "TT-D067")
+    return scan.columns.label if about_labels else ", ".join(scan.columns.texts)

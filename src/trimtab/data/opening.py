@@ -1,0 +1,218 @@
+"""Opening a corpus: find the files, choose columns and task, check every row, repair, split."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from trimtab.data import check
+from trimtab.data.columns import Columns, choose_columns
+from trimtab.data.corpus import Corpus, split_of
+from trimtab.data.cut import cut
+from trimtab.data.fingerprint import content_hash
+from trimtab.data.labels import MISSING, LabelBook, decide_task, sorted_labels
+from trimtab.data.scan import Scan, scan
+from trimtab.data.source import Source, SplitName, find_source
+from trimtab.data.spec import Place, Problem, Task
+from trimtab.data.table import Table
+from trimtab.errors import DataError, UsageError, message
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Splits:
+    train: Scan
+    dev: Scan | None
+    test: Scan | None
+
+    @property
+    def given(self) -> list[Scan]:
+        return [split for split in (self.train, self.dev, self.test) if split is not None]
+
+    @property
+    def held_out(self) -> list[Scan]:
+        return self.given[1:]
+
+    def targets(self, labels: tuple[str, ...], book: LabelBook) -> "_Splits":
+        """The same splits with their targets: indexes into `labels`, or the numbers themselves without
+        labels."""
+        index = {label: i for i, label in enumerate(labels)}
+        by_code = np.array([index.get(name, MISSING) for name in book.names], np.int64)
+        known = (
+            replace(split, targets=by_code[split.codes] if labels else split.values) for split in self.given
+        )
+        return self._with(*known)
+
+    def without_empty_texts(self) -> "_Splits":
+        return self._with(*(split.keep(~split.empty[split.kept]) for split in self.given))
+
+    def _with(self, *scans: Scan) -> "_Splits":
+        by_name = {split.name: split for split in scans}
+        return _Splits(train=by_name["train"], dev=by_name.get("dev"), test=by_name.get("test"))
+
+
+def open_corpus(
+    source: str,
+    *,
+    task: Task | None = None,
+    text: tuple[str, ...] = (),
+    label: str | None = None,
+    seed: int = 0,
+    dev_share: float = 0.1,
+    test_share: float = 0.1,
+    keep_overlap: bool = False,
+) -> Corpus:
+    """Open a file, a folder of splits or "demo", check it and split it.
+
+    `text` names one or two text columns, `label` the label column; without them they are inferred, and so is
+    the task. A missing dev split is cut from train (`dev_share` of its texts); a test split is cut only where
+    the source is a single file. Train rows whose text stands in dev or test are dropped unless
+    `keep_overlap`.
+
+    Raises DataError with file, row and column for data that cannot be used, UsageError for a request that
+    cannot be met. Everything repaired or worth knowing is in `Corpus.problems`.
+    """
+    if not (0 < dev_share < 1 and 0 <= test_share < 1 and dev_share + test_share < 1):
+        raise UsageError("TT-D049", dev=f"{dev_share:g}", test=f"{test_share:g}")
+    found = find_source(source)
+    columns = choose_columns(found.train[0], text, label)
+    book = LabelBook()
+    splits, problems = _scan_all(found, columns, book)
+    check.refuse_missing_labels(splits.given)
+    names = _used_names(splits, book)
+    decided = decide_task(task, len(columns.texts), names, sum(map(len, splits.given)))
+    if decided == "regress":
+        _refuse_infinite(splits)
+    labels = () if decided == "regress" else sorted_labels(names)
+    problems += check.encodings(found) + check.ignored_files(found) + check.mixed_labels(labels)
+
+    splits = splits.targets(labels, book)
+    problems += check.empty_texts(splits.given)
+    splits = splits.without_empty_texts()
+    problems += check.duplicates(splits.given) + check.conflicts(splits.given)
+    fresh, overlapping = check.overlap(splits.train, splits.held_out, dropped=not keep_overlap)
+    problems += overlapping + check.dev_in_test(splits.dev, splits.test)
+    if not keep_overlap:
+        splits = replace(splits, train=splits.train.keep(fresh))
+    check.refuse_one_class(splits.train, labels)
+    shares = (dev_share, test_share if len(found.tables) == 1 else 0.0)
+    splits, cuts = _cut_missing(splits, shares, seed)
+    choices = repr(
+        (decided, columns.texts, columns.label, keep_overlap, shares if cuts else (), seed if cuts else 0)
+    )
+    return _corpus(found, splits, labels, decided, problems=problems + cuts, choices=choices)
+
+
+def _scan_all(found: Source, columns: Columns, book: LabelBook) -> tuple[_Splits, list[Problem]]:
+    """Read every split once; a test split without labels is left out, and said to be."""
+    for table in found.tables:
+        needed = columns.texts if table in found.test else (*columns.texts, columns.label)
+        _require_columns(table, needed)
+    train = scan("train", found.train, columns, book)
+    dev = scan("dev", found.dev, columns, book) if found.dev else None
+    seen_labels = len(book.names)
+    test = scan("test", found.test, columns, book) if found.test else None
+    splits = _words_for_missing(_Splits(train=train, dev=dev, test=test), book)
+    if splits.test is None or not _is_hidden(splits.test, seen_labels):
+        return splits, []
+    files = tuple(path.name for table in found.test for path in table.files)
+    note = message("TT-D075", path=", ".join(files), rows=len(splits.test))
+    return replace(splits, test=None), [Problem(note, "reported", len(splits.test), tuple(map(Place, files)))]
+
+
+def _require_columns(table: Table, names: tuple[str, ...]) -> None:
+    for name in names:
+        if name not in table.columns:
+            file = table.place(1, "").file
+            raise DataError("TT-D032", path=file, column=name, columns=", ".join(table.columns))
+
+
+def _words_for_missing(splits: _Splits, book: LabelBook) -> _Splits:
+    """Codes of words that turn out to mean "no label" become MISSING."""
+    words = book.missing_codes()
+    if not words:
+        return splits
+    marked = (
+        replace(split, codes=np.where(np.isin(split.codes, words), MISSING, split.codes))
+        for split in splits.given
+    )
+    return splits._with(*marked)
+
+
+def _is_hidden(test: Scan, seen_labels: int) -> bool:
+    """No row has a label, or all have one that train and dev never use: benchmarks write -1 for a hidden
+    label."""
+    return bool((test.codes == MISSING).all()) or (
+        bool((test.codes == test.codes[0]).all()) and int(test.codes[0]) >= seen_labels
+    )
+
+
+def _used_names(splits: _Splits, book: LabelBook) -> list[str]:
+    codes = np.unique(np.concatenate([split.codes for split in splits.given]))
+    names = book.names
+    return [names[code] for code in codes if code >= 0]
+
+
+def _refuse_infinite(splits: _Splits) -> None:
+    for split in splits.given:
+        bad = np.flatnonzero(~np.isfinite(split.values))
+        if len(bad):
+            place = split.place(int(bad[0]), split.columns.label)
+            raise DataError("TT-D048", path=place.file, row=place.row, column=place.column)
+
+
+def _cut_missing(splits: _Splits, shares: tuple[float, float], seed: int) -> tuple[_Splits, list[Problem]]:
+    """Cut test (where its share is not zero) and then dev, if missing, from train."""
+    dev_share, test_share = shares
+    train, dev, test = splits.train, splits.dev, splits.test
+    whole = len(train)
+    if dev is not None:
+        return splits, []
+    if test_share:
+        train, test = _taken("test", train, test_share, seed)
+    train, dev = _taken("dev", train, dev_share / (1 - test_share), seed)
+    cut_splits = _Splits(train=train, dev=dev, test=test)
+    if test_share:
+        note = message("TT-D074", dev=len(dev), test=len(test or ()), train=len(train), rows=whole, seed=seed)
+    else:
+        note = message("TT-D073", dev=len(dev), train=len(train), rows=whole, seed=seed)
+    return cut_splits, [Problem(note, "reported", whole - len(train))]
+
+
+def _taken(name: SplitName, train: Scan, share: float, seed: int) -> tuple[Scan, Scan]:
+    rest, taken = cut(train, share, seed)
+    return train.keep(rest), replace(train.keep(taken), name=name)
+
+
+def _corpus(
+    found: Source,
+    splits: _Splits,
+    labels: tuple[str, ...],
+    task: Task,
+    *,
+    problems: list[Problem],
+    choices: str,
+) -> Corpus:
+    assert splits.dev is not None, "a missing dev split has been cut"
+    if not len(splits.dev):
+        raise DataError("TT-D050", split="dev")
+    files = tuple(path for table in found.tables for path in table.files)
+    columns = splits.train.columns
+    names = dict.fromkeys(encoding.name for table in found.tables for _, encoding in table.encodings)
+    corpus = Corpus(
+        name=found.name,
+        task=task,
+        labels=labels,
+        columns=columns.texts,
+        label_column=columns.label,
+        train=split_of(splits.train),
+        dev=split_of(splits.dev),
+        test=split_of(splits.test) if splits.test is not None and len(splits.test) else None,
+        problems=tuple(problems),
+        encoding=", ".join(names),
+        files=tuple(str(table.path) for table in found.tables),
+        fingerprint=content_hash(files, choices),
+    )
+    if not labels:
+        return corpus
+    counts = corpus.label_counts
+    late = check.imbalance(labels, counts) + check.unseen_labels(splits.held_out, labels, counts)
+    return replace(corpus, problems=(*corpus.problems, *late))

@@ -1,0 +1,91 @@
+"""Where data comes from: a file, a folder of splits, or the built-in demo."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from trimtab.data.demo import DEMO, demo_table
+from trimtab.data.readers import SUFFIXES
+from trimtab.data.table import Table, open_table
+from trimtab.errors import DataError
+
+SplitName = Literal["train", "dev", "test"]
+
+_SPLIT_OF_STEM: dict[str, SplitName] = {
+    "train": "train",
+    "training": "train",
+    "dev": "dev",
+    "validation": "dev",
+    "valid": "dev",
+    "val": "dev",
+    "test": "test",
+}
+_SHARD = re.compile(r"(.+?)-\d{5}-of-\d{5}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """What was found. A split given in several shards has several tables; `ignored` are files left unread."""
+
+    name: str
+    train: tuple[Table, ...]
+    dev: tuple[Table, ...] = ()
+    test: tuple[Table, ...] = ()
+    ignored: tuple[str, ...] = ()
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        return self.train + self.dev + self.test
+
+
+def find_source(source: str) -> Source:
+    """Open `source`: a path, or "demo". Raises DataError: absent, refused, empty, no train split."""
+    if source == DEMO:
+        return Source(name=DEMO, train=(demo_table(),))
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return _folder(path)
+    if not path.exists():
+        raise DataError("TT-D001", path=source)
+    return Source(name=path.stem, train=(open_table(path),))
+
+
+def _folder(folder: Path) -> Source:
+    """Files named after a split (validation, valid and val mean dev). `train-00000-of-00002` and its like are
+    read as one; any other second file for a split is an error, since either could be the one that is
+    meant."""
+    entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    readable = [entry for entry in entries if entry.is_file() and entry.suffix.lower() in SUFFIXES]
+    found: dict[SplitName, list[Path]] = {"train": [], "dev": [], "test": []}
+    for path in readable:
+        split = _SPLIT_OF_STEM.get(_stem(path))
+        if split:
+            found[split].append(path)
+    if len(readable) == 1 and not any(found.values()):
+        found["train"] = readable
+    if not found["train"]:
+        names = ", ".join(entry.name for entry in entries) or "-"
+        raise DataError("TT-D021", path=str(folder), files=names)
+    for split, paths in found.items():
+        _refuse_two_files(split, paths)
+    used = {path for paths in found.values() for path in paths}
+    return Source(
+        name=folder.resolve().name,
+        train=tuple(map(open_table, found["train"])),
+        dev=tuple(map(open_table, found["dev"])),
+        test=tuple(map(open_table, found["test"])),
+        ignored=tuple(entry.name for entry in entries if entry not in used),
+    )
+
+
+def _stem(path: Path) -> str:
+    shard = _SHARD.fullmatch(path.stem)
+    return (shard[1] if shard else path.stem).lower()
+
+
+def _refuse_two_files(split: str, paths: list[Path]) -> None:
+    series = {(_stem(path), path.suffix) for path in paths}
+    shards = all(_SHARD.fullmatch(path.stem) for path in paths)
+    if len(paths) > 1 and not (shards and len(series) == 1):
+        raise DataError("TT-D022", split=split, files=", ".join(path.name for path in paths))

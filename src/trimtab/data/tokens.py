@@ -1,0 +1,96 @@
+"""How long the texts of a corpus are in tokens, and the DataSpec that comes of it."""
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from trimtab.data.corpus import Corpus, Split
+from trimtab.data.spec import DataSpec, LengthHistogram, Problem
+from trimtab.errors import DataError, message
+
+_LETTERS_PER_TOKEN = 4.0
+_SPECIAL_TOKENS = 2
+
+
+def count_lengths(split: Split, tokenizer_file: Path, batch: int = 1024) -> LengthHistogram:
+    """Tokens of every example, special tokens included, nothing cut or padded.
+
+    `tokenizer_file` is a tokenizer.json. Streams `batch` examples at a time. Raises DataError TT-D077 where
+    the file is no tokenizer.
+    """
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_file(str(tokenizer_file))
+    except Exception as error:  # the library raises bare Exception
+        raise DataError("TT-D077", path=str(tokenizer_file)) from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    counts = np.zeros(1, np.int64)
+    for texts in _batches(split, batch):
+        inputs = [pair if len(pair) == 2 else pair[0] for pair in texts]
+        counts = _add(counts, [len(encoded) for encoded in tokenizer.encode_batch_fast(inputs)])
+    return LengthHistogram(tuple(counts.tolist()))
+
+
+def approximate_lengths(split: Split, batch: int = 1024) -> LengthHistogram:
+    """Lengths by rule, for a model whose tokenizer is not at hand: a token for every four characters of text
+    and for each character beyond U+2E7F (Chinese, Japanese, Korean), and two special tokens, three for a
+    pair."""
+    counts = np.zeros(1, np.int64)
+    for texts in _batches(split, batch):
+        counts = _add(counts, [_SPECIAL_TOKENS - 1 + sum(1 + _rule(text) for text in row) for row in texts])
+    return LengthHistogram(tuple(counts.tolist()))
+
+
+def describe(corpus: Corpus, lengths: LengthHistogram, *, approximate: bool = False) -> DataSpec:
+    """The facts of a corpus. `lengths` are those of its train split; `approximate` says that they come from
+    `approximate_lengths`, which is then one of the problems."""
+    problems = corpus.problems
+    if approximate:
+        problems += (Problem(message("TT-D076", mean=round(lengths.mean(lengths.longest))), "reported", 0),)
+    return DataSpec(
+        name=corpus.name,
+        task=corpus.task,
+        columns=corpus.columns,
+        label_column=corpus.label_column,
+        labels=corpus.labels,
+        label_counts=corpus.label_counts,
+        train_rows=len(corpus.train),
+        dev_rows=len(corpus.dev),
+        test_rows=len(corpus.test) if corpus.test is not None else 0,
+        lengths=lengths,
+        problems=problems,
+        encoding=corpus.encoding,
+        fingerprint=corpus.fingerprint,
+        files=corpus.files,
+    )
+
+
+def truncation_problem(lengths: LengthHistogram, max_length: int) -> Problem | None:
+    """What truncation at `max_length` tokens cuts, or None where it cuts nothing."""
+    share = lengths.share_longer_than(max_length)
+    if not share:
+        return None
+    count = round(share * lengths.examples)
+    note = message("TT-D068", count=count, share=share, length=max_length, longest=lengths.longest)
+    return Problem(note, "reported", count)
+
+
+def _batches(split: Split, size: int) -> Iterator[list[tuple[str, ...]]]:
+    texts = (example.texts for example in split)
+    while batch := list(islice(texts, size)):
+        yield batch
+
+
+def _add(counts: np.ndarray, lengths: list[int]) -> np.ndarray:
+    more = np.bincount(lengths, minlength=len(counts))
+    more[: len(counts)] += counts
+    return more
+
+
+def _rule(text: str) -> int:
+    wide = sum(character > "\u2e7f" for character in text)
+    return wide + round((len(text) - wide) / _LETTERS_PER_TOKEN)
