@@ -142,7 +142,7 @@ _DEBERTA = FamilyLayout(
 
 
 # MobileBERT (Sun et al. 2020, arXiv 2004.02984): inside a layer everything runs at a bottleneck width
-# (heads x head_dim) with four small feed-forward networks; the token embedding is a trigram of narrow vectors.
+# (heads x head_dim) with four small feed-forward networks; a token is embedded as three narrow vectors.
 
 
 def _inner(spec: ModelSpec) -> int:

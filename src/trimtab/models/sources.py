@@ -11,7 +11,7 @@ Only safetensors weights are taken, and no code from a repository unless the use
 
 import re
 from dataclasses import replace
-from importlib import metadata, util
+from importlib import util
 from pathlib import Path
 
 from trimtab.errors import ModelError
@@ -47,8 +47,8 @@ def locate(model: str, *, trust_remote_code: bool = False) -> ModelSource:
 def spec_of(model: str, *, trust_remote_code: bool = False) -> ModelSpec:
     """The spec of a model, without its weights: for plans.
 
-    A folder or the demo: from its files. A hub id: from config.json and the weights header alone (some 100 kB);
-    where the hub cannot be reached, from the local cache, else from the catalogue. A name of the
+    A folder or the demo: from its files. A hub id: from config.json and the weights header alone (some
+    100 kB); where the hub cannot be reached, from the local cache, else from the catalogue. A name of the
     catalogue: its shape, no network. `ModelSpec.source` says which. Raises as `locate` does.
     """
     folder = _folder_of(model)
@@ -95,6 +95,8 @@ def _folder_of(model: str) -> Path | None:
 
 
 def _demo() -> ModelSource:
+    from importlib import metadata  # 20 ms, which a plan for another model need not pay
+
     found = util.find_spec(_DEMO_MODULE)  # looks for the package without running it
     if found is None or found.origin is None:
         raise ModelError("TT-M025", package=_DEMO_PACKAGE)

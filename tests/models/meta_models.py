@@ -1,0 +1,212 @@
+"""Builds the transformers model a spec describes, on the meta device: the second implementation of
+the counts. Shapes go in by the names of transformers' own configuration classes, written here a second time."""
+
+import torch
+import transformers
+from torch import nn
+
+from trimtab.models import ModelSpec
+
+
+def _bert(spec: ModelSpec) -> dict[str, object]:
+    keys = {
+        "hidden_size": spec.hidden,
+        "num_hidden_layers": spec.layers,
+        "num_attention_heads": spec.heads,
+        "intermediate_size": spec.ffn,
+        "vocab_size": spec.vocab,
+        "max_position_embeddings": spec.max_positions,
+        "type_vocab_size": spec.type_vocab,
+        "pad_token_id": 0,
+    }
+    return keys | ({"embedding_size": spec.embedding_size} if spec.embedding_size else {})
+
+
+def _electra(spec: ModelSpec) -> dict[str, object]:
+    return _bert(spec) | {"embedding_size": spec.embedding_size or spec.hidden}
+
+
+def _distilbert(spec: ModelSpec) -> dict[str, object]:
+    return {
+        "dim": spec.hidden,
+        "n_layers": spec.layers,
+        "n_heads": spec.heads,
+        "hidden_dim": spec.ffn,
+        "vocab_size": spec.vocab,
+        "max_position_embeddings": spec.max_positions,
+    }
+
+
+def _mobilebert(spec: ModelSpec) -> dict[str, object]:
+    inner = spec.heads * spec.head_dim
+    bottleneck = {
+        "intra_bottleneck_size": inner,
+        "num_feedforward_networks": 4,
+        "classifier_activation": False,
+    }
+    return _bert(spec) | {"embedding_size": spec.embedding_size} | bottleneck
+
+
+def _deberta(spec: ModelSpec) -> dict[str, object]:
+    # as the config.json of microsoft/deberta-v3-base has it
+    return _bert(spec) | {
+        "relative_attention": True,
+        "position_buckets": 256,
+        "norm_rel_ebd": "layer_norm",
+        "share_att_key": True,
+        "pos_att_type": ["p2c", "c2p"],
+        "position_biased_input": False,
+        "max_relative_positions": -1,
+        "pooler_hidden_size": spec.hidden,
+    }
+
+
+def _llama(spec: ModelSpec) -> dict[str, object]:
+    keys = {
+        "hidden_size": spec.hidden,
+        "num_hidden_layers": spec.layers,
+        "num_attention_heads": spec.heads,
+        "num_key_value_heads": spec.kv_heads,
+        "head_dim": spec.head_dim,
+        "intermediate_size": spec.ffn,
+        "vocab_size": spec.vocab,
+        "max_position_embeddings": spec.max_positions,
+        "tie_word_embeddings": spec.tied_embeddings,
+        "pad_token_id": 0,
+    }
+    experts = {"num_local_experts": spec.experts, "num_experts_per_tok": spec.experts_per_token}
+    return keys | (experts if spec.experts else {})
+
+
+def _glm(spec: ModelSpec) -> dict[str, object]:
+    return _llama(spec) | {"attention_bias": spec.qkv_bias}
+
+
+def _gpt2(spec: ModelSpec) -> dict[str, object]:
+    return {
+        "n_embd": spec.hidden,
+        "n_layer": spec.layers,
+        "n_head": spec.heads,
+        "n_inner": spec.ffn,
+        "vocab_size": spec.vocab,
+        "n_positions": spec.max_positions,
+        "pad_token_id": 0,
+    }
+
+
+def _gpt_neo(spec: ModelSpec) -> dict[str, object]:
+    return {
+        "hidden_size": spec.hidden,
+        "num_layers": spec.layers,
+        "num_heads": spec.heads,
+        "intermediate_size": spec.ffn,
+        "vocab_size": spec.vocab,
+        "max_position_embeddings": spec.max_positions,
+        "attention_types": [[["global", "local"], spec.layers // 2]],
+    }
+
+
+def _gpt_bigcode(spec: ModelSpec) -> dict[str, object]:
+    return _gpt2(spec) | {"multi_query": spec.kv_heads == 1}
+
+
+def _falcon(spec: ModelSpec) -> dict[str, object]:
+    return {
+        "hidden_size": spec.hidden,
+        "num_hidden_layers": spec.layers,
+        "num_attention_heads": spec.heads,
+        "ffn_hidden_size": spec.ffn,
+        "vocab_size": spec.vocab,
+        "multi_query": True,
+        "parallel_attn": True,
+        "bias": False,
+        "new_decoder_architecture": False,
+        "pad_token_id": 0,
+    }
+
+
+def _t5(spec: ModelSpec) -> dict[str, object]:
+    return {
+        "d_model": spec.hidden,
+        "num_layers": spec.layers,
+        "num_decoder_layers": spec.decoder_layers,
+        "num_heads": spec.heads,
+        "d_kv": spec.head_dim,
+        "d_ff": spec.ffn,
+        "vocab_size": spec.vocab,
+        "feed_forward_proj": "gated-gelu" if spec.gated_ffn else "relu",
+        "tie_word_embeddings": spec.tied_embeddings,
+    }
+
+
+# family -> (transformers' model_type, config keys). Families that transformers 5.23 has no class for are
+# built from a class of the same shape: Qwen 1 is Qwen 2's; Baichuan 2, InternLM 2 and MiniCPM are Llama's;
+# ChatGLM 2 and later are Glm's (RMS norms, fused gate, bias on q, k and v).
+_CONFIGS = {
+    "albert": ("albert", _bert),
+    "baichuan": ("llama", _llama),
+    "bert": ("bert", _bert),
+    "chatglm": ("glm", _glm),
+    "deberta-v2": ("deberta-v2", _deberta),
+    "distilbert": ("distilbert", _distilbert),
+    "electra": ("electra", _electra),
+    "falcon": ("falcon", _falcon),
+    "gpt2": ("gpt2", _gpt2),
+    "gpt_bigcode": ("gpt_bigcode", _gpt_bigcode),
+    "gpt_neo": ("gpt_neo", _gpt_neo),
+    "internlm2": ("llama", _llama),
+    "minicpm": ("llama", _llama),
+    "mobilebert": ("mobilebert", _mobilebert),
+    "qwen": ("qwen2", _llama),
+    "roberta": ("roberta", _bert),
+    "t5": ("t5", _t5),
+    "xlm-roberta": ("xlm-roberta", _bert),
+}
+
+
+def config_of(spec: ModelSpec, **changed: object) -> transformers.PreTrainedConfig:
+    model_type, keys = _CONFIGS.get(spec.family, (spec.family, _llama))
+    return transformers.AutoConfig.for_model(model_type, **(keys(spec) | changed))
+
+
+def published_model(spec: ModelSpec) -> nn.Module:
+    """The class whose parameters the published count counts."""
+    config = config_of(spec)
+    with torch.device("meta"):
+        if spec.kind == "encoder-decoder":
+            return transformers.AutoModelForSeq2SeqLM.from_config(config)
+        if spec.kind == "decoder":
+            return transformers.AutoModelForCausalLM.from_config(config)
+        if takes_pooler_argument(config):
+            return transformers.AutoModel.from_config(config, add_pooling_layer=spec.pooler)
+        return transformers.AutoModel.from_config(config)
+
+
+def published_count(spec: ModelSpec) -> int:
+    """Parameters of that class. T5's class ties its head whatever the config says, but the checkpoints of T5
+    1.1 and Flan hold a head of their own: there it is counted by itself."""
+    model = published_model(spec)
+    own_head = spec.family == "t5" and not spec.tied_embeddings
+    return count(model) + (count(model.lm_head) if own_head else 0)
+
+
+def takes_pooler_argument(config: transformers.PreTrainedConfig) -> bool:
+    return config.model_type in ("bert", "roberta", "xlm-roberta", "albert", "mobilebert")
+
+
+def classifier(spec: ModelSpec, outputs: int) -> nn.Module:
+    with torch.device("meta"):
+        config = config_of(spec, num_labels=outputs)
+        return transformers.AutoModelForSequenceClassification.from_config(config)
+
+
+def layers_of(model: nn.Module, spec: ModelSpec) -> nn.Module:
+    """The first list of `spec.layers` equal modules: the layers."""
+    for module in model.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == spec.layers:
+            return module
+    raise AssertionError(f"no list of {spec.layers} layers in {type(model).__name__}")
+
+
+def count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
