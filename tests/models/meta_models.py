@@ -1,5 +1,5 @@
-"""Builds the transformers model a spec describes, on the meta device: the second implementation of
-the counts. Shapes go in by the names of transformers' own configuration classes, written here a second time."""
+"""Builds the transformers model a spec describes, on the meta device: the second implementation of the
+counts. Shapes go in by the names of transformers' own configuration classes, written here a second time."""
 
 import torch
 import transformers

@@ -1,4 +1,4 @@
-"""The arithmetic of families.py against AutoModelForSequenceClassification, small shapes on the meta device."""
+"""The arithmetic of families.py against AutoModelForSequenceClassification, on the meta device."""
 
 import pytest
 from meta_models import classifier, config_of, count, layers_of
@@ -85,7 +85,7 @@ def test_backbone_and_head_add_up_to_the_classifier(spec: ModelSpec) -> None:
 
 @pytest.mark.parametrize("spec", SMALL, ids=label)
 def test_head_is_what_stands_outside_the_base_model(spec: ModelSpec) -> None:
-    """The pooler is the base model's in BERT and ALBERT, DeBERTa keeps it outside; the head never holds it."""
+    """The pooler is the base model's in BERT and ALBERT, DeBERTa has it outside; the head never holds it."""
     model = classifier(spec, OUTPUTS)
     base = getattr(model, model.base_model_prefix)
     outside = count(model) - count(base)
@@ -95,9 +95,8 @@ def test_head_is_what_stands_outside_the_base_model(spec: ModelSpec) -> None:
 
 @pytest.mark.parametrize("spec", [shape for shape in SMALL if shape.kind == "encoder"], ids=label)
 def test_pooler_is_the_one_the_classifier_runs(spec: ModelSpec) -> None:
-    poolers = [
-        module for name, module in classifier(spec, OUTPUTS).named_modules() if name.endswith("pooler")
-    ]
+    modules = classifier(spec, OUTPUTS).named_modules()
+    poolers = [module for name, module in modules if name.endswith("pooler")]
     assert pooler_parameters(spec) == sum(count(pooler) for pooler in poolers)
 
 

@@ -155,10 +155,10 @@ class _Reader:
                 )
 
     def size(self, field: str, default: int = 0) -> int:
-        """A count of at least 1. Where the key is absent or null: the family's default, else `default`; 0
-        where the family has no such size."""
+        """A count of at least 1. Where the key is absent or null: the family's default, else `default`, as
+        where the family has no such key."""
         if field not in self.table.keys:
-            return 0
+            return default
         key = self.table.keys[field]
         value = self.config.get(key)
         if value is None:
@@ -170,7 +170,8 @@ class _Reader:
     def head_dim(self, hidden: int, heads: int) -> int:
         """The key itself, else the family's own default, else hidden / heads."""
         default = self.table.head_dim_default
-        if default is None and hidden % heads and self.config.get("head_dim") is None:
+        written = "head_dim" in self.table.keys and self.config.get("head_dim") is not None
+        if not written and default is None and hidden % heads:
             raise self._unusable(self.table.keys["heads"])
         return self.size("head_dim", default or hidden // heads)
 

@@ -13,21 +13,21 @@ from trimtab.models.spec import Kind, Norm, Position
 
 Bias = bool | str  # always so, or the config key that says (absent = no)
 
-_USUAL_KEYS: Mapping[str, str] = {
+_KEYS: Mapping[str, str] = {
     "layers": "num_hidden_layers",
     "hidden": "hidden_size",
     "heads": "num_attention_heads",
-    "kv_heads": "num_key_value_heads",
-    "head_dim": "head_dim",
     "ffn": "intermediate_size",
     "vocab": "vocab_size",
     "max_positions": "max_position_embeddings",
 }
+_LLAMA_KEYS = {**_KEYS, "kv_heads": "num_key_value_heads", "head_dim": "head_dim"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConfigTable:
-    """One family. `keys` names the config key of each size; `defaults` the sizes that may be absent.
+    """One family. `keys` names the config key of each size its class reads (BERT's ignores a "head_dim");
+    `defaults` the sizes that may be absent.
 
     `kv_heads_default` "heads": as many as query heads where absent. `head_dim_default` None: hidden / heads.
     `ffn_multiple` > 0: that many times hidden where absent. `only`: keys that may have no other value,
@@ -39,7 +39,7 @@ class ConfigTable:
     position: Position
     gated_ffn: bool
     tied_embeddings: bool
-    keys: Mapping[str, str] = field(default_factory=lambda: _USUAL_KEYS)
+    keys: Mapping[str, str]
     defaults: Mapping[str, int] = field(default_factory=dict)
     kv_heads_default: Literal["heads", "required"] = "required"
     head_dim_default: int | None = None
@@ -66,19 +66,14 @@ class ConfigTable:
         return tuple(key for size, key in self.keys.items() if size not in optional)
 
 
-def _keys(**changed: str) -> Mapping[str, str]:
-    return {**_USUAL_KEYS, **changed}
-
-
 _BERT = ConfigTable(
     kind="encoder",
     norm="layer",
     position="learned",
     gated_ffn=False,
     tied_embeddings=True,
-    keys=_keys(type_vocab="type_vocab_size"),
+    keys={**_KEYS, "type_vocab": "type_vocab_size"},
     defaults={"type_vocab": 2},
-    kv_heads_default="heads",
     qkv_bias=True,
     o_bias=True,
     ffn_bias=True,
@@ -90,14 +85,14 @@ _BERT = ConfigTable(
 _ROBERTA = replace(_BERT, pad_token_id=1)
 _DISTILBERT = replace(
     _BERT,
-    keys=_keys(layers="n_layers", hidden="dim", heads="n_heads", ffn="hidden_dim"),
+    keys={**_KEYS, "layers": "n_layers", "hidden": "dim", "heads": "n_heads", "ffn": "hidden_dim"},
     defaults={},
     hidden_dropout=("dropout", 0.1),
     attention_dropout=("attention_dropout", 0.1),
 )
 _ELECTRA = replace(
     _BERT,
-    keys=_keys(type_vocab="type_vocab_size", embedding_size="embedding_size"),
+    keys={**_KEYS, "type_vocab": "type_vocab_size", "embedding_size": "embedding_size"},
     defaults={"type_vocab": 2, "embedding_size": 128},
 )
 _ALBERT = replace(
@@ -113,6 +108,7 @@ _LLAMA = ConfigTable(
     position="rope",
     gated_ffn=True,
     tied_embeddings=False,
+    keys=_LLAMA_KEYS,
     kv_heads_default="heads",
     qkv_bias="attention_bias",
     o_bias="attention_bias",
@@ -134,7 +130,7 @@ _GEMMA = replace(
 _GEMMA2 = replace(_GEMMA, norms_per_layer=4)
 _GEMMA3 = replace(_GEMMA2, qk_norm=True)
 _PHI3 = replace(_MISTRAL, kv_heads_default="heads", hidden_dropout=("resid_pdrop", 0.0), pad_token_id=32000)
-_EXPERT_KEYS = _keys(experts="num_local_experts", experts_per_token="num_experts_per_tok")
+_EXPERT_KEYS = {**_LLAMA_KEYS, "experts": "num_local_experts", "experts_per_token": "num_experts_per_tok"}
 _MIXTRAL = replace(_MISTRAL, keys=_EXPERT_KEYS)
 _GRANITE_MOE = replace(_LLAMA, ffn_bias=False, keys=_EXPERT_KEYS)
 
@@ -144,8 +140,14 @@ _GPT2 = ConfigTable(
     position="learned",
     gated_ffn=False,
     tied_embeddings=True,
-    keys=_keys(layers="n_layer", hidden="n_embd", heads="n_head", ffn="n_inner", max_positions="n_positions"),
-    kv_heads_default="heads",
+    keys={
+        "layers": "n_layer",
+        "hidden": "n_embd",
+        "heads": "n_head",
+        "ffn": "n_inner",
+        "vocab": "vocab_size",
+        "max_positions": "n_positions",
+    },
     ffn_multiple=4,
     qkv_bias=True,
     o_bias=True,
