@@ -1,0 +1,1 @@
+"""app: the only room that prints and reads argv, locale and environment."""

@@ -10,6 +10,7 @@ from trimtab.data.corpus import Corpus, Split
 from trimtab.data.fingerprint import content_hash
 from trimtab.data.opening import open_corpus
 from trimtab.data.spec import TASKS, DataSpec, Example, LengthHistogram, Place, Problem, Severity, Task
+from trimtab.data.storage import from_json, to_json
 from trimtab.data.texts import read_texts
 from trimtab.data.tokens import approximate_lengths, count_lengths, describe, truncation_problem
 
@@ -28,7 +29,9 @@ __all__ = [
     "content_hash",
     "count_lengths",
     "describe",
+    "from_json",
     "open_corpus",
     "read_texts",
+    "to_json",
     "truncation_problem",
 ]

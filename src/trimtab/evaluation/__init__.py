@@ -1,0 +1,27 @@
+"""evaluation: run a model over rows, score it, and keep it as an artifact that opens alone.
+
+Leaves out: metrics themselves (metrics) and training.
+"""
+
+from trimtab.evaluation.artifact import Artifact, Prediction, open_artifact, require_equal, save_artifact
+from trimtab.evaluation.encode import Collator, Encoded, encode
+from trimtab.evaluation.facts import ArtifactFacts, Base, read_facts
+from trimtab.evaluation.predict import logits, losses, predictions, probabilities
+
+__all__ = [
+    "Artifact",
+    "ArtifactFacts",
+    "Base",
+    "Collator",
+    "Encoded",
+    "Prediction",
+    "encode",
+    "logits",
+    "losses",
+    "open_artifact",
+    "predictions",
+    "probabilities",
+    "read_facts",
+    "require_equal",
+    "save_artifact",
+]

@@ -10,6 +10,7 @@ from trimtab.methods.head import Head
 from trimtab.methods.lora import Lora
 from trimtab.methods.part import LayerLoad, Part
 from trimtab.methods.preset import METHODS, Choices, Method, lora_targets
+from trimtab.methods.serial import strategy_from_json, strategy_to_json
 from trimtab.methods.strategy import PRECISIONS, AdamW, Precision, Schedule, Strategy
 from trimtab.methods.weights import Weights
 
@@ -32,6 +33,8 @@ __all__ = [
     "Weights",
     "lora_targets",
     "method_named",
+    "strategy_from_json",
+    "strategy_to_json",
 ]
 
 

@@ -19,6 +19,7 @@ class Head(Part):
     name: ClassVar[str] = "head"
     mergeable: ClassVar[bool] = False
     starts_at_base: ClassVar[bool] = True
+    adapter: ClassVar[bool] = False
 
     def trainable_parameters(self, spec: ModelSpec, outputs: int) -> int:
         return head_parameters(spec, outputs) + pooler_parameters(spec)

@@ -18,6 +18,7 @@ class Lora(Part):
     name: ClassVar[str] = "lora"
     mergeable: ClassVar[bool] = True
     starts_at_base: ClassVar[bool] = True
+    adapter: ClassVar[bool] = True
 
     rank: int = 8
     alpha: int = 16

@@ -32,6 +32,7 @@ class Part(ABC):
     name: ClassVar[str]
     mergeable: ClassVar[bool]  # can be folded into the base weights
     starts_at_base: ClassVar[bool]  # untrained, the model computes what the base computes
+    adapter: ClassVar[bool]  # saved beside the base, as an adapter, not as a whole model
 
     @abstractmethod
     def trainable_parameters(self, spec: ModelSpec, outputs: int) -> int:

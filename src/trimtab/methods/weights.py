@@ -15,6 +15,7 @@ class Weights(Part):
     name: ClassVar[str] = "weights"
     mergeable: ClassVar[bool] = True
     starts_at_base: ClassVar[bool] = True
+    adapter: ClassVar[bool] = False
 
     top_layers: int | None = None
 

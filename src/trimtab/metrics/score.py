@@ -2,15 +2,19 @@
 
 from dataclasses import dataclass
 
+from trimtab.errors import Message
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Metric:
-    """One metric of one evaluation; [low, high] is its 95 % interval."""
+    """One metric of one evaluation; [low, high] is its 95 % interval. `note` says where the value is a
+    convention, such as the correlation of predictions that are all the same."""
 
     name: str
     value: float
     low: float
     high: float
+    note: Message | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -59,8 +59,9 @@ def download(name: str, repo: str, revision: str | None, trust_remote_code: bool
     wanted = [*CONFIG_FILES, *TOKENIZER_FILES, *WEIGHT_FILES]
     try:
         with _hub_errors(repo, revision):
-            commit = _first_look(name, repo, revision, trust_remote_code)
-            return source(snapshot_download(repo, revision=commit, allow_patterns=wanted))
+            _first_look(name, repo, revision, trust_remote_code)
+            # by its name, not its commit: only then does the cache know the name when there is no network
+            return source(snapshot_download(repo, revision=revision, allow_patterns=wanted))
     except HubUnreachable as unreachable:
         return source(_cached_snapshot(repo, revision, wanted, unreachable))
 

@@ -1,0 +1,27 @@
+"""training: the step, the loop, the optimiser, checkpoints, the memory meter.
+
+`Training(job, corpus)` is iterated; it yields the events of events.py and ends with `Finished(run)`.
+Leaves out: choosing a strategy (planning) and keeping the result (study).
+"""
+
+from trimtab.training.events import Evaluated, Event, Finished, Notice, Preflight, Saved, Started, Step
+from trimtab.training.loop import Training, score_split
+from trimtab.training.run import LossPoint, Run
+from trimtab.training.session import Job, Session
+
+__all__ = [
+    "Evaluated",
+    "Event",
+    "Finished",
+    "Job",
+    "LossPoint",
+    "Notice",
+    "Preflight",
+    "Run",
+    "Saved",
+    "Session",
+    "Started",
+    "Step",
+    "Training",
+    "score_split",
+]

@@ -1,0 +1,75 @@
+"""The command line: one file a verb, and `main`, which starts a verb and turns what it raises into an exit code.
+
+A verb reads its options, calls the facade `trimtab.study` and shows what comes back (show/). It imports what
+is heavy inside its function, so that `trimtab --help` stays instant.
+"""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
+
+import typer
+
+from trimtab.app.cli.data import check
+from trimtab.app.cli.demo import demo
+from trimtab.app.cli.doctor import doctor
+from trimtab.app.cli.estimate import estimate
+from trimtab.app.cli.evaluate import evaluate
+from trimtab.app.cli.face import Face
+from trimtab.app.cli.failures import explain
+from trimtab.app.cli.help import VerbCommand, VerbGroup
+from trimtab.app.cli.ledger import ledger
+from trimtab.app.cli.plan import plan
+from trimtab.app.cli.predict import predict
+from trimtab.app.cli.root import root
+from trimtab.app.cli.train import train
+
+__all__ = ["main", "run"]
+
+# In the order of a beginner's day; each with the code of its help.
+_VERBS = (
+    (demo, "TT-V010"),
+    (doctor, "TT-V011"),
+    (plan, "TT-V012"),
+    (estimate, "TT-V013"),
+    (train, "TT-V014"),
+    (predict, "TT-V015"),
+    (evaluate, "TT-V016"),
+    (ledger, "TT-V017"),
+)
+
+
+def main() -> NoReturn:
+    """Run the command line of this process and leave with its exit code; see failures.py for the codes."""
+    sys.exit(run(sys.argv[1:], os.environ))
+
+
+def run(argv: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Run one command line; returns its exit code. Every exception ends here, in one line."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal without UTF-8 must not end a run
+    face = Face.of(argv, environment)
+    try:
+        face.check()
+        command = typer.main.get_command(application())
+        with command.make_context("trimtab", list(face.arguments), obj=face) as context:
+            command.invoke(context)
+        sys.stdout.flush()
+    except BaseException as error:
+        return explain(error, face)
+    return 0
+
+
+def application() -> typer.Typer:
+    """All verbs. Help texts are codes of the catalogue, which the help page looks up in the user's language."""
+    app = typer.Typer(cls=VerbGroup, help="TT-V001", add_completion=False, rich_markup_mode=None)
+    app.callback(invoke_without_command=True)(root)
+    for verb, help_code in _VERBS:
+        app.command(cls=VerbCommand, help=help_code)(verb)
+    data = typer.Typer(cls=VerbGroup, help="TT-V018", add_completion=False, rich_markup_mode=None)
+    data.callback()(lambda: None)
+    data.command(cls=VerbCommand, help="TT-V019")(check)
+    app.add_typer(data, name="data")
+    return app

@@ -1,0 +1,26 @@
+"""trimtab data check: what a data set is and what is wrong with it, before anything is trained on it."""
+
+import typer
+
+from trimtab.app.cli import options
+
+
+def check(
+    ctx: typer.Context,
+    data: options.DataArgument,
+    task: options.Task = None,
+    text: options.Text = None,
+    label: options.Label = None,
+    keep_overlap: options.KeepOverlap = False,
+    seed: options.Seed = 0,
+    json: options.Json = False,
+) -> None:
+    from trimtab import study
+    from trimtab.app.cli.facts import jsonable
+    from trimtab.app.cli.show.data import show_data
+
+    checked = study.check(data, options.reading(task, text, label, seed, keep_overlap))
+    if json:
+        ctx.obj.print_json(jsonable(checked, ctx.obj.language))
+    else:
+        show_data(ctx.obj, checked)

@@ -1,0 +1,54 @@
+"""trimtab estimate: memory, time and disk of one strategy, on real data or on a shape of data."""
+
+from typing import Annotated
+
+import typer
+
+from trimtab.app.cli import options
+
+
+def estimate(
+    ctx: typer.Context,
+    model: options.Model,
+    method: options.Method,
+    data: Annotated[
+        str | None, typer.Option("--data", metavar="D", help="TT-V102", rich_help_panel=options.DATA)
+    ] = None,
+    rows: Annotated[int, typer.Option(metavar="N", help="TT-V107", rich_help_panel=options.DATA)] = 10_000,
+    length: Annotated[int, typer.Option(metavar="L", help="TT-V108", rich_help_panel=options.DATA)] = 128,
+    labels: Annotated[int, typer.Option(metavar="K", help="TT-V109", rich_help_panel=options.DATA)] = 2,
+    task: options.Task = None,
+    text: options.Text = None,
+    label: options.Label = None,
+    on: options.On = None,
+    rank: options.Rank = None,
+    top_layers: options.TopLayers = None,
+    epochs: options.Epochs = None,
+    batch: options.Batch = None,
+    lr: options.Rate = None,
+    max_length: options.MaxLength = None,
+    precision: options.Precision = None,
+    seed: options.Seed = 0,
+    json: options.Json = False,
+) -> None:
+    from trimtab import study
+    from trimtab.app.cli.show.plan import show_no_plan, show_plan
+    from trimtab.planning import NoPlan
+
+    try:
+        planned = study.estimate(
+            model,
+            method=method,
+            data=data,
+            shape=study.Shape(rows=rows, length=length, labels=labels),
+            on=on,
+            choices=options.choices(rank, top_layers),
+            settings=options.settings(
+                epochs=epochs, batch=batch, lr=lr, max_length=max_length, precision=precision, seed=seed
+            ),
+            reading=options.reading(task, text, label, seed),
+        )
+    except NoPlan as refusal:
+        show_no_plan(ctx.obj, refusal.plan)
+        raise
+    show_plan(ctx.obj, planned)

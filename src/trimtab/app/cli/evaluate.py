@@ -1,0 +1,25 @@
+"""trimtab evaluate: how good a trained artifact is on a data set, with intervals."""
+
+import typer
+
+from trimtab.app.cli import options
+
+
+def evaluate(
+    ctx: typer.Context,
+    folder: options.Folder,
+    data: options.Data,
+    task: options.Task = None,
+    text: options.Text = None,
+    label: options.Label = None,
+    json: options.Json = False,
+) -> None:
+    from trimtab import study
+    from trimtab.app.cli.facts import jsonable
+    from trimtab.app.cli.show.score import show_score
+
+    score = study.evaluate(folder, data, options.reading(task, text, label, seed=0))
+    if json:
+        ctx.obj.print_json(jsonable(score))
+    else:
+        show_score(ctx.obj, score)

@@ -1,0 +1,96 @@
+"""The options that several verbs share, each written once. Help texts and panel titles are codes of the catalogue.
+
+The lists of goals, methods, precisions and tasks stand here as words, because importing them would make
+`trimtab --help` slow; tests/app/test_options.py holds them to the rooms they come from.
+"""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from trimtab.methods import Choices
+    from trimtab.planning import Limits, Settings
+    from trimtab.study import Reading
+
+DATA, LIMITS, METHOD, TRAINING = "TT-V061", "TT-V062", "TT-V063", "TT-V064"
+GOALS = "balanced|quality|memory|time"
+METHODS = "auto|full|lora|freeze|head"
+PRECISIONS = "fp32|bf16|fp16"
+TASKS = "classify|pair|regress"
+
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="TT-V100")]
+Folder = Annotated[str, typer.Argument(metavar="DIR", help="TT-V101")]
+DataArgument = Annotated[str, typer.Argument(metavar="D", help="TT-V102")]
+Data = Annotated[str, typer.Option("--data", metavar="D", help="TT-V102", rich_help_panel=DATA)]
+Task = Annotated[str | None, typer.Option("--task", metavar=TASKS, help="TT-V103", rich_help_panel=DATA)]
+Text = Annotated[list[str] | None, typer.Option("--text", metavar="COL", help="TT-V104", rich_help_panel=DATA)]
+Label = Annotated[str | None, typer.Option("--label", metavar="COL", help="TT-V105", rich_help_panel=DATA)]
+KeepOverlap = Annotated[bool, typer.Option("--keep-overlap", help="TT-V106", rich_help_panel=DATA)]
+On = Annotated[str | None, typer.Option("--on", metavar="NAME", help="TT-V110", rich_help_panel=LIMITS)]
+Memory = Annotated[str | None, typer.Option("--memory", metavar="SIZE", help="TT-V111", rich_help_panel=LIMITS)]
+Time = Annotated[str | None, typer.Option("--time", metavar="SPAN", help="TT-V112", rich_help_panel=LIMITS)]
+Goal = Annotated[str, typer.Option("--goal", metavar=GOALS, help="TT-V113", rich_help_panel=LIMITS)]
+Method = Annotated[str, typer.Option("--method", metavar=METHODS, help="TT-V120", rich_help_panel=METHOD)]
+Rank = Annotated[int | None, typer.Option("--rank", metavar="N", help="TT-V121", rich_help_panel=METHOD)]
+TopLayers = Annotated[
+    int | None, typer.Option("--top-layers", metavar="N", help="TT-V122", rich_help_panel=METHOD)
+]
+Epochs = Annotated[int | None, typer.Option("--epochs", metavar="N", help="TT-V130", rich_help_panel=TRAINING)]
+Batch = Annotated[int | None, typer.Option("--batch", metavar="N", help="TT-V131", rich_help_panel=TRAINING)]
+Rate = Annotated[float | None, typer.Option("--lr", metavar="X", help="TT-V132", rich_help_panel=TRAINING)]
+MaxLength = Annotated[
+    int | None, typer.Option("--max-length", metavar="N", help="TT-V133", rich_help_panel=TRAINING)
+]
+Precision = Annotated[
+    str | None, typer.Option("--precision", metavar=PRECISIONS, help="TT-V134", rich_help_panel=TRAINING)
+]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", help="TT-V135", rich_help_panel=TRAINING)]
+Json = Annotated[bool, typer.Option("--json", help="TT-V140")]
+
+
+def limits(memory: str | None, time: str | None) -> "Limits":
+    """Raises UsageError where a size or span cannot be read."""
+    from trimtab.planning import Limits
+    from trimtab.units import parse_bytes, parse_seconds
+
+    return Limits(
+        memory_bytes=parse_bytes(memory) if memory else None,
+        seconds=parse_seconds(time) if time else None,
+    )
+
+
+def choices(rank: int | None, top_layers: int | None) -> "Choices":
+    from trimtab.methods import Choices
+
+    return Choices(rank=rank, top_layers=top_layers)
+
+
+def settings(
+    *,
+    epochs: int | None,
+    batch: int | None,
+    lr: float | None,
+    max_length: int | None,
+    precision: str | None,
+    seed: int,
+) -> "Settings":
+    from trimtab.planning import Settings
+
+    return Settings(
+        epochs=epochs, batch=batch, learning_rate=lr, max_length=max_length, seed=seed,
+        precision=precision,  # type: ignore[arg-type]  # the planner refuses a word it does not know
+    )  # fmt: skip
+
+
+def reading(
+    task: str | None, text: list[str] | None, label: str | None, seed: int, keep_overlap: bool = False
+) -> "Reading":
+    from trimtab.study import Reading
+
+    return Reading(task=task, text=tuple(text) if text else None, label=label, seed=seed, keep_overlap=keep_overlap)
+
+
+def method_of(method: str) -> str | None:
+    """The planner's word for it: "auto" leaves the choice to the planner."""
+    return None if method == "auto" else method

@@ -1,0 +1,51 @@
+"""trimtab plan: every strategy predicted, the best one chosen, and why not the others."""
+
+import typer
+
+from trimtab.app.cli import options
+
+
+def plan(
+    ctx: typer.Context,
+    data: options.Data,
+    model: options.Model = "demo",
+    task: options.Task = None,
+    text: options.Text = None,
+    label: options.Label = None,
+    on: options.On = None,
+    memory: options.Memory = None,
+    time: options.Time = None,
+    goal: options.Goal = "balanced",
+    method: options.Method = "auto",
+    rank: options.Rank = None,
+    top_layers: options.TopLayers = None,
+    epochs: options.Epochs = None,
+    batch: options.Batch = None,
+    lr: options.Rate = None,
+    max_length: options.MaxLength = None,
+    precision: options.Precision = None,
+    seed: options.Seed = 0,
+    json: options.Json = False,
+) -> None:
+    from trimtab import study
+    from trimtab.app.cli.show.plan import show_no_plan, show_plan
+    from trimtab.planning import NoPlan
+
+    try:
+        planned = study.plan(
+            model,
+            data,
+            on=on,
+            goal=goal,
+            limits=options.limits(memory, time),
+            method=options.method_of(method),
+            choices=options.choices(rank, top_layers),
+            settings=options.settings(
+                epochs=epochs, batch=batch, lr=lr, max_length=max_length, precision=precision, seed=seed
+            ),
+            reading=options.reading(task, text, label, seed),
+        )
+    except NoPlan as refusal:
+        show_no_plan(ctx.obj, refusal.plan)
+        raise
+    show_plan(ctx.obj, planned)

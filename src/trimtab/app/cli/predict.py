@@ -1,0 +1,32 @@
+"""trimtab predict: labels or values for texts, one line each."""
+
+import json as json_module
+import sys
+from typing import Annotated
+
+import typer
+
+from trimtab.app.cli import options
+
+
+def predict(
+    ctx: typer.Context,
+    folder: options.Folder,
+    text: Annotated[list[str] | None, typer.Option("--text", metavar="TEXT", help="TT-V160")] = None,
+    file: Annotated[str | None, typer.Option("--file", metavar="F", help="TT-V161")] = None,
+    json: options.Json = False,
+) -> None:
+    from trimtab import study
+    from trimtab.app.cli.facts import jsonable
+    from trimtab.app.cli.show.score import prediction_line
+    from trimtab.errors import UsageError
+
+    if (text is None) == (file is None):
+        raise UsageError("TT-V162")
+    for prediction in study.predict(folder, text=tuple(text or ()), file=file):
+        if json:
+            line = json_module.dumps(jsonable(prediction), ensure_ascii=False, allow_nan=False)
+        else:
+            line = prediction_line(prediction)
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()  # whoever feeds lines through a pipe waits for each answer

@@ -1,0 +1,20 @@
+"""The command itself, above the verbs: its version, and the flags that work everywhere."""
+
+from typing import Annotated
+
+import typer
+
+from trimtab import __version__
+
+
+def root(
+    ctx: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="TT-V141")] = False,
+    # These two may stand anywhere: Face reads them before the parser runs. They are declared for the help page.
+    lang: Annotated[str | None, typer.Option("--lang", metavar="en|zh", help="TT-V142")] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="TT-V143")] = False,
+) -> None:
+    if version:
+        ctx.obj.out.print(f"trimtab {__version__}")
+    elif ctx.invoked_subcommand is None:
+        ctx.get_help()

@@ -1,0 +1,37 @@
+"""Shapes that several pages share: lines with headings, hanging items, tables."""
+
+from rich import box
+from rich.console import RenderableType
+from rich.table import Table
+
+from trimtab.app.cli.face import Face
+from trimtab.app.cli.flow import Flow
+
+
+def facts_grid(face: Face, lines: dict[str, str]) -> Table:
+    """Lines with a heading at the left; the headings are codes of the catalogue."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column()
+    for code, line in lines.items():
+        grid.add_row(face.say(code), Flow(line))
+    return grid
+
+
+def hanging(mark: RenderableType, body: RenderableType) -> Table:
+    """A body that stays to the right of its mark when it wraps."""
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(no_wrap=True)
+    grid.add_column()
+    grid.add_row(mark, body)
+    return grid
+
+
+def new_table(face: Face, *codes: str) -> Table:
+    """A table whose headings are codes of the catalogue: the first column to the left, the rest to the right.
+    Without lines in a pipe, where they would only be in the way."""
+    lines = box.SIMPLE_HEAD if face.out.is_terminal else None
+    table = Table(box=lines, padding=(0, 1), pad_edge=False, show_edge=False)
+    for place, code in enumerate(codes):
+        table.add_column(face.say(code), justify="right" if place else "left")
+    return table

@@ -1,0 +1,205 @@
+"""A plan on a terminal: the facts it rests on, the table, the memory of the chosen row, what to type next."""
+
+import shlex
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Group
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from trimtab.app.cli.face import Face
+from trimtab.app.cli.facts import jsonable, plan_facts
+from trimtab.app.cli.flow import Flow
+from trimtab.app.cli.show.data import data_line, show_problems
+from trimtab.app.cli.show.layout import facts_grid, hanging
+from trimtab.app.cli.show.machine import machine_line
+from trimtab.app.cli.show.words import (
+    bytes_range,
+    bytes_word,
+    depth_word,
+    evidence_word,
+    points_range,
+    seconds_range,
+    seconds_word,
+    short_count,
+    trained_words,
+)
+from trimtab.errors.quantities import format_bytes, format_seconds, format_share
+from trimtab.estimation.estimate import Estimate
+from trimtab.models.spec import ModelSpec
+from trimtab.planning import Candidate, Plan, part_word, phase_word
+
+if TYPE_CHECKING:
+    from trimtab.study import Planned
+
+_ROOM_FOR_REASONS = 118  # columns from which the reasons have a place in the table
+_PART_FIELDS = ("weights", "gradients", "optimizer", "activations", "logits", "temporaries", "runtime")
+
+
+def show_plan(face: Face, planned: "Planned", *, next_step: bool = True) -> None:
+    """Everything a person wants to know before they train, or all of it as JSON."""
+    if face.json:
+        face.print_json(planned_facts(planned, face.language))
+        return
+    header = {
+        "TT-V201": model_line(planned.model, face),
+        "TT-V202": data_line(planned.data, face),
+        "TT-V203": machine_line(planned.machine, face),
+        "TT-V204": goal_line(planned.plan, face),
+    }
+    face.out.print(facts_grid(face, header))
+    show_table(face, planned.plan)
+    _show_memory(face, planned.plan.chosen.estimate)
+    show_problems(face, planned.data)
+    if next_step:
+        _show_next(face, planned)
+
+
+def show_no_plan(face: Face, plan: Plan) -> None:
+    """The table of a plan in which nothing fits; the error itself is told elsewhere, on stderr."""
+    if face.json:
+        face.print_json({"plan": plan_facts(plan, face.language)})
+    else:
+        show_table(face, plan)
+
+
+def planned_facts(planned: "Planned", language: str) -> dict[str, object]:
+    return {
+        "model": jsonable(planned.model) | {"parameters": planned.model.parameters},
+        "data": jsonable(planned.data, language),
+        "machine": jsonable(planned.machine),
+        "plan": plan_facts(planned.plan, language),
+    }
+
+
+def model_line(spec: ModelSpec, face: Face) -> str:
+    size = face.say("TT-V211", size=spec.stored_bytes, dtype=spec.weights_dtype) if spec.stored_bytes else ""
+    return face.say(
+        "TT-V210",
+        name=spec.name,
+        family=spec.family,
+        kind=face.say({"encoder": "TT-V311", "decoder": "TT-V312"}.get(spec.kind, "TT-V313")),
+        layers=spec.layers,
+        hidden=spec.hidden,
+        parameters=short_count(spec.parameters),
+        size=size,
+    )
+
+
+def goal_line(plan: Plan, face: Face) -> str:
+    limits = []
+    if plan.limits.memory_bytes is not None:
+        limits.append(format_bytes(plan.limits.memory_bytes))
+    if plan.limits.seconds is not None:
+        limits.append(format_seconds(plan.limits.seconds))
+    if not limits:
+        return plan.goal
+    return face.say("TT-V216", goal=plan.goal, limits=", ".join(limits))
+
+
+def show_table(face: Face, plan: Plan) -> None:
+    """One row a strategy. Where the terminal is narrow, the reasons stand below the table."""
+    beside = face.out.width >= _ROOM_FOR_REASONS
+    plain = not face.out.is_terminal
+    table = Table(box=None if plain else box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_edge=False)
+    table.add_column("", width=1)
+    for code in ("TT-V220", "TT-V221", "TT-V222", "TT-V223", "TT-V224", "TT-V225", "TT-V226"):
+        table.add_column(face.say(code), no_wrap=True)
+    if beside:
+        table.add_column(face.say("TT-V227"))
+    for candidate in plan.candidates:
+        chosen = candidate.fits and candidate is plan.chosen
+        style = "bold" if chosen else "" if candidate.fits else "dim"
+        cells = [_cell(words, plain) for words in _cells(candidate, face)]
+        reason = [Flow(face.tell(candidate.reason))] if beside else []
+        table.add_row(_mark(candidate, chosen), *cells, *reason, style=style)
+    face.out.print()
+    face.out.print(table)
+    if not beside:
+        face.out.print()
+        face.out.print(_reasons(face, plan))
+
+
+def _mark(candidate: Candidate, chosen: bool) -> Text:
+    if chosen:
+        return Text("✓", style="green")
+    return Text("") if candidate.fits else Text("✗", style="red")
+
+
+def _cells(candidate: Candidate, face: Face) -> list[tuple[str, str]]:
+    """Each cell has what counts, and below it what goes with it."""
+    estimate = candidate.estimate
+    strategy, quality = estimate.strategy, estimate.quality.relative
+    cut = f"{strategy.micro_batch} x {strategy.accumulation}" if strategy.accumulation > 1 else ""
+    return [
+        (strategy.method, depth_word(strategy, face)),
+        trained_words(estimate.trainable_parameters, estimate.total_parameters),
+        (strategy.precision, face.say("TT-V314") if strategy.recompute else ""),
+        (str(strategy.batch), cut),
+        (bytes_word(estimate.memory.peak_bytes), bytes_range(estimate.memory.peak_bytes)),
+        (seconds_word(estimate.time.total_seconds), seconds_range(estimate.time.total_seconds)),
+        (f"{quality.value:+.1f}", points_range(quality)),
+    ]
+
+
+def _cell(words: tuple[str, str], plain: bool) -> Text:
+    first, second = words
+    if not second:
+        return Text(first)
+    return Text.assemble(first, " " if plain else "\n", (f"({second})" if plain else second, "dim"))
+
+
+def _reasons(face: Face, plan: Plan) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True)
+    grid.add_column(ratio=1)
+    for candidate in plan.candidates:
+        strategy = candidate.estimate.strategy
+        name = f"{strategy.method} {depth_word(strategy, face)}".rstrip()
+        grid.add_row(Text(name, style="bold" if candidate is plan.chosen else ""), Flow(face.tell(candidate.reason)))
+    return grid
+
+
+def _show_memory(face: Face, estimate: Estimate) -> None:
+    """The parts of the chosen row's peak, largest first, and where the figures come from."""
+    memory, peak = estimate.memory, estimate.memory.peak_bytes
+    title = face.say(
+        "TT-V230",
+        method=estimate.strategy.method,
+        peak=peak.value,
+        range=bytes_range(peak),
+        phase=phase_word(memory.phase),
+        evidence=evidence_word(peak.evidence, face),
+    )
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column()
+    grid.add_column(justify="right")
+    grid.add_column(justify="right")
+    sizes = {part: getattr(memory.parts, f"{part}_bytes") for part in _PART_FIELDS}
+    for part, size in sorted(sizes.items(), key=lambda item: -item[1]):
+        if size:
+            share = size / memory.parts.total_bytes
+            grid.add_row(face.tell(part_word(part)), format_bytes(size), format_share(share))
+    time = face.say(
+        "TT-V231",
+        step=estimate.time.step_seconds.value,
+        steps=estimate.time.steps,
+        epochs=estimate.strategy.schedule.epochs,
+        evidence=evidence_word(estimate.time.total_seconds.evidence, face),
+    )
+    quality = face.say("TT-V232", source=estimate.quality.source)
+    lines = (Flow(title), Padding(grid, (0, 0, 0, 2)), Flow(time), Flow(quality, "dim"))
+    face.out.print()
+    face.out.print(Group(*lines))
+
+
+def _show_next(face: Face, planned: "Planned") -> None:
+    """The command that carries the plan out: the one typed, with another verb."""
+    words = [word for word in face.arguments if word != "--json"]
+    if not words or words[0] != "plan" or not planned.machine.is_here:
+        return
+    command = shlex.join(["trimtab", "train", *words[1:], "--out", f"runs/{planned.plan.chosen.estimate.strategy.method}"])
+    face.out.print()
+    face.out.print(Text.assemble((face.say("TT-V240"), "bold"), f" {command}"), soft_wrap=True)

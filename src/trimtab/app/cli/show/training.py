@@ -1,0 +1,171 @@
+"""A training on a terminal: the plan, a bar that moves, evaluations, and predicted beside measured at the end.
+
+In a pipe the bar becomes plain lines, about twenty a run. Progress goes to stderr; the plan and the result,
+which are facts, to stdout.
+"""
+
+from collections.abc import Iterable
+from functools import singledispatchmethod
+from typing import TYPE_CHECKING
+
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.text import Text
+
+from trimtab.app.cli.face import Face
+from trimtab.app.cli.facts import jsonable
+from trimtab.app.cli.show.plan import planned_facts, show_plan
+from trimtab.app.cli.show.layout import new_table
+from trimtab.app.cli.show.score import score_line
+from trimtab.errors.quantities import format_bytes, format_count, format_seconds, format_share
+from trimtab.study import Planned, Trained
+from trimtab.training.events import Evaluated, Event, Finished, Notice, Preflight, Saved, Started, Step
+
+_PLAIN_LINES = 20
+
+
+def follow(face: Face, events: "Iterable[Event | Planned | Trained]") -> None:
+    """Show a training while it runs; with --json, only its result, at the end."""
+    view = _View(face)
+    try:
+        for event in events:
+            view.show(event)
+    finally:
+        view.close()
+
+
+class _View:
+    """What is on the screen while a training runs. `predicted_bytes` is the planned peak, to hold memory against."""
+
+    def __init__(self, face: Face) -> None:
+        self._face = face
+        self._predicted_bytes = 0.0
+        self._planned: Planned | None = None
+        self._bar: Progress | None = None
+
+    @singledispatchmethod
+    def show(self, event: object) -> None:
+        """An event this view has nothing to say about."""
+
+    @show.register
+    def _(self, event: Planned) -> None:
+        self._planned = event
+        self._predicted_bytes = event.plan.chosen.estimate.memory.peak_bytes.value
+        if not self._face.json:
+            show_plan(self._face, event, next_step=False)
+            self._face.out.print()
+
+    @show.register
+    def _(self, event: Started) -> None:
+        resumed = self._face.say("TT-V271", step=event.resumed_step) if event.resumed_step else ""
+        self._line(
+            "TT-V270",
+            steps=event.steps,
+            rows=event.rows,
+            trainable=event.trainable_parameters,
+            share=event.trainable_parameters / event.total_parameters,
+            load=event.load_seconds,
+            resumed=resumed,
+        )
+
+    @show.register
+    def _(self, event: Preflight) -> None:
+        self._line(
+            "TT-V272",
+            rows=event.rows,
+            tokens=event.tokens_per_row,
+            memory=event.memory_bytes,
+            predicted=self._predicted_bytes,
+            seconds=event.seconds,
+        )
+
+    @show.register
+    def _(self, event: Step) -> None:
+        words = self._face.say(
+            "TT-V273",
+            step=event.step,
+            steps=event.steps,
+            loss=f"{event.loss:.4f}",
+            rate=f"{event.learning_rate:.2e}",
+            memory=event.memory_bytes,
+            predicted=self._predicted_bytes,
+            left=event.eta_seconds,
+        )
+        if self._face.err.is_terminal:
+            self._advance(event, words)
+        elif event.step % max(1, event.steps // _PLAIN_LINES) == 0 or event.step == event.steps:
+            self._print(words)
+
+    @show.register
+    def _(self, event: Evaluated) -> None:
+        best = self._face.say("TT-V275") if event.best else ""
+        self._line(
+            "TT-V274",
+            step=event.step,
+            split=event.score.split,
+            score=score_line(event.score),
+            seconds=event.seconds,
+            best=best,
+        )
+
+    @show.register
+    def _(self, event: Notice) -> None:
+        self._print(f"{event.message.code}: {self._face.tell(event.message)}", style="yellow")
+
+    @show.register
+    def _(self, event: Trained) -> None:
+        self.close()
+        if self._face.json:
+            self._face.print_json(self._result(event))
+        else:
+            _show_result(self._face, event)
+
+    def close(self) -> None:
+        """Take the bar away; what was printed above it stays."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def _result(self, trained: Trained) -> dict[str, object]:
+        plan = planned_facts(self._planned, self._face.language) if self._planned else {}
+        return {**plan, **jsonable(trained, self._face.language)}
+
+    def _line(self, code: str, **facts: object) -> None:
+        self._print(self._face.say(code, **facts))
+
+    def _print(self, words: str, style: str = "") -> None:
+        self._face.err.print(Text(words, style=style), soft_wrap=True)
+
+    def _advance(self, event: Step, words: str) -> None:
+        if self._bar is None:
+            columns = (BarColumn(bar_width=20), TextColumn("{task.description}"))
+            self._bar = Progress(*columns, console=self._face.err, transient=True)
+            self._bar.add_task("", total=event.steps)
+            self._bar.start()
+        self._bar.update(self._bar.task_ids[0], completed=event.step, description=words)
+
+
+def _show_result(face: Face, trained: Trained) -> None:
+    """Scores, predicted beside measured, and where things lie."""
+    run = trained.run
+    face.out.print()
+    face.out.print(
+        Text(
+            face.say(
+                "TT-V280",
+                seconds=run.seconds,
+                epochs=f"{run.epochs:g}",
+                samples=f"{run.samples_per_second:,.0f}",
+                tokens=f"{run.tokens_per_second:,.0f}",
+            ),
+            style="bold",
+        )
+    )
+    for score in (run.dev, run.test):
+        if score is not None:
+            face.out.print(face.say("TT-V281", split=score.split, score=score_line(score), n=score.n))
+    table = new_table(face, "TT-V282", "TT-V283", "TT-V284", "TT-V285")
+    for row in trained.rows:
+        table.add_row(*row)
+    face.out.print(table)
+    face.out.print(face.say("TT-V286", path=trained.artifact_path))
+    face.out.print(face.say("TT-V287", path=trained.report_path))

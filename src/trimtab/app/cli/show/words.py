@@ -1,0 +1,83 @@
+"""Small words of the tables: strategies, shares, intervals, evidence."""
+
+import math
+
+from trimtab.app.cli.face import Face
+from trimtab.errors.quantities import format_bytes, format_seconds, format_share
+from trimtab.methods import Strategy
+from trimtab.units import Evidence, Figure
+
+_EVIDENCE = {
+    Evidence.RULE: "TT-V301",
+    Evidence.FORMULA: "TT-V302",
+    Evidence.DRY_RUN: "TT-V303",
+    Evidence.PROBE: "TT-V304",
+    Evidence.MEASURED: "TT-V305",
+}
+_SECOND_UNITS = ((1.0, "s"), (60.0, "min"), (3600.0, "h"), (86400.0, "d"))
+
+
+def evidence_word(evidence: Evidence, face: Face) -> str:
+    return face.say(_EVIDENCE[evidence])
+
+
+def depth_word(strategy: Strategy, face: Face) -> str:
+    """ "top 4", or nothing where all layers or none are trained."""
+    depths = [getattr(part, "top_layers", None) for part in strategy.parts]
+    deepest = next((depth for depth in depths if depth is not None), None)
+    return face.say("TT-V310", layers=deepest) if deepest is not None else ""
+
+
+def short_count(count: float) -> str:
+    """Parameters as people say them: 22713216 -> "22.7 M"."""
+    for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if count >= 0.9995 * size:
+            value = count / size
+            return f"{value:.0f}{unit}" if value >= 99.95 else f"{value:.1f}{unit}"
+    return f"{count:.0f}"
+
+
+def trained_words(trainable: int, total: int) -> tuple[str, str]:
+    return short_count(trainable), format_share(trainable / total)
+
+
+def bytes_range(figure: Figure) -> str:
+    """The interval in one unit: "1.1–1.3 GiB"."""
+    exponent = min(int(math.log(max(figure.high, 1), 1024)), 5)
+    if figure.high / 1024**exponent >= 1000 and exponent < 5:
+        exponent += 1
+    unit = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")[exponent]
+    return _range(figure, 1024.0**exponent, unit)
+
+
+def seconds_range(figure: Figure) -> str:
+    """The interval in one unit: "9.1–11 min"."""
+    size, unit = next(
+        ((size, unit) for size, unit in reversed(_SECOND_UNITS) if figure.high >= 2 * size), _SECOND_UNITS[0]
+    )
+    return _range(figure, size, unit)
+
+
+def points_range(figure: Figure) -> str:
+    return f"{figure.low:+.0f}–{figure.high:+.0f}"
+
+
+def bytes_word(figure: Figure) -> str:
+    return format_bytes(figure.value)
+
+
+def seconds_word(figure: Figure) -> str:
+    return format_seconds(figure.value)
+
+
+def error_word(predicted: float, measured: float) -> str:
+    """How far the prediction was off: +10 % means that it took ten percent more than predicted."""
+    return f"{100 * (measured / predicted - 1):+.0f} %" if predicted else ""
+
+
+def _range(figure: Figure, size: float, unit: str) -> str:
+    return f"{_two_digits(figure.low / size)}–{_two_digits(figure.high / size)} {unit}"
+
+
+def _two_digits(value: float) -> str:
+    return f"{value:.1f}" if value < 9.95 else f"{value:.0f}"

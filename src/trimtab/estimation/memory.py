@@ -1,0 +1,171 @@
+"""Peak memory of a strategy, by formula: what must be alive at once in each phase, the worst phase taken.
+
+Kept for backward, per token of a layer that gradients pass through (s = bytes a number, h hidden, f inner
+size, d = heads x head size, L = padded length); derived from the autograd rules of the operations in the
+transformers classes, see docs/formulas.md:
+
+    queries, keys, values                    s (d + 2 d_kv)
+    attention probabilities and mask         (s + 1) heads L     where dropped on a CPU; else s d + 4 heads
+    input of every layer norm                s h each            (RMS norm: an fp32 copy, 4 h each)
+    input of the activation function         s f                 (gated: gate, its activation, up: 3 s f)
+    dropout masks                            1 byte: 2 h
+    input of every trained matrix            s times its inputs; q, k, v share one, gate and up share one
+
+Sources: the code named above; checked against measured runs in benchmarks/memory_prediction.py, whose errors
+are printed in docs/formulas.md. Leaves out: fragmentation beyond a fixed share, several devices, logits over a
+vocabulary (no such task yet).
+"""
+
+from dataclasses import dataclass
+
+from trimtab.data.spec import DataSpec
+from trimtab.estimation.estimate import MemoryEstimate, MemoryParts
+from trimtab.hardware.machine import Machine
+from trimtab.methods import Strategy
+from trimtab.models.spec import ModelSpec, Role
+from trimtab.units import GIB, MIB, Evidence, Figure
+
+BYTES = {"fp32": 4, "bf16": 2, "fp16": 2, "unknown": 4}
+_MASTER_BYTES = 4
+_GRADIENT_BYTES = 4
+_ADAM_STATES_BYTES = 8
+_INPUT_OF: dict[Role, str] = {
+    "q": "layer", "k": "layer", "v": "layer", "o": "attention", "gate": "mlp", "up": "mlp", "down": "inner",
+}  # fmt: skip
+
+# What a process holds before any model. A rule where this machine has not been calibrated.
+_CPU_RUNTIME_BYTES = 620 * MIB
+_CUDA_CONTEXT_BYTES = int(1.4 * GIB)
+_FORMULA_SHARE = 0.15  # half-width of the interval, of the part above the runtime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Sizes:
+    """Bytes of each kind, before phases are compared."""
+
+    weights: int
+    masters: int
+    gradients: int
+    states: int
+    activations: int
+    temporaries: int
+    logits: int
+    load: int
+
+
+def memory(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine) -> MemoryEstimate:
+    """Peak memory of training `strategy`, longest batch included."""
+    sizes = _sizes(strategy, spec, data, machine)
+    runtime, evidence = _runtime(spec, machine)
+    phase, parts = max(_phases(sizes, runtime, strategy), key=lambda item: item[1].total_bytes)
+    total, above = parts.total_bytes, parts.total_bytes - runtime
+    margin = round(_FORMULA_SHARE * above + (0.1 * runtime if evidence is Evidence.RULE else 0.02 * runtime))
+    figure = Figure(total, total - margin, total + margin, Evidence.FORMULA)
+    kind = "rss" if machine.device.kind == "cpu" else "device"
+    return MemoryEstimate(peak_bytes=figure, parts=parts, phase=phase, kind=kind)
+
+
+def _phases(sizes: _Sizes, runtime: int, strategy: Strategy) -> tuple[tuple[str, MemoryParts], ...]:
+    def parts(**bytes_of: int) -> MemoryParts:
+        names = ("weights", "gradients", "optimizer", "activations", "logits", "temporaries")
+        return MemoryParts(
+            **{f"{name}_bytes": bytes_of.get(name, 0) for name in names}, runtime_bytes=runtime
+        )
+
+    held = {"weights": sizes.weights + sizes.masters, "optimizer": sizes.states}
+    # While micro-batches add up, the sums of those before are alive during forward and backward.
+    waiting = sizes.gradients if strategy.accumulation > 1 else 0
+    return (
+        (
+            "forward-backward",
+            parts(
+                **held,
+                gradients=waiting,
+                activations=sizes.activations,
+                temporaries=sizes.temporaries,
+                logits=sizes.logits,
+            ),
+        ),
+        ("optimizer", parts(**held, gradients=sizes.gradients)),
+        ("load", parts(weights=sizes.load)),
+    )
+
+
+def _sizes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine) -> _Sizes:
+    trained = strategy.trainable_parameters(spec, data.outputs)
+    total = strategy.total_parameters(spec, data.outputs)
+    number = BYTES[strategy.precision]
+    rows = min(strategy.micro_batch, max(1, data.train_rows))
+    length = min(strategy.max_length, max(1, data.lengths.longest))
+    stored = spec.stored_bytes or total * BYTES[spec.weights_dtype]
+    return _Sizes(
+        weights=total * number,
+        masters=0 if strategy.precision == "fp32" else trained * _MASTER_BYTES,
+        gradients=trained * _GRADIENT_BYTES,
+        states=trained * _ADAM_STATES_BYTES,
+        activations=rows * length * _activation_bytes(strategy, spec, length, machine),
+        temporaries=rows * length * _temporary_bytes(strategy, spec, length, machine),
+        logits=rows * data.outputs * (number + 4) * 2,
+        load=stored + trained * _MASTER_BYTES,
+    )
+
+
+def _activation_bytes(strategy: Strategy, spec: ModelSpec, length: int, machine: Machine) -> int:
+    """Bytes a token kept for backward, over the whole model."""
+    number = BYTES[strategy.precision]
+    lowest = strategy.lowest_layer(spec)
+    layers = range(max(0, lowest), spec.layers)
+    kept = [_layer_bytes(strategy, spec, layer, length, machine) for layer in layers]
+    embeddings = spec.hidden * (number + 1) if lowest < 0 else 0
+    if strategy.recompute and kept:
+        # Each layer keeps its input; one layer at a time is computed again in full.
+        return embeddings + len(kept) * spec.hidden * number + max(kept)
+    return embeddings + sum(kept)
+
+
+def _layer_bytes(strategy: Strategy, spec: ModelSpec, layer: int, length: int, machine: Machine) -> int:
+    """Bytes a token that one layer with gradient flow keeps for backward."""
+    number = BYTES[strategy.precision]
+    loads = strategy.loads(spec, layer)
+    trained = [linear for load in loads for linear in load.trained]
+    beside = [(linear, rank) for load in loads for linear, rank in load.beside]
+    inputs = {_INPUT_OF[linear.role]: linear.inputs for linear in (*trained, *(x for x, _ in beside))}
+    norm = spec.hidden * (4 if spec.norm == "rms" else number)
+    inner = spec.ffn * (3 if spec.gated_ffn else 1)
+    return (
+        number * (sum(inputs.values()) + sum(rank for _, rank in beside))
+        + number * (spec.heads + 2 * spec.kv_heads) * spec.head_dim
+        + _attention_bytes(strategy, spec, length, machine)
+        + norm * spec.norms_per_layer
+        + number * inner
+        + (2 * spec.hidden if spec.hidden_dropout > 0 else 0)
+    )
+
+
+def _attention_bytes(strategy: Strategy, spec: ModelSpec, length: int, machine: Machine) -> int:
+    number = BYTES[strategy.precision]
+    if _drops_probabilities(spec, machine):
+        return (number + 1) * spec.heads * length
+    return number * spec.heads * spec.head_dim + 4 * spec.heads
+
+
+def _temporary_bytes(strategy: Strategy, spec: ModelSpec, length: int, machine: Machine) -> int:
+    """Bytes a token of the widest moment of one layer: gradients of the inner activations, or of attention."""
+    number = BYTES[strategy.precision]
+    inner = number * (2 * spec.ffn * (2 if spec.gated_ffn else 1) + 2 * spec.hidden)
+    attention = 4 * number * spec.heads * length if _drops_probabilities(spec, machine) else 0
+    return max(inner, attention + 4 * number * spec.hidden)
+
+
+def _drops_probabilities(spec: ModelSpec, machine: Machine) -> bool:
+    """On a CPU, attention with dropout keeps its probabilities; fused kernels elsewhere do not."""
+    return machine.device.kind == "cpu" and spec.attention_dropout > 0
+
+
+def _runtime(spec: ModelSpec, machine: Machine) -> tuple[int, Evidence]:
+    """What a process holds besides the model: libraries, on a GPU the context."""
+    if machine.device.kind != "cpu":
+        return _CUDA_CONTEXT_BYTES, Evidence.RULE
+    if machine.calibration is not None and machine.calibration.runtime_bytes:
+        return machine.calibration.runtime_bytes, Evidence.MEASURED
+    return _CPU_RUNTIME_BYTES, Evidence.RULE

@@ -1,0 +1,95 @@
+"""Time of a strategy: work over the machine's rate, plus what a step costs at any size.
+
+    step = work / (matmul rate x efficiency) + optimiser bytes / bandwidth + layers x fixed
+
+The matmul rate is measured on this machine or is a catalogue device's dense peak. The efficiencies are what
+the loop reached beside that rate; on a catalogue device they are first guesses read off published runs. Known
+error: on the machine it was fitted on, within 20 % (benchmarks/memory_prediction.py prints it); elsewhere
+unknown until a run is in the ledger. Leaves out: loading, saving, tokenising.
+"""
+
+from trimtab.data.spec import DataSpec
+from trimtab.estimation.estimate import TimeEstimate
+from trimtab.estimation.work import forward_flop, training_flop
+from trimtab.hardware.machine import Machine
+from trimtab.methods import Strategy
+from trimtab.models.spec import ModelSpec
+from trimtab.units import Evidence, Figure
+
+# Share of the measured matmul rate that a whole step reaches on a CPU, by precision: element-wise work and
+# dropout take the rest. Read off runs of MiniLM-L6 on two AVX-512 cores.
+_CPU_EFFICIENCY = {"fp32": 0.62, "bf16": 0.52, "fp16": 0.3}
+_FORWARD_GAIN = 1.15  # a forward pass alone has less element-wise work for its matmuls
+# Share of the dense peak on a GPU at many tokens a micro-step (transformers, unpacked): prediction notes of
+# published runs, 0.20-0.30; falls towards short steps, which the fixed cost a layer stands for.
+_GPU_EFFICIENCY = 0.30
+_CPU_LAYER_SECONDS = 0.0007
+_GPU_LAYER_SECONDS = 0.0015
+_OPTIMIZER_BYTES = 36  # read and written a trained fp32 parameter: gradient made, norm, update of three arrays
+_DEFAULT_BANDWIDTH = 20e9
+_DEFAULT_RATE = 100e9
+_SPREAD = {Evidence.MEASURED: 0.25, Evidence.PROBE: 0.35, Evidence.FORMULA: 0.6}
+
+
+def time(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine) -> TimeEstimate:
+    """Wall-clock seconds of all epochs and their dev evaluations, without early stop."""
+    rate, evidence = _rate(machine, strategy.precision)
+    spread = _SPREAD[evidence]
+    shown = Evidence.FORMULA if evidence is Evidence.MEASURED else evidence
+    step = _step_seconds(strategy, spec, data, machine, rate)
+    steps = strategy.steps(data.train_rows)
+    evaluations = strategy.schedule.epochs * strategy.schedule.evaluations + 1
+    evaluate = evaluations * _forward_seconds(spec, data, machine, rate, strategy) * data.dev_rows
+    train = step * steps
+    return TimeEstimate(
+        step_seconds=Figure.within(step, spread, shown),
+        steps=steps,
+        train_seconds=Figure.within(train, spread, shown),
+        evaluate_seconds=Figure.within(evaluate, spread, shown),
+        total_seconds=Figure.within(train + evaluate, spread, shown),
+    )
+
+
+def _step_seconds(
+    strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine, rate: float
+) -> float:
+    length = _padded_length(strategy, data)
+    work = training_flop(strategy, spec, length) * length * min(strategy.batch, max(1, data.train_rows))
+    cpu = machine.device.kind == "cpu"
+    efficiency = _CPU_EFFICIENCY[strategy.precision] if cpu else _GPU_EFFICIENCY
+    trained = strategy.trainable_parameters(spec, data.outputs)
+    update = trained * _OPTIMIZER_BYTES / (_bandwidth(machine))
+    fixed = strategy.accumulation * spec.layers * (_CPU_LAYER_SECONDS if cpu else _GPU_LAYER_SECONDS)
+    return work / (rate * efficiency) + update + fixed
+
+
+def _forward_seconds(
+    spec: ModelSpec, data: DataSpec, machine: Machine, rate: float, strategy: Strategy
+) -> float:
+    """Seconds to score one row."""
+    length = _padded_length(strategy, data)
+    cpu = machine.device.kind == "cpu"
+    efficiency = _CPU_EFFICIENCY[strategy.precision] if cpu else _GPU_EFFICIENCY
+    return forward_flop(spec, length) * length / (rate * efficiency * _FORWARD_GAIN)
+
+
+def _padded_length(strategy: Strategy, data: DataSpec) -> float:
+    """Mean padded length of a micro-batch: batches are made of rows of like length."""
+    lengths = data.lengths.batch_lengths(strategy.micro_batch, strategy.max_length)
+    return float(lengths.mean()) if len(lengths) else float(strategy.max_length)
+
+
+def _rate(machine: Machine, precision: str) -> tuple[float, Evidence]:
+    """FLOP/s of a matmul in `precision`, measured here or the catalogue's peak, and which of the two."""
+    if machine.calibration is not None:
+        measured = machine.calibration.rate(precision) or machine.calibration.rate("fp32")
+        if measured:
+            return measured, machine.calibration.evidence
+    peak = machine.device.peak(precision) or machine.device.peak("fp32")
+    return (peak or _DEFAULT_RATE), Evidence.FORMULA
+
+
+def _bandwidth(machine: Machine) -> float:
+    if machine.calibration is not None and machine.calibration.bandwidth:
+        return machine.calibration.bandwidth
+    return machine.device.bandwidth or _DEFAULT_BANDWIDTH

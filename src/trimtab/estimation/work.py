@@ -1,0 +1,44 @@
+"""Floating-point work of a strategy, by matrix: what is multiplied, forward and backward.
+
+Two FLOP a weight and token forward; the same again for the gradient of the input, and again for the gradient
+of a trained weight (Kaplan et al. 2020, arXiv 2001.08361). Attention adds 4 L d forward and 8 L d backward a
+token (L = length, d = heads x head size). Element-wise work is left out; it is part of the efficiency.
+"""
+
+from trimtab.methods import Strategy
+from trimtab.models.spec import ModelSpec
+
+
+def training_flop(strategy: Strategy, spec: ModelSpec, length: float) -> float:
+    """FLOP a token (padding counts) of one forward and backward at padded length `length`."""
+    return sum(_layer_flop(strategy, spec, layer, length) for layer in range(spec.layers))
+
+
+def forward_flop(spec: ModelSpec, length: float) -> float:
+    """FLOP a token of a forward pass alone."""
+    return spec.layers * (2.0 * _matrix_numbers(spec) + _attention_flop(spec, length))
+
+
+def _layer_flop(strategy: Strategy, spec: ModelSpec, layer: int, length: float) -> float:
+    forward = 2.0 * _matrix_numbers(spec) + _attention_flop(spec, length)
+    if layer < strategy.lowest_layer(spec):
+        return forward
+    loads = strategy.loads(spec, layer)
+    trained = sum(2.0 * linear.inputs * linear.outputs for load in loads for linear in load.trained)
+    beside = sum(
+        6.0 * rank * (linear.inputs + linear.outputs) for load in loads for linear, rank in load.beside
+    )
+    backward = 2.0 * _matrix_numbers(spec) + 2.0 * _attention_flop(spec, length)
+    return forward * (2 if strategy.recompute else 1) + backward + trained + beside
+
+
+def _matrix_numbers(spec: ModelSpec) -> float:
+    per_layer = sum(linear.inputs * linear.outputs for linear in spec.linears)
+    if spec.experts:  # each token goes through a few experts only
+        mlp = sum(x.inputs * x.outputs for x in spec.linears if x.role in ("gate", "up", "down"))
+        per_layer += mlp * (max(1, spec.experts_per_token) - 1)
+    return float(per_layer)
+
+
+def _attention_flop(spec: ModelSpec, length: float) -> float:
+    return 4.0 * length * spec.heads * spec.head_dim

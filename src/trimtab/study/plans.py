@@ -1,0 +1,65 @@
+"""The verbs `plan` and `estimate`. Nothing here imports torch."""
+
+from trimtab import planning
+from trimtab.methods import Choices
+from trimtab.models import spec_of
+from trimtab.planning import Goal, Limits, Settings
+from trimtab.study import gather
+from trimtab.study.request import Planned, Reading, Shape
+
+
+def plan(
+    model: str,
+    data: str,
+    *,
+    on: str | None = None,
+    goal: Goal = "balanced",
+    limits: Limits = Limits(),
+    method: str | None = None,
+    choices: Choices = Choices(),
+    settings: Settings = Settings(),
+    reading: Reading = Reading(),
+) -> Planned:
+    """Predict every strategy for `model` on `data` and choose one, with reasons.
+
+    `model`: a folder, a hub id, "modelscope:org/name", a catalogue name, or "demo". `data`: a file, a folder of
+    splits, or "demo". `on`: a catalogue machine ("rtx3060-12g"), None = this machine.
+
+    Raises ModelError, DataError (exit 5), UsageError (2), NoPlan (3).
+
+    >>> planned = plan("demo", "demo", on="laptop-16g")
+    >>> planned.plan.chosen.fits
+    True
+    """
+    spec = spec_of(model)
+    machine = gather.machine_for(on)
+    facts = gather.data_spec(data, reading, gather.tokenizer_file(model))
+    made = planning.plan(
+        spec, facts, machine, goal=goal, limits=limits, method=method, choices=choices, settings=settings
+    )
+    return Planned(plan=made, model=spec, data=facts, machine=machine)
+
+
+def estimate(
+    model: str,
+    *,
+    method: str | None,
+    data: str | None = None,
+    shape: Shape = Shape(),
+    on: str | None = None,
+    choices: Choices = Choices(),
+    settings: Settings = Settings(),
+    reading: Reading = Reading(),
+) -> Planned:
+    """Memory, time and disk of one method, on real data or on an imagined shape of data.
+
+    A plan with only that method's candidates; raises as `plan` does.
+    """
+    spec = spec_of(model)
+    machine = gather.machine_for(on)
+    if data is None:
+        facts = gather.imagined(shape)
+    else:
+        facts = gather.data_spec(data, reading, gather.tokenizer_file(model))
+    made = planning.plan(spec, facts, machine, method=method, choices=choices, settings=settings)
+    return Planned(plan=made, model=spec, data=facts, machine=machine)

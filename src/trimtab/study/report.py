@@ -1,0 +1,176 @@
+"""Report: everything known of one finished training, as report.json (facts for programs) and as one HTML file.
+
+Leaves out: writing the files, and the page's layout (report_page.py).
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from trimtab.data.spec import DataSpec
+from trimtab.hardware.machine import Machine
+from trimtab.models.spec import ModelSpec
+from trimtab.planning.plan import Plan
+from trimtab.study.jsonable import jsonable
+from trimtab.units import Figure
+
+if TYPE_CHECKING:
+    from trimtab.training.run import Run  # its room imports torch, which a report does not need
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorstExample:
+    """An evaluated example with high loss. `expected` and `predicted` are label names, or numbers as text."""
+
+    texts: tuple[str, ...]
+    expected: str
+    predicted: str
+    loss: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Confusion:
+    """`counts[i][j]` examples of label i were predicted as label j."""
+
+    labels: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+
+    def most_confused(self, most: int) -> tuple[tuple[str, str, int], ...]:
+        """(true label, predicted label, examples) off the diagonal, most frequent first, at most `most`."""
+        pairs = [
+            (self.labels[true], self.labels[predicted], count)
+            for true, row in enumerate(self.counts)
+            for predicted, count in enumerate(row)
+            if true != predicted and count
+        ]
+        return tuple(sorted(pairs, key=lambda pair: -pair[2])[:most])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """One predicted figure beside its measurement, in bytes (memory) or seconds (time, step)."""
+
+    quantity: Literal["memory", "time", "step"]
+    predicted: Figure
+    measured: float
+
+    @property
+    def error_share(self) -> float:
+        """Prediction against measurement: -0.1 = predicted a tenth too little."""
+        return self.predicted.value / self.measured - 1 if self.measured else 0.0
+
+    @property
+    def inside(self) -> bool:
+        return self.predicted.low <= self.measured <= self.predicted.high
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a report is made of. `command` is the exact command line that makes this run again; `created_at` is UTC,
+    ISO 8601. `worst` and `confusion` are of the split that `score` gives."""
+
+    plan: Plan
+    run: "Run"
+    data: DataSpec
+    model: ModelSpec
+    machine: Machine
+    command: str
+    created_at: str = ""
+    worst: tuple[WorstExample, ...] = ()
+    confusion: Confusion | None = None
+
+    @property
+    def comparisons(self) -> tuple[Comparison, ...]:
+        return comparisons(self.plan, self.run)
+
+
+def comparisons(plan: Plan, run: "Run") -> tuple[Comparison, ...]:
+    """Memory, total time and one step: predicted beside measured. The ledger takes its entries from here.
+
+    The predicted time is for the steps that were run: a training that stopped early after half of its steps is
+    compared with half of the predicted time.
+    """
+    estimate = plan.chosen.estimate
+    share = run.steps / estimate.time.steps if estimate.time.steps else 1.0
+    found = [
+        Comparison(quantity="memory", predicted=estimate.memory.peak_bytes, measured=run.peak_memory_bytes),
+        Comparison(
+            quantity="time", predicted=_scaled(estimate.time.total_seconds, share), measured=run.seconds
+        ),
+        Comparison(quantity="step", predicted=estimate.time.step_seconds, measured=run.step_seconds),
+    ]
+    return tuple(found)
+
+
+def report_json(report: Report, language: str = "en") -> dict[str, Any]:
+    """The content of report.json. Names carry units; every number is finite or null."""
+    run, estimate = report.run, report.plan.chosen.estimate
+    facts = jsonable(run, language)
+    scores = {"dev": facts.pop("dev"), "test": facts.pop("test")}
+    versions = dict(facts.pop("versions"))
+    speed = {"samples_per_second": run.samples_per_second, "tokens_per_second": run.tokens_per_second}
+    return {
+        "format": FORMAT,
+        "created_at": report.created_at,
+        "command": report.command,
+        "seed": run.seed,
+        "plan": _plan_facts(report.plan, language),
+        "run": facts | speed,
+        "comparison": {entry.quantity: _comparison_facts(entry) for entry in report.comparisons},
+        "scores": scores,
+        "data": jsonable(report.data, language),
+        "model": jsonable(report.model, language) | {"parameters": report.model.parameters},
+        "trainable_parameters": estimate.trainable_parameters,
+        "total_parameters": estimate.total_parameters,
+        "machine": jsonable(report.machine, language),
+        "versions": versions,
+        "problems": jsonable(report.data.problems, language),
+        "worst": jsonable(report.worst, language),
+        "confusion": jsonable(report.confusion, language),
+    }
+
+
+def report_html(report: Report, language: Literal["en", "zh"] = "en") -> str:
+    """One self-contained HTML file: no network, no script; light or dark as the reader's system is; prints well."""
+    from trimtab.study.report_page import page
+
+    return page(report, language)
+
+
+def _scaled(figure: Figure, share: float) -> Figure:
+    return Figure(figure.value * share, figure.low * share, figure.high * share, figure.evidence)
+
+
+def _plan_facts(plan: Plan, language: str) -> dict[str, Any]:
+    chosen = jsonable(plan.chosen.estimate, language)
+    strategy = chosen.pop("strategy")
+    rows = [_candidate_facts(jsonable(candidate, language)) for candidate in plan.candidates]
+    return {
+        "method": plan.chosen.estimate.strategy.method,
+        "strategy": strategy,
+        "estimate": chosen,
+        "goal": plan.goal,
+        "limits": jsonable(plan.limits, language),
+        "reason": jsonable(plan.chosen.reason, language),
+        "candidates": rows,
+    }
+
+
+def _candidate_facts(candidate: dict[str, Any]) -> dict[str, Any]:
+    strategy = candidate["estimate"].pop("strategy")
+    return {"method": strategy["method"], "strategy": strategy} | candidate
+
+
+def _comparison_facts(entry: Comparison) -> dict[str, Any]:
+    predicted = entry.predicted
+    return {
+        "unit": "bytes" if entry.quantity == "memory" else "seconds",
+        "predicted": predicted.value,
+        "low": predicted.low,
+        "high": predicted.high,
+        "evidence": str(predicted.evidence),
+        "measured": entry.measured,
+        "error_share": entry.error_share,
+        "inside": entry.inside,
+    }

@@ -1,0 +1,79 @@
+"""What a verb is asked, and what it answers. Values only."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from trimtab.data.spec import DataSpec, Task
+from trimtab.hardware.machine import Machine
+from trimtab.methods import Choices
+from trimtab.models.spec import ModelSpec
+from trimtab.planning import Goal, Limits, Plan, Settings
+from trimtab.study.report import Comparison
+
+if TYPE_CHECKING:
+    from trimtab.training.run import Run
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reading:
+    """How a data set is to be read; None = inferred. `seed` decides a split that has to be cut."""
+
+    task: Task | None = None
+    text: tuple[str, ...] | None = None
+    label: str | None = None
+    seed: int = 0
+    keep_overlap: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shape:
+    """A data set that is only imagined: `rows` for training, each `length` tokens, `labels` classes."""
+
+    rows: int = 10_000
+    length: int = 128
+    labels: int = 2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainRequest:
+    """One training: the question to the planner, and where its result goes.
+
+    A checkpoint is written after every evaluation, every `save_seconds`, and every `save_steps` steps (0 =
+    never for that reason).
+    """
+
+    model: str
+    data: str
+    out: str
+    method: str | None = None
+    goal: Goal = "balanced"
+    limits: Limits = field(default_factory=Limits)
+    choices: Choices = field(default_factory=Choices)
+    settings: Settings = field(default_factory=Settings)
+    reading: Reading = field(default_factory=Reading)
+    resume: bool = False
+    allow_changed: bool = False
+    trust_remote_code: bool = False
+    save_seconds: float = 600.0
+    save_steps: int = 0
+    language: str = "en"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Planned:
+    """A plan with the facts it was made from."""
+
+    plan: Plan
+    model: ModelSpec
+    data: DataSpec
+    machine: Machine
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trained:
+    """A training is finished and its artifact stands. `rows` are predicted figures beside measured ones."""
+
+    artifact_path: str
+    report_path: str
+    run: "Run"
+    rows: tuple[Comparison, ...]

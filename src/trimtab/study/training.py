@@ -1,0 +1,262 @@
+"""The verb `train`: plan, train, keep the artifact, prove the prediction, write it into the ledger.
+
+The folder it leaves: the artifact (weights or adapter, tokenizer, artifact.json), README.md, report.html,
+report.json; while training also checkpoints/ and request.json.
+"""
+
+import json
+import shlex
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from trimtab import __version__, planning
+from trimtab.data import Corpus
+from trimtab.errors import BadInput
+from trimtab.estimation import estimate
+from trimtab.evaluation import (
+    ArtifactFacts,
+    Base,
+    logits,
+    losses,
+    open_artifact,
+    predictions,
+    require_equal,
+    save_artifact,
+)
+from trimtab.evaluation.encode import Encoded
+from trimtab.evaluation.facts import NAME as ARTIFACT
+from trimtab.hardware import calibration_key, this_machine
+from trimtab.home import write_atomically
+from trimtab.methods import Strategy, strategy_from_json, strategy_to_json
+from trimtab.metrics import confusion_matrix
+from trimtab.models import ModelSource, locate, read_spec, weights_hash
+from trimtab.study import gather
+from trimtab.study.card import model_card
+from trimtab.study.record import record
+from trimtab.study.report import Confusion, Report, WorstExample, comparisons, report_html, report_json
+from trimtab.study.request import Planned, Trained, TrainRequest
+from trimtab.training import Event, Finished, Job, Run, Session, Training, checkpoint
+from trimtab.training.calibrate import calibrated
+
+_REQUEST = "request.json"
+_GATE_ROWS = 32
+_WORST = 20
+
+
+def train(request: TrainRequest) -> Iterator[Event | Planned | Trained]:
+    """Carry out a training. Yields the Planned first, then the loop's events, last the Trained.
+
+    Raises the errors of `plan`; Diverged (exit 4); Interrupted (130, 143) after a checkpoint; BadInput where the
+    output folder holds something else.
+    """
+    out = Path(request.out)
+    if (out / ARTIFACT).exists():
+        raise BadInput("TT-T026", folder=str(out))
+    source = locate(request.model, trust_remote_code=request.trust_remote_code)
+    corpus = gather.open_corpus(request.data, request.reading)
+    planned = _plan(request, source, corpus)
+    strategy = planned.plan.chosen.estimate.strategy
+    yield planned
+    _remember(request, out, strategy)
+
+    training = Training(_job(request, source, planned), corpus)
+    run = None
+    for event in training:
+        if isinstance(event, Finished):
+            run = event.run
+        yield event
+    session = training.session
+    assert session is not None and run is not None, "a training ends with Finished"
+
+    _keep(session, source, corpus, out)
+    report = _report(request, planned, run, session, corpus)
+    _write_pages(report, out, request.language)
+    record(report, out)
+    checkpoint.remove_all(out / "checkpoints")
+    (out / _REQUEST).unlink(missing_ok=True)
+    yield Trained(
+        artifact_path=str(out),
+        report_path=str(out / "report.html"),
+        run=run,
+        rows=comparisons(planned.plan, run),
+    )
+
+
+def command_of(request: TrainRequest) -> str:
+    """The command line that makes this training again."""
+    words = ["trimtab", "train", request.model, "--data", request.data, "--out", request.out]
+    settings, choices, reading = request.settings, request.choices, request.reading
+    options = {
+        "--method": request.method,
+        "--goal": None if request.goal == "balanced" else request.goal,
+        "--memory": request.limits.memory_bytes,
+        "--time": request.limits.seconds,
+        "--rank": choices.rank,
+        "--top-layers": choices.top_layers,
+        "--epochs": settings.epochs,
+        "--batch": settings.batch,
+        "--lr": settings.learning_rate,
+        "--max-length": settings.max_length,
+        "--precision": settings.precision,
+        "--seed": settings.seed or None,
+        "--task": reading.task,
+        "--label": reading.label,
+    }
+    for flag, value in options.items():
+        if value is not None:
+            words += [flag, str(value)]
+    for column in reading.text or ():
+        words += ["--text", column]
+    if reading.keep_overlap:
+        words.append("--keep-overlap")
+    return shlex.join(words)
+
+
+def _plan(request: TrainRequest, source: ModelSource, corpus: Corpus) -> Planned:
+    """Plan on this machine, measured first; a resumed training keeps the strategy it was begun with."""
+    spec = read_spec(source)
+    tokenizer = source.folder / "tokenizer.json"
+    facts = gather.describe(corpus, tokenizer if tokenizer.is_file() else None)
+    machine = this_machine()
+    machine = replace(machine, calibration=calibrated(calibration_key(machine), machine.cores))
+    made = planning.plan(
+        spec,
+        facts,
+        machine,
+        goal=request.goal,
+        limits=request.limits,
+        method=request.method,
+        choices=request.choices,
+        settings=request.settings,
+    )
+    begun = _begun(request) if request.resume else None
+    if begun is not None:
+        chosen = replace(made.chosen, estimate=estimate(begun, spec, facts, machine))
+        made = replace(made, candidates=(chosen, *made.candidates[1:]))
+    return Planned(plan=made, model=spec, data=facts, machine=machine)
+
+
+def _begun(request: TrainRequest) -> Strategy | None:
+    """The strategy of the unfinished training in the folder, where it was begun with the same words."""
+    try:
+        plain = json.loads((Path(request.out) / _REQUEST).read_text(encoding="utf-8"))
+        return strategy_from_json(plain["strategy"]) if plain["command"] == command_of(request) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _remember(request: TrainRequest, out: Path, strategy: Strategy) -> None:
+    if request.resume and (out / _REQUEST).exists():
+        return
+    plain = {"command": command_of(request), "strategy": strategy_to_json(strategy)}
+    write_atomically(out / _REQUEST, json.dumps(plain, indent=1))
+
+
+def _job(request: TrainRequest, source: ModelSource, planned: Planned) -> Job:
+    calibration = planned.machine.calibration
+    return Job(
+        source=source,
+        spec=planned.model,
+        data=planned.data,
+        strategy=planned.plan.chosen.estimate.strategy,
+        folder=Path(request.out),
+        threads=calibration.threads if calibration else 0,
+        save_seconds=request.save_seconds,
+        save_steps=request.save_steps,
+        resume=request.resume,
+        allow_changed=request.allow_changed,
+        trust_remote_code=request.trust_remote_code,
+    )
+
+
+def _keep(session: Session, source: ModelSource, corpus: Corpus, out: Path) -> None:
+    """Save the artifact, open it again, and hold it to the model that was trained."""
+    strategy = session.job.strategy
+    facts = ArtifactFacts(
+        adapter=any(part.adapter for part in strategy.parts),
+        task=corpus.task,
+        labels=corpus.labels,
+        columns=corpus.columns,
+        outputs=session.job.data.outputs,
+        base=Base(
+            name=_lasting_name(source),
+            hub_id=source.hub_id,
+            revision=source.revision,
+            family=session.job.spec.family,
+            weights_sha256=weights_hash(source.folder),
+        ),
+        strategy=strategy,
+        trimtab_version=__version__,
+    )
+    rows = _first_rows(session.dev, _GATE_ROWS)
+    trained = logits(session.model, rows, session.collator)
+    save_artifact(out, facts, session.model, session.tokenizer, session.job.spec)
+    require_equal(open_artifact(out, trust_remote_code=source.trust_remote_code), rows, trained)
+
+
+def _lasting_name(source: ModelSource) -> str:
+    """What finds the base again from any working folder."""
+    return str(source.folder.resolve()) if source.kind == "folder" else source.name
+
+
+def _first_rows(encoded: Encoded, count: int) -> Encoded:
+    count = min(count, len(encoded))
+    return Encoded(
+        ids=encoded.ids[: encoded.starts[count]],
+        starts=encoded.starts[: count + 1],
+        seconds=encoded.seconds[:count],
+        labels=encoded.labels[:count],
+    )
+
+
+def _report(request: TrainRequest, planned: Planned, run: Run, session: Session, corpus: Corpus) -> Report:
+    split, encoded = (
+        (corpus.dev, session.dev)
+        if session.test is None or corpus.test is None
+        else (
+            corpus.test,
+            session.test,
+        )
+    )
+    outputs = logits(session.model, encoded, session.collator)
+    guessed = predictions(outputs, corpus.task)
+    lost = losses(outputs, encoded.labels, corpus.task)
+    worst = {int(row): rank for rank, row in enumerate(np.argsort(-lost, kind="stable")[:_WORST])}
+    found: list[tuple[int, WorstExample]] = []
+    for row, example in enumerate(split):
+        if row in worst:
+            shown = WorstExample(
+                texts=example.texts,
+                expected=_shown(encoded.labels[row], corpus),
+                predicted=_shown(guessed[row], corpus),
+                loss=float(lost[row]),
+            )
+            found.append((worst[row], shown))
+    counts = confusion_matrix(guessed, encoded.labels, len(corpus.labels)).tolist() if corpus.labels else None
+    return Report(
+        plan=planned.plan,
+        run=run,
+        data=planned.data,
+        model=planned.model,
+        machine=planned.machine,
+        command=command_of(request),
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        worst=tuple(example for _, example in sorted(found, key=lambda pair: pair[0])),
+        confusion=counts and Confusion(labels=corpus.labels, counts=tuple(map(tuple, counts))),
+    )
+
+
+def _shown(value: float, corpus: Corpus) -> str:
+    return corpus.labels[int(value)] if corpus.labels else f"{value:.3f}"
+
+
+def _write_pages(report: Report, out: Path, language: str) -> None:
+    words = "zh" if language == "zh" else "en"
+    text = json.dumps(report_json(report, words), ensure_ascii=False, indent=1, allow_nan=False)
+    write_atomically(out / "report.json", text)
+    write_atomically(out / "report.html", report_html(report, words))
+    write_atomically(out / "README.md", model_card(report))

@@ -1,0 +1,191 @@
+"""Checkpoints: complete or not there at all.
+
+    checkpoints/step-00000120/state.safetensors   masters, optimiser states, random generator
+                              best.safetensors    masters of the best evaluation so far
+                              progress.json       counters, history, and what must be the same to go on
+                              manifest.json       sha256 and size of each file; written last
+
+A checkpoint is written in a hidden folder, synced, and renamed. Loading takes the newest whose manifest holds
+and passes over damaged ones, saying so. The two newest are kept. safetensors and JSON only: nothing here can run.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from trimtab.errors import BadInput, Message, message
+from trimtab.evaluation.facts import sha256_of
+from trimtab.training.files import sync_file, sync_folder
+from trimtab.training.run import LossPoint
+
+_KEEP = 2
+_STATE, _BEST, _PROGRESS, _MANIFEST = "state.safetensors", "best.safetensors", "progress.json", "manifest.json"
+
+
+@dataclass(kw_only=True)
+class Progress:
+    """How far a training is. Mutable: the loop's own counters, saved with every checkpoint."""
+
+    micro_batch: int
+    step: int = 0
+    samples: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    evaluate_seconds: float = 0.0
+    loss_sum: float = 0.0
+    loss_count: int = 0
+    best_metric: float | None = None
+    best_step: int = 0
+    without_gain: int = 0
+    stopped_early: bool = False
+    loss_scale: float = 1.0
+    history: list[LossPoint] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checkpoint:
+    """A loaded checkpoint. `identity` is what must be equal for a resume to be the same training."""
+
+    path: Path
+    progress: Progress
+    identity: Mapping[str, str]
+    tensors: dict[str, torch.Tensor]
+
+
+def save(
+    folder: Path,
+    progress: Progress,
+    identity: Mapping[str, str],
+    tensors: dict[str, torch.Tensor],
+    best: dict[str, torch.Tensor] | Path,
+) -> Path:
+    """Write a checkpoint of `progress.step` under `folder` and return its path.
+
+    `best` is the best weights, or the file of an older checkpoint that holds them (linked, not copied).
+    Raises OSError (a full disk) with the older checkpoints untouched.
+    """
+    final = folder / f"step-{progress.step:08d}"
+    temporary = folder / f".{final.name}.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        save_file(tensors, temporary / _STATE)
+        if isinstance(best, Path):
+            _link(best, temporary / _BEST)
+        else:
+            save_file(best, temporary / _BEST)
+        content = {"progress": asdict(progress), "identity": dict(identity)}
+        (temporary / _PROGRESS).write_text(json.dumps(content), encoding="utf-8")
+        _write_manifest(temporary)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    shutil.rmtree(final, ignore_errors=True)
+    temporary.rename(final)
+    sync_folder(folder)
+    _prune(folder)
+    return final
+
+
+def newest(folder: Path) -> tuple[Checkpoint | None, tuple[Message, ...]]:
+    """The newest whole checkpoint under `folder` (None where there is none), and one message for every damaged
+    one passed over on the way."""
+    passed: list[Message] = []
+    for path in reversed(_complete(folder)):
+        damage = _damage(path)
+        if damage:
+            passed.append(message("TT-T020", path=str(path), why=damage))
+            continue
+        content = json.loads((path / _PROGRESS).read_text(encoding="utf-8"))
+        plain = content["progress"]
+        plain["history"] = [LossPoint(**point) for point in plain["history"]]
+        checkpoint = Checkpoint(
+            path=path,
+            progress=Progress(**plain),
+            identity=content["identity"],
+            tensors=load_file(path / _STATE),
+        )
+        return checkpoint, tuple(passed)
+    return None, tuple(passed)
+
+
+def require_same(saved: Mapping[str, str], now: Mapping[str, str]) -> None:
+    """Refuse to go on where something differs. Raises BadInput TT-T021 naming what differs."""
+    changed = sorted(name for name in now if saved.get(name) != now[name])
+    if changed:
+        pairs = ", ".join(f"{name}: {_short(saved.get(name))} -> {_short(now[name])}" for name in changed)
+        raise BadInput("TT-T021", changed=pairs)
+
+
+def best_file(path: Path) -> Path:
+    """The best weights of a checkpoint."""
+    return path / _BEST
+
+
+def load_best(path: Path) -> dict[str, torch.Tensor]:
+    """The best weights of a checkpoint, as master/NAME tensors."""
+    return load_file(path / _BEST)
+
+
+def remove_all(folder: Path) -> None:
+    """Delete every checkpoint, once the training they would resume is finished."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def size_bytes(path: Path) -> int:
+    return sum(file.stat().st_size for file in path.iterdir())
+
+
+def _write_manifest(path: Path) -> None:
+    files = sorted(path.iterdir())
+    for file in files:
+        sync_file(file)
+    entries = {file.name: {"bytes": file.stat().st_size, "sha256": sha256_of(file)} for file in files}
+    manifest = path / _MANIFEST
+    manifest.write_text(json.dumps({"format": 1, "files": entries}, indent=1), encoding="utf-8")
+    sync_file(manifest)
+    sync_folder(path)
+
+
+def _damage(path: Path) -> str:
+    """What is wrong with a checkpoint, or an empty string."""
+    try:
+        entries = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))["files"]
+        for name in (_STATE, _BEST, _PROGRESS):
+            file = path / name
+            if not file.exists():
+                return f"{name} is missing"
+            if file.stat().st_size != entries[name]["bytes"]:
+                return f"{name} has {file.stat().st_size} bytes, not {entries[name]['bytes']}"
+            if sha256_of(file) != entries[name]["sha256"]:
+                return f"{name} is not what was written"
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"{_MANIFEST} is missing or unreadable"
+    return ""
+
+
+def _complete(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("step-*") if path.is_dir()) if folder.is_dir() else []
+
+
+def _prune(folder: Path) -> None:
+    for path in _complete(folder)[:-_KEEP]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(source, target)
+
+
+def _short(value: str | None) -> str:
+    text = "nothing" if value is None else value
+    return text if len(text) <= 40 else f"{text[:12]}…"

@@ -1,0 +1,385 @@
+"""The loop: one for every strategy. It yields events and keeps its promises:
+
+the longest batch goes first, so that memory fails in the first minute; running out of memory halves the
+micro-batch and never the global batch; a loss or gradient that is not finite stops the run before the update;
+the best weights on dev are the ones kept; a stop, a kill or a full disk leaves the last checkpoint whole; a
+resumed run ends with the same weights, bit for bit on a CPU.
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from statistics import median
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+
+from trimtab.data import Corpus
+from trimtab.errors import BadInput, Diverged, Interrupted, TrimtabError, message
+from trimtab.evaluation.encode import Encoded
+from trimtab.evaluation.predict import logits, losses, predictions
+from trimtab.metrics import Score, score
+from trimtab.training import batches, checkpoint
+from trimtab.training.checkpoint import Progress
+from trimtab.training.events import Evaluated, Event, Finished, Notice, Preflight, Saved, Started, Step
+from trimtab.training.meter import MemoryMeter
+from trimtab.training.optimizer import learning_rate_at
+from trimtab.training.run import LossPoint, Run
+from trimtab.training.session import Job, Session, prepare, versions
+from trimtab.training.step import forward_backward
+from trimtab.training.stop import StopRequest
+from trimtab.tuning import train_mode
+
+_ETA_STEPS = 20  # the remaining time is judged by the last steps
+
+
+class Training:
+    """One training. Iterate over it once; afterwards `session.model` holds the best weights."""
+
+    def __init__(self, job: Job, corpus: Corpus) -> None:
+        self.job = job
+        self._corpus = corpus
+        self.session: Session | None = None
+        self._stop = StopRequest()
+
+    def __iter__(self) -> Iterator[Event]:
+        self.job.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.job.folder / ".lock")
+        try:
+            with lock.acquire(timeout=0), self._stop.listening():
+                yield from self._locked()
+        except Timeout as error:
+            raise BadInput("TT-T010", folder=str(self.job.folder)) from error
+
+    def _locked(self) -> Iterator[Event]:
+        meter = MemoryMeter(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+        runtime_bytes = meter.now_bytes()
+        with meter.running():
+            start = time.perf_counter()
+            session = prepare(self.job, self._corpus)
+            self.session = session
+            loop = _Loop(session, meter, self._stop)
+            yield from loop.restore()
+            load_seconds = time.perf_counter() - start
+            yield loop.started(load_seconds)
+            yield from loop.preflight()
+            yield from loop.epochs()
+            yield from loop.finish(load_seconds, runtime_bytes)
+
+
+class _Loop:
+    """The moving parts of one training: counters, the last checkpoint, the clock."""
+
+    def __init__(self, session: Session, meter: MemoryMeter, stop: StopRequest) -> None:
+        self.session = session
+        self.job = session.job
+        self.strategy = session.job.strategy
+        self.meter = meter
+        self.stop = stop
+        self.steps = self.strategy.steps(len(session.train))
+        self.steps_per_epoch = self.strategy.steps_per_epoch(len(session.train))
+        self.progress = Progress(micro_batch=self.strategy.micro_batch)
+        self.last: checkpoint.Checkpoint | None = None
+        self.last_path = None
+        self.step_seconds: list[float] = []
+        self._saved_at = time.perf_counter()
+
+    # ---------------------------------------------------------------- before the first step
+
+    def restore(self) -> Iterator[Event]:
+        """Go on from the newest whole checkpoint where that is asked for; refuse to overwrite one where not."""
+        torch.manual_seed(self.strategy.seed)
+        found, damaged = checkpoint.newest(self.job.checkpoints)
+        for note in damaged:
+            yield Notice(message=note)
+        if not self.job.resume:
+            if found is not None:
+                raise BadInput("TT-T022", folder=str(self.job.folder), step=found.progress.step)
+            return
+        if found is None:
+            yield Notice(message=message("TT-T023", folder=str(self.job.folder)))
+            return
+        if not self.job.allow_changed:
+            checkpoint.require_same(found.identity, self.job.identity())
+        try:
+            self.session.optimizer.restore(found.tensors)
+        except (KeyError, RuntimeError) as error:
+            raise BadInput("TT-T024", path=str(found.path), why=str(error)) from error
+        _set_random_state(found.tensors)
+        self.progress = found.progress
+        self.session.optimizer.loss_scale = found.progress.loss_scale
+        self.last_path = found.path
+
+    def started(self, load_seconds: float) -> Started:
+        model = self.session.model
+        return Started(
+            steps=self.steps,
+            rows=len(self.session.train),
+            trainable_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
+            total_parameters=sum(p.numel() for p in model.parameters()),
+            resumed_step=self.progress.step,
+            load_seconds=load_seconds,
+        )
+
+    def preflight(self) -> Iterator[Event]:
+        """One whole step on the longest rows at learning rate 0, undone: memory peaks now or never."""
+        if self.progress.step:
+            return  # a resumed run has been through it, and its optimiser states must stay
+        start = time.perf_counter()
+        random = _random_state()
+        rows = batches.longest_rows(self.session.train.lengths, self.strategy.batch)
+        train_mode(self.strategy, self.session.model, self.job.spec)
+        yield from self._gradients(rows)
+        self.session.optimizer.clip(self.strategy.max_grad_norm)
+        self.session.optimizer.step(0.0)
+        self.session.optimizer.forget()
+        _set_random_state(random)
+        yield Preflight(
+            rows=len(rows),
+            tokens_per_row=int(self.session.train.lengths[rows[0]]),
+            seconds=time.perf_counter() - start,
+            memory_bytes=self.meter.peak_bytes(),
+        )
+
+    # ---------------------------------------------------------------- steps
+
+    def epochs(self) -> Iterator[Event]:
+        """All steps that are left, with evaluations and checkpoints between them."""
+        progress = self.progress
+        while progress.step < self.steps and not progress.stopped_early:
+            epoch, position = divmod(progress.step, self.steps_per_epoch)
+            lengths = self.session.train.lengths
+            plan = batches.epoch_batches(lengths, self.strategy.batch, seed=self.strategy.seed, epoch=epoch)
+            for rows in plan[position:]:
+                yield from self._step(rows)
+                if self._evaluation_due():
+                    yield from self._evaluate()
+                elif self._checkpoint_due():
+                    yield self._save()
+                if self.stop.status is not None:
+                    yield from self._interrupt()
+                if progress.stopped_early:
+                    break
+
+    def _step(self, rows: np.ndarray) -> Iterator[Event]:
+        start = time.perf_counter()
+        progress, optimizer = self.progress, self.session.optimizer
+        train_mode(self.strategy, self.session.model, self.job.spec)
+        rate = learning_rate_at(self.strategy, progress.step + 1, self.steps)
+        loss = yield from self._gradients(rows)
+        if not math.isfinite(loss):
+            raise self._diverged(loss, rate)
+        if not math.isfinite(optimizer.clip(self.strategy.max_grad_norm)):
+            if not optimizer.skip():
+                raise self._diverged(loss, rate)
+        else:
+            optimizer.step(rate)
+        seconds = time.perf_counter() - start
+        progress.step += 1
+        progress.samples += len(rows)
+        progress.tokens += int(self.session.train.lengths[rows].sum())
+        progress.seconds += seconds
+        progress.loss_sum += loss
+        progress.loss_count += 1
+        self.step_seconds.append(seconds)
+        yield Step(
+            step=progress.step,
+            steps=self.steps,
+            epoch=progress.step / self.steps_per_epoch,
+            loss=loss,
+            learning_rate=rate,
+            seconds=seconds,
+            eta_seconds=(self.steps - progress.step) * float(np.mean(self.step_seconds[-_ETA_STEPS:])),
+            memory_bytes=self.meter.now_bytes(),
+        )
+
+    def _gradients(self, rows: np.ndarray) -> Iterator[Event]:
+        """Gradients of one global batch; its mean loss is the generator's return value.
+
+        Out of memory: the micro-batch is halved, partial gradients are dropped, and the same rows go again with
+        the same random numbers. Raises TrimtabError TT-T030 when one row alone is too much.
+        """
+        while True:
+            random = _random_state()
+            try:
+                return self._sum_micro_batches(rows)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+            self.session.optimizer.zero()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            before = self.progress.micro_batch
+            if before == 1:
+                raise TrimtabError("TT-T030", tokens=int(self.session.train.lengths[rows].max()))
+            self.progress.micro_batch = (before + 1) // 2
+            _set_random_state(random)
+            yield Notice(
+                message=message(
+                    "TT-T031", before=before, after=self.progress.micro_batch, batch=self.strategy.batch
+                )
+            )
+
+    def _sum_micro_batches(self, rows: np.ndarray) -> float:
+        loss = 0.0
+        for micro in batches.micro_batches(rows, self.progress.micro_batch):
+            inputs, labels = self.session.inputs(micro)
+            loss += float(
+                forward_backward(
+                    self.session.model,
+                    inputs,
+                    labels,
+                    task=self.job.data.task,
+                    rows=len(rows),
+                    optimizer=self.session.optimizer,
+                )
+            )
+        return loss
+
+    def _diverged(self, loss: float, rate: float) -> Diverged:
+        kept = "-" if self.last_path is None else str(self.last_path)
+        return Diverged("TT-T040", step=self.progress.step + 1, loss=f"{loss:.3g}", rate=f"{rate:.2g}", kept=kept)
+
+    # ---------------------------------------------------------------- evaluations, checkpoints, stops
+
+    def _evaluation_due(self) -> bool:
+        """At the end of every epoch, and at even distances within one where more evaluations are wanted."""
+        each = max(1, self.steps_per_epoch // max(1, self.strategy.schedule.evaluations))
+        position = self.progress.step % self.steps_per_epoch
+        last_part = self.steps_per_epoch - position < each
+        return position == 0 or (position % each == 0 and not last_part)
+
+    def _evaluate(self) -> Iterator[Event]:
+        start = time.perf_counter()
+        progress = self.progress
+        result = score_split(self.session, self.session.dev, "dev")
+        if not math.isfinite(result.loss):
+            raise self._diverged(result.loss, learning_rate_at(self.strategy, progress.step, self.steps))
+        best = progress.best_metric is None or result.main.value > progress.best_metric
+        progress.without_gain = 0 if best else progress.without_gain + 1
+        if best:
+            progress.best_metric, progress.best_step = result.main.value, progress.step
+        patience = self.strategy.schedule.patience
+        progress.stopped_early = 0 < patience <= progress.without_gain and progress.step < self.steps
+        self._close_history(result)
+        seconds = time.perf_counter() - start
+        progress.seconds += seconds
+        progress.evaluate_seconds += seconds
+        yield Evaluated(step=progress.step, score=result, best=best, seconds=seconds)
+        yield self._save()
+
+    def _close_history(self, result: Score) -> None:
+        progress = self.progress
+        if progress.loss_count:
+            progress.history.append(
+                LossPoint(
+                    step=progress.step,
+                    loss=progress.loss_sum / progress.loss_count,
+                    learning_rate=learning_rate_at(self.strategy, progress.step, self.steps),
+                    dev_metric=result.main.value,
+                )
+            )
+        progress.loss_sum, progress.loss_count = 0.0, 0
+
+    def _checkpoint_due(self) -> bool:
+        every = self.job.save_steps
+        overdue = time.perf_counter() - self._saved_at >= self.job.save_seconds
+        return overdue or (every > 0 and self.progress.step % every == 0)
+
+    def _save(self) -> Saved:
+        optimizer, progress = self.session.optimizer, self.progress
+        progress.loss_scale = optimizer.loss_scale
+        masters = {f"master/{name}": master.detach() for name, master in optimizer.masters.items()}
+        keeps_older = self.last_path is not None and progress.best_step != progress.step
+        try:
+            path = checkpoint.save(
+                self.job.checkpoints,
+                progress,
+                self.job.identity(),
+                {**optimizer.state(), **_random_state()},
+                checkpoint.best_file(self.last_path) if keeps_older and self.last_path else masters,
+            )
+        except OSError as error:
+            raise TrimtabError("TT-T025", folder=str(self.job.checkpoints), why=str(error)) from error
+        self.last_path = path
+        self._saved_at = time.perf_counter()
+        return Saved(step=progress.step, path=str(path), bytes=checkpoint.size_bytes(path))
+
+    def _interrupt(self) -> Iterator[Event]:
+        assert self.stop.status is not None
+        yield self._save()
+        raise Interrupted(
+            "TT-T041", exit_status=self.stop.status, step=self.progress.step, folder=str(self.job.folder)
+        )
+
+    # ---------------------------------------------------------------- after the last step
+
+    def finish(self, load_seconds: float, runtime_bytes: int) -> Iterator[Event]:
+        """Put the best weights back, score dev and test with them, and say what was measured."""
+        session, progress = self.session, self.progress
+        if self.last_path is not None and progress.best_step != progress.step:
+            session.optimizer.restore_masters(checkpoint.load_best(self.last_path))
+        peak_bytes = self.meter.peak_bytes()
+        dev = score_split(session, session.dev, "dev")
+        test = None if session.test is None else score_split(session, session.test, "test")
+        yield Finished(
+            run=Run(
+                seconds=progress.seconds,
+                load_seconds=load_seconds,
+                step_seconds=median(self.step_seconds) if self.step_seconds else 0.0,
+                evaluate_seconds=progress.evaluate_seconds,
+                steps=progress.step,
+                epochs=progress.step / self.steps_per_epoch,
+                samples=progress.samples,
+                tokens=progress.tokens,
+                peak_memory_bytes=peak_bytes,
+                runtime_memory_bytes=runtime_bytes,
+                best_step=progress.best_step,
+                stopped_early=progress.stopped_early,
+                seed=self.strategy.seed,
+                precision=self.strategy.precision,
+                micro_batch=progress.micro_batch,
+                threads=torch.get_num_threads(),
+                history=tuple(progress.history),
+                dev=dev,
+                test=test,
+                versions=versions(),
+            )
+        )
+
+
+def score_split(session: Session, split: Encoded, name: str) -> Score:
+    """Score the session's model as it is now on one split."""
+    outputs = logits(session.model, split, session.collator)
+    data = session.job.data
+    return score(
+        data.task,
+        split=name,
+        predictions=predictions(outputs, data.task),
+        targets=split.labels,
+        labels=data.labels,
+        loss=float(losses(outputs, split.labels, data.task).mean()),
+    )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception means memory ran out: torch's own class, Python's, or the CPU allocator's text."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return "not enough memory" in str(error) or "can't allocate memory" in str(error)
+
+
+def _random_state() -> dict[str, torch.Tensor]:
+    """State of the generators training draws from: the CPU's, and every GPU's."""
+    tensors = {"random/cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        tensors |= {f"random/cuda{i}": state for i, state in enumerate(torch.cuda.get_rng_state_all())}
+    return tensors
+
+
+def _set_random_state(tensors: dict[str, torch.Tensor]) -> None:
+    torch.set_rng_state(tensors["random/cpu"])
+    if torch.cuda.is_available():
+        states = [tensors[name] for name in sorted(tensors) if name.startswith("random/cuda")]
+        torch.cuda.set_rng_state_all(states)

@@ -1,0 +1,89 @@
+"""Measured memory: the resident set of this process on a CPU, the allocator's reserve plus context on a GPU.
+
+A thread samples the resident set while a phase runs; the kernel's own high-water mark is taken where it can be
+reset (Linux), so that a peak between two samples is not missed.
+"""
+
+import contextlib
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import torch
+
+_SECONDS_BETWEEN_SAMPLES = 0.02
+
+
+class MemoryMeter:
+    """`now_bytes` and `peak_bytes` of this process since `start`, on `device`."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._process = psutil.Process()
+        self._peak_bytes = 0
+        self._stop = threading.Event()
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator["MemoryMeter"]:
+        """Sample in the background for as long as the block runs."""
+        self._peak_bytes = self.now_bytes()
+        _reset_high_water()
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
+        thread = threading.Thread(target=self._sample, daemon=True, name="memory-meter")
+        thread.start()
+        try:
+            yield self
+        finally:
+            self._stop.set()
+            thread.join()
+            self.peak_bytes()
+
+    def now_bytes(self) -> int:
+        if self._device.type == "cuda":
+            free, total = torch.cuda.mem_get_info(self._device)
+            return total - free
+        return int(self._process.memory_info().rss)
+
+    def peak_bytes(self) -> int:
+        """The highest value so far."""
+        self._peak_bytes = max(self._peak_bytes, self.now_bytes(), self._high_water_bytes())
+        return self._peak_bytes
+
+    def _high_water_bytes(self) -> int:
+        if self._device.type == "cuda":
+            free, total = torch.cuda.mem_get_info(self._device)
+            context = total - free - torch.cuda.memory_reserved(self._device)
+            return torch.cuda.max_memory_reserved(self._device) + max(0, context)
+        return _high_water_bytes() if _CAN_RESET else 0
+
+    def _sample(self) -> None:
+        while not self._stop.wait(_SECONDS_BETWEEN_SAMPLES):
+            self._peak_bytes = max(self._peak_bytes, self.now_bytes())
+
+
+def _reset_high_water() -> None:
+    if _CAN_RESET:
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _high_water_bytes() -> int:
+    for line in Path("/proc/self/status").read_text().split("\n"):
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def _can_reset() -> bool:
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+_CAN_RESET = _can_reset()

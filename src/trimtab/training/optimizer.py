@@ -1,0 +1,148 @@
+"""The optimiser: AdamW over fp32 copies of what is trained.
+
+In fp32 the copies are the parameters themselves. In bf16 or fp16 the model computes with low-precision weights
+while AdamW keeps an fp32 master of every trained one ("Mixed Precision Training", Micikevicius et al. 2017):
+small updates are not rounded away, and gradients of micro-batches are summed in fp32. fp16 losses are scaled,
+and a step whose scaled gradients overflow is skipped while the scale is halved.
+
+Bytes a trained parameter: fp32 4 + 4 gradient + 8 states; bf16/fp16 2 + 4 master + 4 gradient + 8 states.
+"""
+
+import torch
+from torch import nn
+
+from trimtab.methods import Strategy
+
+_FIRST_FP16_SCALE = 2.0**13
+
+
+class Optimizer:
+    """AdamW with decay on matrices only. One `step` follows one or more `collect`s."""
+
+    def __init__(self, model: nn.Module, strategy: Strategy) -> None:
+        self._parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self._shared = strategy.precision == "fp32"
+        self.masters = {name: self._master(p) for name, p in self._parameters.items()}
+        settings = strategy.optimizer
+        matrices = [p for p in self.masters.values() if p.ndim >= 2]
+        vectors = [p for p in self.masters.values() if p.ndim < 2]
+        self._adamw = torch.optim.AdamW(
+            [
+                {"params": matrices, "weight_decay": settings.weight_decay},
+                {"params": vectors, "weight_decay": 0.0},
+            ],
+            lr=0.0,
+            betas=settings.betas,
+            eps=settings.epsilon,
+            fused=True,
+        )
+        self.loss_scale = _FIRST_FP16_SCALE if strategy.precision == "fp16" else 1.0
+
+    def _master(self, parameter: nn.Parameter) -> torch.Tensor:
+        if self._shared:
+            return parameter
+        return parameter.detach().float().clone().requires_grad_()
+
+
+    def collect(self) -> None:
+        """Add the gradients just computed to the fp32 sums and free them. A no-op in fp32."""
+        if self._shared:
+            return
+        for name, parameter in self._parameters.items():
+            if parameter.grad is None:
+                continue
+            master, gradient = self.masters[name], parameter.grad.float()
+            parameter.grad = None
+            if self.loss_scale != 1.0:
+                gradient.div_(self.loss_scale)
+            master.grad = gradient if master.grad is None else master.grad.add_(gradient)
+
+    def clip(self, max_norm: float) -> float:
+        """Scale the gradients to at most `max_norm` (0 = leave them) and return their norm before that."""
+        limit = max_norm if max_norm > 0 else float("inf")
+        return float(torch.nn.utils.clip_grad_norm_(list(self.masters.values()), limit))
+
+    def step(self, learning_rate: float) -> None:
+        """One AdamW update at `learning_rate`, then the low-precision weights follow their masters."""
+        for group in self._adamw.param_groups:
+            group["lr"] = learning_rate
+        self._adamw.step()
+        self.write_back()
+        self.zero()
+
+    def write_back(self) -> None:
+        """Copy the masters into the weights the model computes with. A no-op in fp32."""
+        if self._shared:
+            return
+        with torch.no_grad():
+            for name, parameter in self._parameters.items():
+                parameter.copy_(self.masters[name])
+
+    def skip(self) -> bool:
+        """After an overflow: drop the gradients and halve the fp16 scale. False where there is no scale to
+        halve, so that the overflow is a divergence."""
+        self.zero()
+        if self.loss_scale <= 1.0:
+            return False
+        self.loss_scale /= 2
+        return True
+
+    def zero(self) -> None:
+        for name, master in self.masters.items():
+            master.grad = None
+            self._parameters[name].grad = None
+
+    def forget(self) -> None:
+        """Drop the states, as before the first step."""
+        self._adamw.state.clear()
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Everything a resumed run needs, flat: master/NAME, average/NAME, square/NAME, steps/NAME."""
+        tensors: dict[str, torch.Tensor] = {}
+        for name, master in self.masters.items():
+            tensors[f"master/{name}"] = master.detach()
+            state = self._adamw.state.get(master)
+            if state:
+                tensors[f"average/{name}"] = state["exp_avg"]
+                tensors[f"square/{name}"] = state["exp_avg_sq"]
+                tensors[f"steps/{name}"] = state["step"]
+        return tensors
+
+    def restore(self, tensors: dict[str, torch.Tensor]) -> None:
+        """The reverse of `state`. Raises KeyError where a tensor is missing."""
+        self.restore_masters(tensors)
+        for name, master in self.masters.items():
+            if f"average/{name}" not in tensors:
+                continue
+            self._adamw.state[master] = {
+                "exp_avg": tensors[f"average/{name}"].to(master.device),
+                "exp_avg_sq": tensors[f"square/{name}"].to(master.device),
+                "step": tensors[f"steps/{name}"].clone(),
+            }
+
+    def restore_masters(self, tensors: dict[str, torch.Tensor]) -> None:
+        """Set the trained weights alone (best weights, resumed weights)."""
+        with torch.no_grad():
+            for name, master in self.masters.items():
+                master.copy_(tensors[f"master/{name}"])
+        self.write_back()
+
+
+def learning_rate_at(strategy: Strategy, step: int, steps: int) -> float:
+    """Learning rate of step `step` (1 = first) of `steps`: linear warm-up, then linear or cosine decay to 0."""
+    schedule = strategy.schedule
+    warmup = max(1, round(schedule.warmup_share * steps)) if schedule.warmup_share > 0 else 0
+    if step <= warmup:
+        return schedule.learning_rate * step / warmup
+    return schedule.learning_rate * _DECAYS[schedule.decay]((step - 1 - warmup) / max(1, steps - warmup))
+
+
+def _linear(progress: float) -> float:
+    return 1.0 - progress
+
+
+def _cosine(progress: float) -> float:
+    return 0.5 * (1.0 + float(torch.cos(torch.tensor(torch.pi * progress, dtype=torch.float64))))
+
+
+_DECAYS = {"linear": _linear, "cosine": _cosine}

@@ -1,0 +1,143 @@
+"""Session: everything heavy one training needs, made from a Job: model, tokenizer, rows, optimiser, device."""
+
+import hashlib
+import importlib.metadata
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from transformers import PreTrainedModel
+from transformers import PreTrainedTokenizerBase as Tokenizer
+
+from trimtab import tuning
+from trimtab.data import Corpus
+from trimtab.data.spec import DataSpec
+from trimtab.evaluation.encode import Collator, Encoded, encode
+from trimtab.methods import Strategy, strategy_to_json
+from trimtab.models import ModelSource
+from trimtab.models.spec import ModelSpec
+from trimtab.training.kernels import use_cpu_kernels
+from trimtab.training.optimizer import Optimizer
+
+_LIBRARIES = ("torch", "transformers", "peft", "accelerate", "trimtab")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """What to train, on what, how, and where to keep it. `threads` 0 = what torch finds. A checkpoint is written
+    after every evaluation and whenever `save_seconds` have passed or `save_steps` steps are done (0 = never)."""
+
+    source: ModelSource
+    spec: ModelSpec
+    data: DataSpec
+    strategy: Strategy
+    folder: Path
+    threads: int = 0
+    save_seconds: float = 600.0
+    save_steps: int = 0
+    resume: bool = False
+    allow_changed: bool = False
+    trust_remote_code: bool = False
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    def identity(self) -> dict[str, str]:
+        """What must be the same for a resumed run to be the same training, bit for bit."""
+        strategy = json.dumps(strategy_to_json(self.strategy), sort_keys=True)
+        return {
+            "model": self.spec.fingerprint,
+            "data": self.data.fingerprint,
+            "strategy": hashlib.sha256(strategy.encode()).hexdigest(),
+            "threads": str(self.threads or torch.get_num_threads()),
+            **{f"{name} version": version for name, version in versions()},
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Session:
+    """A model ready to train and the rows it is trained and scored on."""
+
+    job: Job
+    model: PreTrainedModel
+    tokenizer: Tokenizer
+    collator: Collator
+    optimizer: Optimizer
+    device: torch.device
+    train: Encoded
+    dev: Encoded
+    test: Encoded | None
+
+    def inputs(self, rows: np.ndarray) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """Model inputs and labels of some training rows, on the device."""
+        batch = self.collator.batch(self.train, rows)
+        labels = torch.from_numpy(self.train.labels[rows])
+        return {name: x.to(self.device) for name, x in batch.items()}, labels.to(self.device)
+
+
+def versions() -> tuple[tuple[str, str], ...]:
+    """Versions of the libraries a result depends on."""
+    return tuple((name, importlib.metadata.version(name)) for name in _LIBRARIES)
+
+
+def prepare(job: Job, corpus: Corpus) -> Session:
+    """Tokenise the corpus, load the model, attach the strategy. Every random choice comes from the seed."""
+    strategy = job.strategy
+    if job.threads:
+        torch.set_num_threads(job.threads)
+    tokenizer = tuning.load_tokenizer(job.source, trust_remote_code=job.trust_remote_code)
+    splits = [
+        None if split is None else encode(split, tokenizer, strategy.max_length)
+        for split in (corpus.train, corpus.dev, corpus.test)
+    ]
+    train, dev, test = splits
+    assert train is not None and dev is not None, "a corpus has a train and a dev split"
+    model = tuning.load_classifier(
+        job.source,
+        outputs=job.data.outputs,
+        pad_token_id=int(tokenizer.pad_token_id),
+        labels=job.data.labels,
+        seed=strategy.seed,
+        trust_remote_code=job.trust_remote_code,
+    )
+    accelerator = Accelerator(cpu=not _has_accelerator())
+    model, optimizer = make_trainable(model, strategy, job.spec, accelerator.device)
+    model = accelerator.prepare_model(model)
+    return Session(
+        job=job,
+        model=model,
+        tokenizer=tokenizer,
+        collator=Collator.of(tokenizer),
+        optimizer=optimizer,
+        device=accelerator.device,
+        train=train,
+        dev=dev,
+        test=test,
+    )
+
+
+def make_trainable(
+    model: PreTrainedModel, strategy: Strategy, spec: ModelSpec, device: torch.device
+) -> tuple[PreTrainedModel, Optimizer]:
+    """Attach the strategy, take the fp32 masters, cast to the strategy's precision, choose kernels."""
+    torch.manual_seed(strategy.seed)
+    tuning.apply(strategy, model, spec)
+    if strategy.precision == "fp32":
+        model.float()
+    model.to(device)
+    optimizer = Optimizer(model, strategy)
+    tuning.cast(model, strategy.precision)
+    if device.type == "cpu":
+        use_cpu_kernels(model)
+    if strategy.recompute:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    model.config.use_cache = False
+    return model, optimizer
+
+
+def _has_accelerator() -> bool:
+    return torch.accelerator.is_available()

@@ -1,0 +1,44 @@
+"""Attach a strategy to a real model: freeze everything, then let each Part open or add what it trains.
+
+`attach` is a generic function: each part's torch half registers itself in its own file, and this room's
+__init__ imports them all. The model stays the transformers class it was; nothing wraps it.
+"""
+
+from functools import singledispatch
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from trimtab.methods import Part, Strategy
+from trimtab.models.spec import ModelSpec
+from trimtab.tuning import structure
+
+
+@singledispatch
+def attach(part: Part, model: PreTrainedModel, spec: ModelSpec) -> None:
+    """Make `model` trainable as `part` says, in place. The model is frozen when this is called."""
+    raise AssertionError(f"{type(part).__name__} has no torch half; add one in tuning/")
+
+
+def apply(strategy: Strategy, model: PreTrainedModel, spec: ModelSpec) -> PreTrainedModel:
+    """Freeze `model` and attach every part of the strategy, in place."""
+    model.requires_grad_(False)
+    for part in strategy.parts:
+        attach(part, model, spec)
+    return model
+
+
+def trained_names(model: nn.Module) -> tuple[str, ...]:
+    """Names of the parameters that get gradients, in the model's order."""
+    return tuple(name for name, parameter in model.named_parameters() if parameter.requires_grad)
+
+
+def train_mode(strategy: Strategy, model: PreTrainedModel, spec: ModelSpec) -> None:
+    """Training mode (dropout on) for what is trained and what lies above it; the part below, which never
+    changes, stays in evaluation mode: its output for a text is always the same and may be kept."""
+    model.train()
+    lowest = strategy.lowest_layer(spec)
+    if lowest < 0:
+        return
+    for module in (*structure.below_layers(model, spec), *structure.layers(model, spec)[:lowest]):
+        module.eval()

@@ -1,0 +1,91 @@
+"""Load a real model and tokenizer from a folder: safetensors only, quiet, with a seeded head."""
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+import transformers
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedTokenizerBase as Tokenizer
+
+from trimtab.errors import ModelError
+from trimtab.methods import Precision
+from trimtab.models import ModelSource
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def load_tokenizer(source: ModelSource, *, trust_remote_code: bool = False) -> Tokenizer:
+    """The tokenizer of a model folder, with a padding token. Raises ModelError TT-T003."""
+    with quiet_transformers():
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(
+                source.folder, trust_remote_code=trust_remote_code, local_files_only=True
+            )
+        except Exception as error:
+            raise ModelError("TT-T003", folder=str(source.folder), why=_first_line(error)) from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_classifier(
+    source: ModelSource,
+    *,
+    outputs: int,
+    pad_token_id: int,
+    labels: tuple[str, ...] = (),
+    seed: int = 0,
+    trust_remote_code: bool = False,
+) -> PreTrainedModel:
+    """The model with a classification head of `outputs` numbers, on the CPU, in the dtype it is stored in.
+
+    Weights the folder does not have (the head, in some models the pooler) are made from `seed`. Raises
+    ModelError TT-T004 where the class refuses the folder.
+    """
+    names = labels or tuple(f"value_{number}" for number in range(outputs))
+    torch.manual_seed(seed)
+    with quiet_transformers():
+        try:
+            config = AutoConfig.from_pretrained(
+                source.folder, trust_remote_code=trust_remote_code, local_files_only=True
+            )
+            config.num_labels = outputs
+            config.id2label = dict(enumerate(names))
+            config.label2id = {name: index for index, name in enumerate(names)}
+            config.pad_token_id = pad_token_id
+            model = AutoModelForSequenceClassification.from_pretrained(
+                source.folder,
+                config=config,
+                dtype="auto",
+                use_safetensors=True,
+                trust_remote_code=trust_remote_code,
+                local_files_only=True,
+            )
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            raise ModelError("TT-T004", folder=str(source.folder), why=_first_line(error)) from error
+    return model
+
+
+def cast(model: PreTrainedModel, precision: Precision) -> PreTrainedModel:
+    """The floating-point parameters and buffers of `model` in `precision`, in place."""
+    return model.to(DTYPES[precision])
+
+
+@contextlib.contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """No progress bars and no report of new head weights, which are expected here."""
+    verbosity = transformers.logging.get_verbosity()
+    bars = transformers.logging.is_progress_bar_enabled()
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers.logging.set_verbosity(verbosity)
+        if bars:
+            transformers.logging.enable_progress_bar()
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0][:300]

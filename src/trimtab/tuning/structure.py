@@ -1,0 +1,72 @@
+"""Where things are in a real transformers model: its layers, what is below them, what is above.
+
+Found by structure, not by a table of names: the layers are the one list with as many modules as the spec has
+layers; the backbone's children registered before it are below, those after it above. Leaves out: models that
+share one layer's weights among all (ALBERT) and encoder-decoders.
+"""
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from trimtab.errors import ModelError
+from trimtab.models.spec import ModelSpec
+
+
+def backbone(model: PreTrainedModel) -> nn.Module:
+    """The transformer without its task head."""
+    return getattr(model, model.base_model_prefix)
+
+
+def layers_path(model: PreTrainedModel, spec: ModelSpec) -> str:
+    """Dotted name of the list of layers inside the whole model: "bert.encoder.layer", "model.layers".
+
+    Raises ModelError TT-T002 where there is no such list.
+    """
+    base = backbone(model)
+    for name, module in base.named_modules():
+        if isinstance(module, nn.ModuleList) and len(module) == spec.layers:
+            return f"{model.base_model_prefix}.{name}"
+    raise ModelError("TT-T002", family=spec.family, layers=spec.layers)
+
+
+def layers(model: PreTrainedModel, spec: ModelSpec) -> nn.ModuleList:
+    """The transformer layers, lowest first."""
+    found = model.get_submodule(layers_path(model, spec))
+    assert isinstance(found, nn.ModuleList)
+    return found
+
+
+def below_layers(model: PreTrainedModel, spec: ModelSpec) -> tuple[nn.Module, ...]:
+    """Modules of the backbone that run before the first layer: the embeddings."""
+    return _children(model, spec)[0]
+
+
+def above_layers(model: PreTrainedModel, spec: ModelSpec) -> tuple[nn.Module, ...]:
+    """Modules of the backbone that run after the last layer, without the pooler: the final norm."""
+    pooler = getattr(backbone(model), "pooler", None)
+    return tuple(module for module in _children(model, spec)[1] if module is not pooler)
+
+
+def head(model: PreTrainedModel) -> dict[str, nn.Module]:
+    """Dotted name -> module of everything above the backbone, and of its pooler where there is one."""
+    base = backbone(model)
+    found = {name: child for name, child in model.named_children() if child is not base}
+    pooler = getattr(base, "pooler", None)
+    if pooler is not None:
+        found[f"{model.base_model_prefix}.pooler"] = pooler
+    return {name: module for name, module in found.items() if any(True for _ in module.parameters())}
+
+
+def _children(
+    model: PreTrainedModel, spec: ModelSpec
+) -> tuple[tuple[nn.Module, ...], tuple[nn.Module, ...]]:
+    container = layers_path(model, spec).split(".")[1]
+    names = [name for name, _ in backbone(model).named_children()]
+    modules = [module for _, module in backbone(model).named_children()]
+    at = names.index(container)
+    inside = modules[at] if not isinstance(modules[at], nn.ModuleList) else None
+    # An encoder wrapper may hold a norm of its own beside the list of layers.
+    beside = (
+        () if inside is None else tuple(m for m in inside.children() if not isinstance(m, nn.ModuleList))
+    )
+    return tuple(modules[:at]), beside + tuple(modules[at + 1 :])
