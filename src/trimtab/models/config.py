@@ -29,25 +29,25 @@ _BUILT_IN = (None, True, False, "eager", "sdpa", "flash_attention_2", "flash_att
 Config = Mapping[str, object]
 
 
-def load_config(folder: Path, *, trust_remote_code: bool = False) -> Config:
+def load_config(folder: Path, *, name: str = "", trust_remote_code: bool = False) -> Config:
     """The config.json of a model folder, checked, without its private keys: safe to hand to transformers.
+
+    `name` is what errors call the model; empty = the folder.
 
     Raises ModelError: TT-M004 missing, TT-M005 not JSON, TT-M016 the repository brings code of its own
     (config.json or tokenizer_config.json has `auto_map`), TT-M017 a private key names something that is
     not built into transformers, TT-M018 the weights are already quantised.
     """
+    name = name or str(folder)
     config = read_json_object(folder / "config.json")
-    tokenizer = folder / "tokenizer_config.json"
     if not trust_remote_code:
-        for file, content in (("config.json", config), _optional(tokenizer)):
-            if content.get("auto_map"):
-                raise ModelError("TT-M016", path=str(folder), file=file)
+        _refuse_remote_code(folder, config, name)
     for key, value in _implementations(config):
         if value not in _BUILT_IN:
-            raise ModelError("TT-M017", path=str(folder), key=key, value=str(value)[:80])
+            raise ModelError("TT-M017", name=name, key=key, value=str(value)[:80])
     quantisation = config.get("quantization_config")
     if isinstance(quantisation, Mapping):
-        raise ModelError("TT-M018", path=str(folder), kind=str(quantisation.get("quant_method", "?"))[:40])
+        raise ModelError("TT-M018", name=name, kind=str(quantisation.get("quant_method", "?"))[:40])
     return _without_private_keys(config)
 
 
@@ -113,8 +113,12 @@ def read_json_object(path: Path) -> Config:
     return value
 
 
-def _optional(path: Path) -> tuple[str, Config]:
-    return path.name, read_json_object(path) if path.is_file() else {}
+def _refuse_remote_code(folder: Path, config: Config, name: str) -> None:
+    tokenizer_file = folder / "tokenizer_config.json"
+    tokenizer = read_json_object(tokenizer_file) if tokenizer_file.is_file() else {}
+    for file, content in (("config.json", config), (tokenizer_file.name, tokenizer)):
+        if content.get("auto_map"):
+            raise ModelError("TT-M016", name=name, file=file)
 
 
 def _implementations(config: Config) -> Iterator[tuple[str, object]]:

@@ -5,7 +5,7 @@ their own are refused there, before a weight is fetched. The huggingface_hub lib
 and the token. Leaves out uploading.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -70,8 +70,7 @@ def read_remote_spec(name: str, repo: str, revision: str | None, trust_remote_co
     """The spec of a repository from its config.json and safetensors headers. Raises as `download` does."""
     try:
         with _hub_errors(repo, revision):
-            commit = _first_look(name, repo, revision, trust_remote_code)
-            config = _config(repo, commit, trust_remote_code)
+            commit, config = _first_look(name, repo, revision, trust_remote_code)
             header = _remote_header(repo, commit)
             return spec_from(config, header, name, repo, read_from=f"{_endpoint()}/{repo}@{commit[:12]}")
     except HubUnreachable as unreachable:
@@ -80,9 +79,9 @@ def read_remote_spec(name: str, repo: str, revision: str | None, trust_remote_co
         return read_spec(source)
 
 
-def _first_look(name: str, repo: str, revision: str | None, trust_remote_code: bool) -> str:
-    """The commit `revision` stands for, after file names and config have been checked."""
-    from huggingface_hub import HfApi
+def _first_look(name: str, repo: str, revision: str | None, trust_remote_code: bool) -> tuple[str, Config]:
+    """The commit `revision` stands for and its config, after file names and config have been checked."""
+    from huggingface_hub import HfApi, hf_hub_download
 
     info = HfApi().model_info(repo, revision=revision, timeout=_TIMEOUT_SECONDS)
     files = [sibling.rfilename for sibling in info.siblings or ()]
@@ -90,20 +89,9 @@ def _first_look(name: str, repo: str, revision: str | None, trust_remote_code: b
     if not set(files) & set(WEIGHT_FILES):
         raise ModelError("TT-M010", path=name)
     commit = info.sha or revision or "main"
-    _config(repo, commit, trust_remote_code, [file for file in CONFIG_FILES if file in files])
-    return commit
-
-
-def _config(
-    repo: str, commit: str, trust_remote_code: bool, files: Iterable[str] = ("config.json",)
-) -> Config:
-    from huggingface_hub import hf_hub_download
-
-    paths = [
-        hf_hub_download(repo, file, revision=commit, etag_timeout=_TIMEOUT_SECONDS)
-        for file in {"config.json", *files}
-    ]
-    return load_config(Path(paths[0]).parent, trust_remote_code=trust_remote_code)
+    wanted = {"config.json"} | (set(CONFIG_FILES) & set(files))
+    paths = [hf_hub_download(repo, file, revision=commit, etag_timeout=_TIMEOUT_SECONDS) for file in wanted]
+    return commit, load_config(Path(paths[0]).parent, name=repo, trust_remote_code=trust_remote_code)
 
 
 def _remote_header(repo: str, commit: str) -> WeightsHeader:

@@ -9,33 +9,36 @@ from trimtab.models.hub import CONFIG_FILES, TOKENIZER_FILES, WEIGHT_FILES
 from trimtab.models.read import ModelSource
 
 
-def download(name: str, repo: str, trust_remote_code: bool) -> ModelSource:
-    """A ModelScope repository in the local cache, fetched where it is not there yet.
+def download(
+    name: str, repo: str, revision: str | None, trust_remote_code: bool, *, weights: bool = True
+) -> ModelSource:
+    """A ModelScope repository in the local cache, fetched where it is not there yet; without `weights` its
+    config alone.
 
     Raises ModelError: TT-M024 the package is missing, TT-M026 ModelScope did not give it, and what
     `load_config` refuses, before any weights are fetched.
     """
-    repo, _, revision = repo.partition("@")
-    config_folder = _fetch(repo, revision, CONFIG_FILES)
-    load_config(config_folder, trust_remote_code=trust_remote_code)
-    folder = _fetch(repo, revision, (*CONFIG_FILES, *TOKENIZER_FILES, *WEIGHT_FILES))
+    folder = _fetch(repo, revision, CONFIG_FILES)
+    load_config(folder, name=name, trust_remote_code=trust_remote_code)
+    if weights:
+        folder = _fetch(repo, revision, (*CONFIG_FILES, *TOKENIZER_FILES, *WEIGHT_FILES))
     return ModelSource(
         folder=folder,
         name=name,
         hub_id=repo,
-        revision=revision,
+        revision=revision or "",
         kind="modelscope",
         trust_remote_code=trust_remote_code,
     )
 
 
-def _fetch(repo: str, revision: str, files: tuple[str, ...]) -> Path:
+def _fetch(repo: str, revision: str | None, files: tuple[str, ...]) -> Path:
     try:
         from modelscope import snapshot_download
     except ImportError as error:
         raise ModelError("TT-M024", name=repo) from error
     try:
-        return Path(snapshot_download(repo, revision=revision or None, allow_patterns=list(files)))
+        return Path(snapshot_download(repo, revision=revision, allow_patterns=list(files)))
     except Exception as error:  # the package raises errors of many libraries, without a common class
         reason = f"{type(error).__name__}: {str(error)[:160]}"
         raise ModelError("TT-M026", name=repo, reason=reason) from error

@@ -37,7 +37,7 @@ def read_spec(source: ModelSource, *, weights_needed: bool = True) -> ModelSpec:
     Raises ModelError: what `config.load_config`, `config.shape_from` and `weights_header.read_headers` raise,
     and TT-M010 where there are no weights.
     """
-    config = load_config(source.folder, trust_remote_code=source.trust_remote_code)
+    config = load_config(source.folder, name=source.name, trust_remote_code=source.trust_remote_code)
     header = read_headers(source.folder)
     if weights_needed and not header.tensors:
         raise ModelError("TT-M010", path=str(source.folder))

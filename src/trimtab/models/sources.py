@@ -38,7 +38,7 @@ def locate(model: str, *, trust_remote_code: bool = False) -> ModelSource:
     refuse.
     """
     source = _find(model, trust_remote_code)
-    load_config(source.folder, trust_remote_code=trust_remote_code)
+    load_config(source.folder, name=model, trust_remote_code=trust_remote_code)
     if not weight_files(source.folder):
         raise ModelError("TT-M010", path=str(source.folder))
     return source
@@ -48,19 +48,23 @@ def spec_of(model: str, *, trust_remote_code: bool = False) -> ModelSpec:
     """The spec of a model, without its weights: for plans.
 
     A folder or the demo: from its files. A hub id: from config.json and the weights header alone (some
-    100 kB); where the hub cannot be reached, from the local cache, else from the catalogue. A name of the
-    catalogue: its shape, no network. `ModelSpec.source` says which. Raises as `locate` does.
+    100 kB); where the hub cannot be reached, from the local cache, else from the catalogue. ModelScope: from
+    config.json alone. A name of the catalogue: its shape, no network. `ModelSpec.source` says which. Raises
+    as `locate` does.
     """
     folder = _folder_of(model)
     if folder is not None:
         source = ModelSource(folder=folder, name=model, trust_remote_code=trust_remote_code)
         return read_spec(source, weights_needed=False)
-    hub_id = _HUB_ID.fullmatch(model)
-    if hub_id is None and is_catalogued(model):
-        return replace(shape_named(model), name=model)
+    if model == "demo":
+        return read_spec(_demo())
+    hub_id = _HUB_ID.fullmatch(model.removeprefix(_MODELSCOPE_PREFIX))
     if hub_id is None:
-        return read_spec(locate(model, trust_remote_code=trust_remote_code))
+        return replace(shape_named(model), name=model)
     repo, revision = hub_id["repo"], hub_id["revision"]
+    if model.startswith(_MODELSCOPE_PREFIX):
+        source = modelscope_hub.download(model, repo, revision, trust_remote_code, weights=False)
+        return read_spec(source, weights_needed=False)
     try:
         return hub.read_remote_spec(model, repo, revision, trust_remote_code)
     except hub.HubUnreachable:
@@ -75,12 +79,11 @@ def _find(model: str, trust_remote_code: bool) -> ModelSource:
         return ModelSource(folder=folder, name=model, trust_remote_code=trust_remote_code)
     if model == "demo":
         return _demo()
-    if model.startswith(_MODELSCOPE_PREFIX):
-        return modelscope_hub.download(model, model.removeprefix(_MODELSCOPE_PREFIX), trust_remote_code)
-    hub_id = _HUB_ID.fullmatch(model)
-    if hub_id is not None:
-        return hub.download(model, hub_id["repo"], hub_id["revision"], trust_remote_code)
-    return hub.download(model, shape_named(model).hub_id, None, trust_remote_code)
+    hub_id = _HUB_ID.fullmatch(model.removeprefix(_MODELSCOPE_PREFIX))
+    if hub_id is None:
+        return hub.download(model, shape_named(model).hub_id, None, trust_remote_code)
+    download = modelscope_hub.download if model.startswith(_MODELSCOPE_PREFIX) else hub.download
+    return download(model, hub_id["repo"], hub_id["revision"], trust_remote_code)
 
 
 def _folder_of(model: str) -> Path | None:

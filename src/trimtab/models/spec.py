@@ -1,6 +1,6 @@
 """ModelSpec: what a transformer is, from its config alone. Shapes and counts, never weights.
 
-Counts are exact for the families listed in `families.py`; a test holds them to the transformers classes
+Counts are exact for the families listed in `layouts.py`; a test holds them to the transformers classes
 built on the meta device.
 """
 
