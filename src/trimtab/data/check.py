@@ -14,6 +14,7 @@ from trimtab.data.spec import Place, Problem, Severity
 from trimtab.errors import DataError, message
 
 _PLACES = 5
+_LISTED_LABELS = 20
 _IMBALANCE = 4
 
 
@@ -27,6 +28,27 @@ def refuse_missing_labels(scans: Sequence[Scan]) -> None:
                 "TT-D040", path=place.file, row=place.row, column=place.column,
                 count=len(missing), rows=len(scan.codes),
             )  # fmt: skip
+
+
+def refuse_infinite_targets(scans: Sequence[Scan]) -> None:
+    """Raises DataError TT-D048 with the first row whose label is not a finite number."""
+    for scan in scans:
+        bad = np.flatnonzero(~np.isfinite(scan.values))
+        if len(bad):
+            place = scan.place(int(bad[0]), scan.columns.label)
+            raise DataError("TT-D048", path=place.file, row=place.row, column=place.column)
+
+
+def refuse_unknown_labels(scan: Scan, names: Sequence[str], labels: Sequence[str]) -> None:
+    """Raises DataError TT-D051 with the first row whose label is not one of `labels`; `names` are the names
+    of the codes."""
+    unknown = np.flatnonzero(scan.targets == MISSING)
+    if labels and len(unknown):
+        place = scan.place(int(unknown[0]), scan.columns.label)
+        raise DataError(
+            "TT-D051", path=place.file, row=place.row, column=place.column,
+            label=names[scan.codes[unknown[0]]], known=", ".join(labels[:_LISTED_LABELS]),
+        )  # fmt: skip
 
 
 def refuse_one_class(train: Scan, labels: Sequence[str]) -> None:

@@ -1,19 +1,21 @@
-"""Opening a corpus: find the files, choose columns and task, check every row, repair, split."""
+"""Opening a corpus: find the files, choose columns and task, check every row, repair, split. Opening a file
+of labelled rows for a finished model: all of it, as the model understands it."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
 from trimtab.data import check
 from trimtab.data.columns import Columns, choose_columns
-from trimtab.data.corpus import Corpus, split_of
+from trimtab.data.corpus import Corpus, Split, split_of
 from trimtab.data.cut import cut
 from trimtab.data.fingerprint import content_hash
 from trimtab.data.labels import MISSING, LabelBook, decide_task, sorted_labels
 from trimtab.data.scan import Scan, scan
 from trimtab.data.source import Source, SplitName, find_source
 from trimtab.data.spec import Place, Problem, Task
-from trimtab.data.table import Table
+from trimtab.data.table import Table, open_table
 from trimtab.errors import DataError, UsageError, message
 
 
@@ -31,18 +33,11 @@ class _Splits:
     def held_out(self) -> list[Scan]:
         return self.given[1:]
 
-    def targets(self, labels: tuple[str, ...], book: LabelBook) -> "_Splits":
-        """The same splits with their targets: indexes into `labels`, or the numbers themselves without
-        labels."""
-        index = {label: i for i, label in enumerate(labels)}
-        by_code = np.array([index.get(name, MISSING) for name in book.names], np.int64)
-        known = (
-            replace(split, targets=by_code[split.codes] if labels else split.values) for split in self.given
-        )
-        return self._with(*known)
+    def with_targets(self, labels: tuple[str, ...], book: LabelBook) -> "_Splits":
+        return self._with(*(split.with_targets(labels, book) for split in self.given))
 
     def without_empty_texts(self) -> "_Splits":
-        return self._with(*(split.keep(~split.empty[split.kept]) for split in self.given))
+        return self._with(*(split.without_empty_texts() for split in self.given))
 
     def _with(self, *scans: Scan) -> "_Splits":
         by_name = {split.name: split for split in scans}
@@ -80,11 +75,11 @@ def open_corpus(
     names = _used_names(splits, book)
     decided = decide_task(task, len(columns.texts), names, sum(map(len, splits.given)))
     if decided == "regress":
-        _refuse_infinite(splits)
+        check.refuse_infinite_targets(splits.given)
     labels = () if decided == "regress" else sorted_labels(names)
     problems += check.encodings(found) + check.ignored_files(found) + check.mixed_labels(labels)
 
-    splits = splits.targets(labels, book)
+    splits = splits.with_targets(labels, book)
     problems += check.empty_texts(splits.given)
     splits = splits.without_empty_texts()
     problems += check.duplicates(splits.given) + check.conflicts(splits.given)
@@ -99,6 +94,33 @@ def open_corpus(
         (decided, columns.texts, columns.label, keep_overlap, shares if cuts else (), seed if cuts else 0)
     )
     return _corpus(found, splits, labels, decided, problems=problems + cuts, choices=choices)
+
+
+def open_labelled(
+    source: str, *, task: Task, columns: tuple[str, ...], label_column: str, labels: tuple[str, ...]
+) -> Split:
+    """All labelled rows of one file, to evaluate a finished model on: nothing is cut, dropped or inferred but
+    rows with an empty text.
+
+    The arguments after `source` are those the model was trained with; a row's label is its index in `labels`.
+    Raises DataError: a column that is absent, a missing or infinite label, a label the model does not know.
+    """
+    path = Path(source).expanduser()
+    if not path.exists():
+        raise DataError("TT-D001", path=source)
+    table = open_table(path)
+    _require_columns(table, (*columns, label_column))
+    book = LabelBook()
+    rows = scan("test", (table,), Columns(columns, label_column), book)
+    check.refuse_missing_labels([rows])
+    if task == "regress":
+        check.refuse_infinite_targets([rows])
+    rows = rows.with_targets(labels, book)
+    check.refuse_unknown_labels(rows, book.names, labels)
+    rows = rows.without_empty_texts()
+    if not len(rows):
+        raise DataError("TT-D050", split=path.name)
+    return split_of(rows)
 
 
 def _scan_all(found: Source, columns: Columns, book: LabelBook) -> tuple[_Splits, list[Problem]]:
@@ -149,14 +171,6 @@ def _used_names(splits: _Splits, book: LabelBook) -> list[str]:
     codes = np.unique(np.concatenate([split.codes for split in splits.given]))
     names = book.names
     return [names[code] for code in codes if code >= 0]
-
-
-def _refuse_infinite(splits: _Splits) -> None:
-    for split in splits.given:
-        bad = np.flatnonzero(~np.isfinite(split.values))
-        if len(bad):
-            place = split.place(int(bad[0]), split.columns.label)
-            raise DataError("TT-D048", path=place.file, row=place.row, column=place.column)
 
 
 def _cut_missing(splits: _Splits, shares: tuple[float, float], seed: int) -> tuple[_Splits, list[Problem]]:

@@ -53,6 +53,18 @@ class Scan:
         """The same rows with fewer of them in use; `mask` is bool[k] over the kept rows."""
         return replace(self, kept=self.kept[mask])
 
+    def without_empty_texts(self) -> "Scan":
+        return self.keep(~self.empty[self.kept])
+
+    def with_targets(self, labels: Sequence[str], book: LabelBook) -> "Scan":
+        """The same rows with their targets: indexes into `labels` (MISSING for a label not among them), or,
+        without labels, the numbers themselves."""
+        if not labels:
+            return replace(self, targets=self.values)
+        index = {label: i for i, label in enumerate(labels)}
+        by_code = np.array([index.get(name, MISSING) for name in book.names], np.int64)
+        return replace(self, targets=by_code[self.codes])
+
     def place(self, index: int, column: str) -> Place:
         """Where row `index` (of all rows) stands."""
         table = int(np.searchsorted(self.starts, index, side="right")) - 1

@@ -57,7 +57,8 @@ def correlation_interval(r: float, n: int, *, ranks: bool) -> tuple[float, float
         return -1.0, 1.0
     inside = min(max(r, -1 + 1e-15), 1 - 1e-15)
     half = Z_95 * math.sqrt((1 + r * r / 2 if ranks else 1.0) / (n - 3))
-    return math.tanh(math.atanh(inside) - half), math.tanh(math.atanh(inside) + half)
+    low, high = math.tanh(math.atanh(inside) - half), math.tanh(math.atanh(inside) + half)
+    return min(r, low), max(r, high)
 
 
 def bootstrap_intervals(
