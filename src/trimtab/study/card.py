@@ -18,17 +18,19 @@ _PIPELINES = {
 Say = Callable[..., str]  # a code and its facts to the sentence, in one language
 
 _SHOWN_LABELS = 50
-_MARKDOWN = frozenset("\\`*_{}[]()#+-!|<>~")
+_MARKDOWN = frozenset("\\`*_[]#|<>~")
 
 
 def model_card(report: Report, *, library_name: str = "transformers", language: str = "en") -> str:
-    """README.md. `library_name` is what loads the artifact: "transformers", or "peft" for an adapter alone."""
+    """README.md. `library_name` is what loads the artifact: "transformers", or "peft" for an adapter
+    alone."""
     front = "\n".join(_front_matter(report, library_name))
     return f"---\n{front}\n---\n\n" + "\n".join(_body(report, language)) + "\n"
 
 
 def yaml_text(text: str) -> str:
-    """A YAML double-quoted scalar: one line, whatever the text holds. What does not print is written as an escape."""
+    """A YAML double-quoted scalar: one line, whatever the text holds. What does not print is written as an
+    escape."""
     escaped = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t"}
     return '"' + "".join(escaped.get(mark) or _printed(mark) for mark in text) + '"'
 
@@ -108,7 +110,7 @@ def _data(report: Report, say: Say) -> Iterator[str]:
 
 
 def _compared(report: Report, say: Say) -> Iterator[str]:
-    evidence = report.comparisons[0].predicted.evidence
+    evidence = report.comparisons[0].evidence_word
     yield f"| | {say('TT-R204', evidence=evidence)} | {say('TT-R205')} | |"
     yield "|---|---:|---:|---:|"
     for entry in report.comparisons[:2]:

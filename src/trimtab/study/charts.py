@@ -1,7 +1,8 @@
 """Small charts as inline SVG: bars with an interval, a curve, a histogram, a stacked bar.
 
-Every chart is 440 units wide, so that its letters stay readable when a phone scales it to its own width. Colours are
-classes of the page's style sheet. Leaves out: interaction; a number worth reading stands beside its mark.
+Every chart is 440 units wide, so that its letters stay readable when a phone scales it to its own width.
+Colours are classes of the page's style sheet. Leaves out: interaction; a number worth reading stands beside
+its mark.
 """
 
 import math
@@ -43,21 +44,22 @@ def bars(title: str, rows: Sequence[Bar]) -> Html:
         shapes.append(_text(0, y + 8, row.label, "label"))
         shapes.append(_text(WIDTH, y + 8, row.text, "figure end"))
         width = max(1.0, row.value * scale)
-        shapes.append(_rectangle(0, y + 15, width, 14, row.style, radius=3))
+        shapes.append(_rectangle((0, y + 15), (width, 14), row.style, radius=3))
         if row.interval:
             shapes.append(_whisker(row.interval[0] * scale, row.interval[1] * scale, y + 22))
     return _svg(title, 8 + len(rows) * 46 - 8, shapes)
 
 
 def curve(title: str, points: Sequence[tuple[float, float]], best: Mark | None, x_word: str) -> Html:
-    """A line through `points` (x rising), its lowest and highest value on the axis, and the best step marked."""
+    """A line through `points` (x rising), its lowest and highest value on the axis, and the best step
+    marked."""
     points = thin(points)
     height = 220
     xs, ys = [x for x, _ in points], [y for _, y in points]
     ticks = nice_ticks(min(ys), max(ys))
     area = _Area(height, (min(0.0, xs[0]), max(xs[-1], xs[0] + 1)), (ticks[0], ticks[-1]))
     shapes = [*_y_axis(area, ticks), *_x_axis(area, x_word)]
-    if best is not None:
+    if best is not None and best.x <= area.x_range[1]:
         shapes.append(_mark(area, best))
     path = " ".join(f"{area.x(x):.1f},{area.y(y):.1f}" for x, y in points)
     shapes.append(element("polyline", points=path, class_="curve"))
@@ -70,8 +72,8 @@ def curve(title: str, points: Sequence[tuple[float, float]], best: Mark | None, 
 
 
 def histogram(title: str, counts: Sequence[int], mark: Mark | None, x_word: str) -> Html:
-    """How many have how much: `counts[n]` have exactly n. Drawn in at most 44 bins of equal width; what lies right
-    of `mark` is drawn as cut."""
+    """How many have how much: `counts[n]` have exactly n. Drawn in at most 44 bins of equal width; what lies
+    right of `mark` is drawn as cut."""
     width = max(1, math.ceil(len(counts) / 44))
     bins = [sum(counts[start : start + width]) for start in range(0, len(counts), width)]
     height = 220
@@ -83,7 +85,7 @@ def histogram(title: str, counts: Sequence[int], mark: Mark | None, x_word: str)
             left, right = area.x(index * width), area.x((index + 1) * width)
             style = "cut" if mark is not None and index * width > mark.x else "measured"
             y = area.y(count)
-            shapes.append(_rectangle(left, y, max(0.5, right - left - 1), area.y(0) - y, style))
+            shapes.append(_rectangle((left, y), (max(0.5, right - left - 1), area.y(0) - y), style))
     if mark is not None and mark.x <= area.x_range[1]:
         shapes.append(_mark(area, mark))
     return _svg(title, height, shapes)
@@ -96,13 +98,14 @@ def stack(title: str, sizes: Sequence[float]) -> Html:
     for index, size in enumerate(sizes):
         width = size / total * WIDTH
         if width >= 0.5:
-            shapes.append(_rectangle(x, 2, max(0.5, width - 1), 22, f"part-{index}"))
+            shapes.append(_rectangle((x, 2), (max(0.5, width - 1), 22), f"part-{index}"))
         x += width
     return _svg(title, 26, shapes)
 
 
 def thin(points: Sequence[tuple[float, float]], most: int = 240) -> list[tuple[float, float]]:
-    """At most `most` points: means of equal groups where there are more. Values that are not finite are left out."""
+    """At most `most` points: means of equal groups where there are more. Values that are not finite are left
+    out."""
     finite = [(x, y) for x, y in points if math.isfinite(y)]
     group = math.ceil(len(finite) / most)
     if group <= 1:
@@ -172,8 +175,13 @@ def _whisker(left: float, right: float, y: float) -> Html:
     )
 
 
-def _rectangle(x: float, y: float, width: float, height: float, style: str, radius: int = 0) -> Html:
-    place = {"x": _round(x), "y": _round(y), "width": _round(width), "height": _round(height)}
+def _rectangle(corner: tuple[float, float], size: tuple[float, float], style: str, radius: int = 0) -> Html:
+    place = {
+        "x": _round(corner[0]),
+        "y": _round(corner[1]),
+        "width": _round(size[0]),
+        "height": _round(size[1]),
+    }
     return element("rect", **place, rx=radius or None, class_=style)
 
 

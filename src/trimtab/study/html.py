@@ -1,7 +1,10 @@
 """HTML that cannot be injected into: whatever is not already Html is escaped on its way into an element."""
 
 import html
+import re
 from collections.abc import Iterable, Sequence
+
+_INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class Html(str):
@@ -11,8 +14,8 @@ class Html(str):
 
 
 def element(tag: str, *children: object, **attributes: object) -> Html:
-    """`<tag attribute="…">children</tag>`. A trailing underscore of an attribute's name is dropped (class_), one
-    inside becomes a dash (stroke_width); None leaves the attribute out."""
+    """`<tag attribute="…">children</tag>`. A trailing underscore of an attribute's name is dropped (class_),
+    one inside becomes a dash (stroke_width); None leaves the attribute out."""
     written = "".join(
         f' {name.rstrip("_").replace("_", "-")}="{html.escape(visible(value))}"'
         for name, value in attributes.items()
@@ -29,13 +32,9 @@ def join(children: Iterable[object]) -> Html:
 
 
 def visible(value: object) -> str:
-    """As text, with what a browser must not see (control characters, lone surrogates) as the replacement mark."""
-    return "".join(
-        mark
-        if mark in "\n\t" or (ord(mark) >= 0x20 and not 0x7F <= ord(mark) <= 0x9F and not _lone(mark))
-        else "\ufffd"
-        for mark in str(value)
-    )
+    """As text. Control characters, lone surrogates and marks that reverse the reading direction of what
+    follows become the replacement mark."""
+    return _INVISIBLE.sub("\ufffd", str(value))
 
 
 def facts_list(facts: Sequence[tuple[str, str]]) -> Html:
@@ -75,7 +74,3 @@ def table(
     classes = " ".join(word for word in (name, "stacked" if stacked else "") if word)
     whole = element("table", element("thead", head), element("tbody", *body), class_=classes or None)
     return element("div", whole, class_="wide")
-
-
-def _lone(mark: str) -> bool:
-    return 0xD800 <= ord(mark) <= 0xDFFF

@@ -5,7 +5,6 @@ infinity become null).
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -23,8 +22,6 @@ def jsonable(value: object, language: str = "en") -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         named = {"part": value.name} if isinstance(value, Part) else {}
         return named | {field.name: jsonable(getattr(value, field.name), language) for field in fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): jsonable(item, language) for key, item in value.items()}
     if isinstance(value, tuple | list):
         return [jsonable(item, language) for item in value]
     if isinstance(value, float) and not math.isfinite(value):

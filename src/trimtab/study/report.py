@@ -1,4 +1,5 @@
-"""Report: everything known of one finished training, as report.json (facts for programs) and as one HTML file.
+"""Report: everything known of one finished training, as report.json (facts for programs) and as one HTML
+file.
 
 Leaves out: writing the files, and the page's layout (report_page.py).
 """
@@ -7,16 +8,25 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from trimtab.data.spec import DataSpec
+from trimtab.errors import Message, message
 from trimtab.hardware.machine import Machine
 from trimtab.models.spec import ModelSpec
 from trimtab.planning.plan import Plan
 from trimtab.study.jsonable import jsonable
-from trimtab.units import Figure
+from trimtab.units import Evidence, Figure
 
 if TYPE_CHECKING:
     from trimtab.training.run import Run  # its room imports torch, which a report does not need
 
 FORMAT = 1
+
+_EVIDENCE = {
+    Evidence.RULE: "TT-R261",
+    Evidence.FORMULA: "TT-R262",
+    Evidence.DRY_RUN: "TT-R263",
+    Evidence.PROBE: "TT-R264",
+    Evidence.MEASURED: "TT-R265",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,14 +71,20 @@ class Comparison:
         return self.predicted.value / self.measured - 1 if self.measured else 0.0
 
     @property
+    def evidence_word(self) -> Message:
+        """Where the prediction comes from, in a word."""
+        return message(_EVIDENCE[self.predicted.evidence])
+
+    @property
     def inside(self) -> bool:
+        """The measurement lies in the predicted interval."""
         return self.predicted.low <= self.measured <= self.predicted.high
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What a report is made of. `command` is the exact command line that makes this run again; `created_at` is UTC,
-    ISO 8601. `worst` and `confusion` are of the split that `score` gives."""
+    """What a report is made of. `command` is the exact command line that makes this run again; `created_at`
+    is UTC, ISO 8601. `worst` and `confusion` are of the split that `score` gives."""
 
     plan: Plan
     run: "Run"
@@ -88,19 +104,18 @@ class Report:
 def comparisons(plan: Plan, run: "Run") -> tuple[Comparison, ...]:
     """Memory, total time and one step: predicted beside measured. The ledger takes its entries from here.
 
-    The predicted time is for the steps that were run: a training that stopped early after half of its steps is
-    compared with half of the predicted time.
+    The predicted time is for the steps that were run: a training that stopped early after half of its steps
+    is compared with half of the predicted time.
     """
     estimate = plan.chosen.estimate
     share = run.steps / estimate.time.steps if estimate.time.steps else 1.0
-    found = [
+    return (
         Comparison(quantity="memory", predicted=estimate.memory.peak_bytes, measured=run.peak_memory_bytes),
         Comparison(
             quantity="time", predicted=_scaled(estimate.time.total_seconds, share), measured=run.seconds
         ),
         Comparison(quantity="step", predicted=estimate.time.step_seconds, measured=run.step_seconds),
-    ]
-    return tuple(found)
+    )
 
 
 def report_json(report: Report, language: str = "en") -> dict[str, Any]:
@@ -132,7 +147,8 @@ def report_json(report: Report, language: str = "en") -> dict[str, Any]:
 
 
 def report_html(report: Report, language: Literal["en", "zh"] = "en") -> str:
-    """One self-contained HTML file: no network, no script; light or dark as the reader's system is; prints well."""
+    """One self-contained HTML file: no network, no script; light or dark as the reader's system is; prints
+    well."""
     from trimtab.study.report_page import page
 
     return page(report, language)

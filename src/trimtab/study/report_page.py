@@ -1,6 +1,8 @@
-"""The layout of the HTML report: one function a section, each from facts to Html. See report.py for the facts.
+"""The layout of the HTML report: one function a section, each from facts to Html. See report.py for the
+facts.
 
-Every sentence comes from errors/messages/report.toml; every name, label and text of the user is escaped by `element`.
+Every sentence comes from errors/messages/report.toml; every name, label and text of the user is escaped by
+`element`.
 """
 
 import string
@@ -74,6 +76,7 @@ class _Writer:
         plan, run = self.report.plan, self.report.run
         score = run.test or run.dev
         main = score.main
+        memory, time, _ = self.report.comparisons
         verdict = self.say(
             "TT-R001",
             method=plan.chosen.estimate.strategy.method,
@@ -84,8 +87,10 @@ class _Writer:
             high=main.high,
             n=score.n,
             split=score.split,
-            seconds=run.seconds,
-            memory=run.peak_memory_bytes,
+            seconds=time.measured,
+            memory=memory.measured,
+            planned_seconds=time.predicted.value,
+            planned_memory=memory.predicted.value,
         )
         over = " · ".join(
             part for part in ("Trimtab", self.say("TT-R100"), self.report.created_at[:10]) if part
@@ -149,7 +154,7 @@ class _Writer:
         show, figure = _FORMATS[entry.quantity], entry.predicted
         rows = [
             Bar(
-                label=self.say("TT-R204", evidence=figure.evidence),
+                label=self.say("TT-R204", evidence=entry.evidence_word),
                 value=figure.value,
                 text=f"{show(figure.value)}  ({show(figure.low)} – {show(figure.high)})",
                 style="predicted",
@@ -275,7 +280,7 @@ class _Writer:
 
     def matrix(self, confusion: Confusion) -> Html:
         """Rows are true labels; a cell's tone is its share of the row."""
-        corner = element("th", self.say("TT-R217"), " \\ ", self.say("TT-R218"))
+        corner = element("th", self.say("TT-R217"), " ↓ ", self.say("TT-R218"), " →")
         head = element("tr", corner, *(element("th", label) for label in confusion.labels))
         rows = [
             element(
@@ -324,7 +329,9 @@ class _Writer:
             state = "TT-R226" if candidate is chosen else "TT-R227" if candidate.fits else "TT-R228"
             style = "chosen" if candidate is chosen else "yes" if candidate.fits else "no"
             cells = (
-                join((strategy.method, " ", element("span", self.say(state), class_=f"tag {style}"))),
+                element(
+                    "span", strategy.method, " ", element("span", self.say(state), class_=f"tag {style}")
+                ),
                 "; ".join(_part(part) for part in strategy.parts),
                 f"{strategy.precision}, {strategy.micro_batch}",
                 format_bytes(memory.value),
@@ -351,11 +358,9 @@ class _Writer:
             (self.say("TT-R233"), rows),
             (self.say("TT-R235"), quantiles),
         ]
-        histogram_card = element(
-            "div", element("h3", name), histogram(name, lengths.counts, mark, ""), element("p", told, class_="note"),
-            class_="card",
-        )  # fmt: skip
-        cards = [histogram_card, element("div", facts_list(facts), self.balance(), class_="card")]
+        drawing = histogram(name, lengths.counts, mark, "")
+        drawn = element("div", element("h3", name), drawing, element("p", told, class_="note"), class_="card")
+        cards = [drawn, element("div", facts_list(facts), self.balance(), class_="card")]
         found = element(
             "div", element("h3", self.say("TT-R236")), self.problems(), class_="card", style="margin-top:16px"
         )
