@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from trimtab.data import readers
+from trimtab.data import open_corpus, readers
 from trimtab.data.encoding import detect_encoding
 from trimtab.data.table import open_table
 from trimtab.errors import DataError
@@ -212,6 +212,45 @@ def test_reading_does_not_hold_the_file(raw: Raw) -> None:
 def test_a_file_that_changes_meanwhile_is_an_error(raw: Raw) -> None:
     table = open_table(Path(raw("a.csv", b"text,label\na,1\n")))
     raw("a.csv", b"text,label\na,1\nb,2\n")
-    with pytest.raises(DataError) as caught:
-        list(table.rows())
-    assert caught.value.code == "TT-D024"
+    for _ in ("changed", "gone"):
+        with pytest.raises(DataError) as caught:
+            list(table.rows())
+        assert caught.value.code == "TT-D024"
+        table.path.unlink(missing_ok=True)
+
+
+def test_mutilated_files_are_read_or_refused_but_never_crash(raw: Raw) -> None:
+    """Random damage to a good file of every kind: the only exception that may come out is a DataError."""
+    whole = {
+        "a.csv": "text,label\n" + "".join(f'"te, xt {i}",{i % 2}\n' for i in range(12)),
+        "a.tsv": "text\tlabel\n" + "".join(f'text "{i}\t{i % 2}\n' for i in range(12)),
+        "a.json": json.dumps([{"text": f"{i} 中文", "label": i % 2} for i in range(12)], ensure_ascii=False),
+        "a.jsonl": "".join(json.dumps({"text": f"{i}", "label": i % 3 / 2}) + "\n" for i in range(12)),
+    }
+    inserts = [
+        b'"',
+        b"\n",
+        b",",
+        b"]",
+        b"null",
+        b"NaN",
+        b"[1]",
+        b"1e999",
+        b"\0",
+        b"\\ud800",
+        b"\xff\xfe",
+        b"\x80",
+    ]
+    dice = random.Random(0)
+    outcomes = set()
+    for turn in range(400):
+        name = dice.choice(list(whole))
+        content = bytearray(whole[name].encode())
+        for _ in range(dice.randint(1, 3)):
+            at = dice.randrange(len(content))
+            content[at : at + dice.choice([0, 0, 1, 15])] = dice.choice(inserts)
+        try:
+            outcomes.add(len(open_corpus(raw(f"{turn}{name}", bytes(content))).train) > 0)
+        except DataError as error:
+            outcomes.add(error.code)
+    assert True in outcomes and len(outcomes) > 5  # the damage is real, and not always fatal

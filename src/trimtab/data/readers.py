@@ -194,7 +194,6 @@ def _jsonl_reader(path: Path, encoding: Encoding) -> Reader:
 
 def _read_parquet(path: Path, encoding: Encoding) -> Iterator[Row]:
     try:
-        import pyarrow as arrow
         from pyarrow import parquet
     except ImportError as error:
         raise DataError("TT-D019", path=path.name) from error
@@ -205,7 +204,7 @@ def _read_parquet(path: Path, encoding: Encoding) -> Iterator[Row]:
                 for values in batch.to_pylist():
                     number += 1
                     yield Row(number, values)
-    except arrow.ArrowException as error:
+    except (ValueError, OSError, NotImplementedError) as error:  # what Arrow's own errors derive from
         raise DataError("TT-D020", path=path.name, row=number + 1) from error
 
 

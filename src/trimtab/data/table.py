@@ -82,7 +82,7 @@ class FileTable:
         return tuple(dict.fromkeys(name for row in self.sample for name in row.values))
 
     def rows(self) -> Iterator[Row]:
-        if _stamp(self.path) != self.stamp:
+        if not self.path.exists() or _stamp(self.path) != self.stamp:
             raise DataError("TT-D024", path=self.path.name)
         return self.reader(self.path, self.encoding)
 
