@@ -1,4 +1,4 @@
-"""The command line: one file a verb, and `main`, which starts a verb and turns what it raises into an exit code.
+"""The command line: one file a verb, and `main`, which starts a verb and makes what it raises an exit code.
 
 A verb reads its options, calls the facade `trimtab.study` and shows what comes back (show/). It imports what
 is heavy inside its function, so that `trimtab --help` stays instant.
@@ -22,7 +22,7 @@ from trimtab.app.cli.help import VerbCommand, VerbGroup
 from trimtab.app.cli.ledger import ledger
 from trimtab.app.cli.plan import plan
 from trimtab.app.cli.predict import predict
-from trimtab.app.cli.root import root
+from trimtab.app.cli.root import help_if_alone, root
 from trimtab.app.cli.train import train
 
 __all__ = ["main", "run"]
@@ -63,13 +63,13 @@ def run(argv: Sequence[str], environment: Mapping[str, str]) -> int:
 
 
 def application() -> typer.Typer:
-    """All verbs. Help texts are codes of the catalogue, which the help page looks up in the user's language."""
+    """All verbs. Help texts are codes of the catalogue, which the help page looks up."""
     app = typer.Typer(cls=VerbGroup, help="TT-V001", add_completion=False, rich_markup_mode=None)
     app.callback(invoke_without_command=True)(root)
     for verb, help_code in _VERBS:
         app.command(cls=VerbCommand, help=help_code)(verb)
     data = typer.Typer(cls=VerbGroup, help="TT-V018", add_completion=False, rich_markup_mode=None)
-    data.callback()(lambda: None)
+    data.callback(invoke_without_command=True)(help_if_alone)
     data.command(cls=VerbCommand, help="TT-V019")(check)
     app.add_typer(data, name="data")
     return app

@@ -7,6 +7,7 @@ from trimtab.app.cli import options
 
 def check(
     ctx: typer.Context,
+    *,
     data: options.DataArgument,
     task: options.Task = None,
     text: options.Text = None,
@@ -16,8 +17,8 @@ def check(
     json: options.Json = False,
 ) -> None:
     from trimtab import study
-    from trimtab.app.cli.facts import jsonable
     from trimtab.app.cli.show.data import show_data
+    from trimtab.study.jsonable import jsonable
 
     checked = study.check(data, options.reading(task, text, label, seed, keep_overlap))
     if json:

@@ -17,4 +17,5 @@ def demo(
     from trimtab.app.cli.show.training import follow
 
     folder = out or tempfile.mkdtemp(prefix="trimtab-demo-")
-    follow(ctx.obj, study.train(study.TrainRequest(model="demo", data="demo", out=folder)))
+    request = study.TrainRequest(model="demo", data="demo", out=folder, language=ctx.obj.language)
+    follow(ctx.obj, study.train(request))

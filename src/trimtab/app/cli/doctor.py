@@ -7,8 +7,8 @@ from trimtab.app.cli import options
 
 def doctor(ctx: typer.Context, json: options.Json = False) -> None:
     from trimtab import study
-    from trimtab.app.cli.facts import jsonable
     from trimtab.app.cli.show.machine import show_diagnosis
+    from trimtab.study.jsonable import jsonable
 
     diagnosis = study.doctor()
     if json:

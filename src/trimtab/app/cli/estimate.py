@@ -9,14 +9,15 @@ from trimtab.app.cli import options
 
 def estimate(
     ctx: typer.Context,
+    *,
     model: options.Model,
     method: options.Method,
     data: Annotated[
         str | None, typer.Option("--data", metavar="D", help="TT-V102", rich_help_panel=options.DATA)
     ] = None,
     rows: Annotated[int, typer.Option(metavar="N", help="TT-V107", rich_help_panel=options.DATA)] = 10_000,
-    length: Annotated[int, typer.Option(metavar="L", help="TT-V108", rich_help_panel=options.DATA)] = 128,
-    labels: Annotated[int, typer.Option(metavar="K", help="TT-V109", rich_help_panel=options.DATA)] = 2,
+    length: Annotated[int, typer.Option(metavar="N", help="TT-V108", rich_help_panel=options.DATA)] = 128,
+    labels: Annotated[int, typer.Option(metavar="N", help="TT-V109", rich_help_panel=options.DATA)] = 2,
     task: options.Task = None,
     text: options.Text = None,
     label: options.Label = None,
@@ -38,7 +39,7 @@ def estimate(
     try:
         planned = study.estimate(
             model,
-            method=method,
+            method=options.method_of(method),
             data=data,
             shape=study.Shape(rows=rows, length=length, labels=labels),
             on=on,

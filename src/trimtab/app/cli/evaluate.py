@@ -7,6 +7,7 @@ from trimtab.app.cli import options
 
 def evaluate(
     ctx: typer.Context,
+    *,
     folder: options.Folder,
     data: options.Data,
     task: options.Task = None,
@@ -15,8 +16,8 @@ def evaluate(
     json: options.Json = False,
 ) -> None:
     from trimtab import study
-    from trimtab.app.cli.facts import jsonable
     from trimtab.app.cli.show.score import show_score
+    from trimtab.study.jsonable import jsonable
 
     score = study.evaluate(folder, data, options.reading(task, text, label, seed=0))
     if json:

@@ -1,41 +1,14 @@
-"""Facts as JSON: any frozen dataclass of ours, field by field, under its own names.
+"""A plan as JSON. Other facts go through `trimtab.study.jsonable` as they are."""
 
-Names carry units, so the JSON needs no second description. Leaves out what is too long to print (a histogram
-becomes its quantiles) and what JSON cannot say (NaN and infinity become null).
-"""
-
-import math
-from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
 from typing import Any
 
-from trimtab.data.spec import LengthHistogram
-from trimtab.errors import Message
-from trimtab.methods import Part
 from trimtab.planning import Candidate, Plan
-
-
-def jsonable(value: object, language: str = "en") -> Any:
-    """`value` in lists, dicts, numbers, strings and null. Messages are told in `language`."""
-    if isinstance(value, Message):
-        return _message(value, language)
-    if isinstance(value, LengthHistogram):
-        return _lengths(value)
-    if is_dataclass(value) and not isinstance(value, type):
-        named = {"part": value.name} if isinstance(value, Part) else {}
-        return named | {field.name: jsonable(getattr(value, field.name), language) for field in fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): jsonable(item, language) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [jsonable(item, language) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+from trimtab.study.jsonable import jsonable
 
 
 def plan_facts(plan: Plan, language: str) -> dict[str, Any]:
-    """A Plan: goal and limits, the chosen candidate (null where nothing fits), and all of them in order."""
-    rows = [_candidate(candidate, language) for candidate in plan.candidates]
+    """Goal and limits, the chosen candidate (null where nothing fits), and all in order of preference."""
+    rows = [_candidate_facts(candidate, language) for candidate in plan.candidates]
     return {
         "goal": plan.goal,
         "limits": jsonable(plan.limits),
@@ -44,29 +17,13 @@ def plan_facts(plan: Plan, language: str) -> dict[str, Any]:
     }
 
 
-def _candidate(candidate: Candidate, language: str) -> dict[str, Any]:
+def _candidate_facts(candidate: Candidate, language: str) -> dict[str, Any]:
     estimate = jsonable(candidate.estimate, language)
     strategy = estimate.pop("strategy")
     return {
-        "method": candidate.estimate.strategy.method,
-        "fits": candidate.fits,
-        "reason": _message(candidate.reason, language),
+        "method": strategy["method"],
         "strategy": strategy,
         "estimate": estimate,
+        "fits": candidate.fits,
+        "reason": jsonable(candidate.reason, language),
     }
-
-
-def _message(said: Message, language: str) -> dict[str, Any]:
-    facts = {name: jsonable(value, language) for name, value in said.facts}
-    return {
-        "code": said.code,
-        "text": said.text(language),
-        "next": said.next_step(language),
-        "facts": facts,
-    }
-
-
-def _lengths(lengths: LengthHistogram) -> dict[str, Any]:
-    quantiles = {f"p{percent}": lengths.quantile(percent / 100) for percent in (50, 95, 99)}
-    mean = round(lengths.mean(lengths.longest), 2)
-    return {"examples": lengths.examples, "mean": mean, **quantiles, "longest": lengths.longest}

@@ -15,6 +15,8 @@ from trimtab.app.cli.face import Face
 from trimtab.errors import Interrupted, Message, TrimtabError, message
 
 USAGE, INTERRUPTED = 2, 130
+# What an option takes, by its metavar on the help page.
+_KINDS = {"N": "TT-V921", "X": "TT-V922"}
 
 
 def explain(error: BaseException, face: Face) -> int:
@@ -33,23 +35,26 @@ def explain(error: BaseException, face: Face) -> int:
 
 
 def _message_of(error: BaseException) -> tuple[Message, int]:
-    if isinstance(error, Interrupted):
-        return error.message, error.exit_status
     if isinstance(error, TrimtabError):
-        return error.message, error.exit_code
+        return error.message, error.exit_status if isinstance(error, Interrupted) else error.exit_code
     if isinstance(error, KeyboardInterrupt | typer.Abort):
         return message("TT-V902"), INTERRUPTED
     if isinstance(error, typer.TyperException):
         return _usage_message(error), USAGE
+    return _surprise(error), 1
+
+
+def _surprise(error: BaseException) -> Message:
+    """What no room has put into words: the machine's troubles, and our own faults."""
     if isinstance(error, OSError) and error.strerror:
-        return message("TT-V903", reason=error.strerror, path=error.filename or "?"), 1
+        return message("TT-V903", reason=error.strerror, path=error.filename or "?")
     if isinstance(error, MemoryError):
-        return message("TT-V904"), 1
-    return message("TT-V905", kind=type(error).__name__, text=str(error).partition("\n")[0]), 1
+        return message("TT-V904")
+    return message("TT-V905", kind=type(error).__name__, text=str(error).partition("\n")[0])
 
 
 def _usage_message(error: typer.TyperException) -> Message:
-    """The parser's complaints in our words. Its classes are not public in Typer, their attributes are stable."""
+    """The parser's complaints in our words. Its classes are not public in Typer; their attributes tell."""
     parameter = getattr(error, "param", None)
     context = getattr(error, "ctx", None)
     verb = context.command_path if context else "trimtab"
@@ -60,7 +65,10 @@ def _usage_message(error: typer.TyperException) -> Message:
     name = parameter.opts[0] if parameter.param_type_name == "option" else parameter.metavar or parameter.name
     if not error.message:
         return message("TT-V913", name=name, verb=verb)
-    return message("TT-V914", name=name, detail=error.message, verb=verb)
+    kind = _KINDS.get(parameter.metavar)
+    if kind is None:
+        return message("TT-V915", detail=error.message, verb=verb)
+    return message("TT-V914", name=name, kind=message(kind), verb=verb)
 
 
 def _option_message(error: typer.TyperException, option: str, verb: str) -> Message:
@@ -74,7 +82,7 @@ def _option_message(error: typer.TyperException, option: str, verb: str) -> Mess
 
 def _print(said: Message, face: Face) -> None:
     if face.json:
-        from trimtab.app.cli.facts import jsonable
+        from trimtab.study.jsonable import jsonable
 
         sys.stderr.write(json.dumps({"error": jsonable(said, face.language)}, ensure_ascii=False) + "\n")
         return

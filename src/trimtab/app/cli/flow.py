@@ -14,12 +14,13 @@ from rich.measure import Measurement
 from rich.segment import Segment
 from rich.style import Style
 
-_CLOSING = "，。、；：！？）」』”’》…·%"
+_CLOSING = "，。、；：！？）」』”’》…"
 _OPENING = "（「『“‘《"
-_WIDE = r"[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef\u3000-\u303f]"
+_MARKS = _OPENING + _CLOSING
+_WIDE = rf"(?![{_MARKS}])[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef\u3000-\u303f]"
 # What must stay on one line: a wide character with the marks that cling to it, or a run of narrow ones.
 _UNIT = re.compile(
-    rf"\s+|[{_OPENING}]*(?:{_WIDE}|(?:(?!{_WIDE})[^\s{_OPENING}{_CLOSING}])+)[{_CLOSING}]*|[{_OPENING}{_CLOSING}]+"
+    rf"\s+|[{_OPENING}]*(?:{_WIDE}|(?:(?!{_WIDE})[^\s{_MARKS}])+)[{_CLOSING}]*|[{_OPENING}]+|[{_CLOSING}]+"
 )
 
 
@@ -46,21 +47,20 @@ def wrap(text: str, width: int) -> Iterator[str]:
     """Lines of at most `width` terminal cells; a single unit that is wider is cut."""
     for paragraph in text.splitlines() or [""]:
         line, used = "", 0
-        for unit in _pieces(paragraph, width):
-            size = cell_len(unit)
-            if used + size > width and line.strip():
+        for piece in _pieces(paragraph, width):
+            full = used + cell_len(piece) > width and line.strip()
+            if full:
                 yield line.rstrip()
-                line, used = "", 0
-                unit = unit.lstrip()
-                size = cell_len(unit)
-            line, used = line + unit, used + size
+            line = piece.lstrip() if full else line + piece
+            used = cell_len(line)
         yield line.rstrip()
 
 
 def _pieces(paragraph: str, width: int) -> Iterator[str]:
     for unit in _UNIT.findall(paragraph):
-        while cell_len(unit) > width:
-            cut = next(n for n in range(len(unit), 0, -1) if cell_len(unit[:n]) <= max(width, 2))
-            yield unit[:cut]
-            unit = unit[cut:]
-        yield unit
+        rest = unit
+        while cell_len(rest) > width:
+            cut = next(n for n in range(len(rest), 0, -1) if cell_len(rest[:n]) <= max(width, 2))
+            yield rest[:cut]
+            rest = rest[cut:]
+        yield rest

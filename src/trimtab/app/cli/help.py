@@ -1,7 +1,8 @@
-"""Help pages. Typer's own speak English and cut Chinese lines short, so the pages are laid out here; an option
-declares its help as a code of the catalogue, and the page looks it up in the reader's language.
+"""Help pages. Typer's own speak English and cut Chinese lines short, so the pages are laid out here. An
+option declares its help as a code of the catalogue; the page looks it up in the reader's language.
 """
 
+import difflib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -9,6 +10,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from trimtab.app.cli.face import Face
+from trimtab.errors import UsageError, message
 
 _DEFAULT_PANEL = "TT-V051"
 _WIDEST = 110  # columns; longer lines are hard to read
@@ -26,6 +28,13 @@ class VerbGroup(TyperGroup):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         _print_page(ctx, self.commands.items())
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The verb that was typed. Raises UsageError TT-V910 with the nearest."""
+        if args[0] not in self.commands:
+            nearest = difflib.get_close_matches(args[0], self.commands, n=1, cutoff=0.0)[0]
+            raise UsageError("TT-V910", asked=args[0], nearest=nearest, known=", ".join(self.commands))
+        return super().resolve_command(ctx, args)
 
 
 def _print_page(ctx: typer.Context, verbs: Iterable[tuple[str, Any]]) -> None:
@@ -47,15 +56,12 @@ def _print_page(ctx: typer.Context, verbs: Iterable[tuple[str, Any]]) -> None:
 
 def _usage(ctx: typer.Context) -> str:
     """ "trimtab plan [MODEL] --data D [OPTIONS]": what must be given is shown, the rest is options."""
-    words = [ctx.command_path]
-    for parameter in ctx.command.params:
-        argument = parameter.param_type_name == "argument"
-        if parameter.required:
-            words.append(_name(parameter) if argument else _left(parameter))
-        elif argument:
-            words.append(f"[{_name(parameter)}]")
-    words.append("VERB ..." if isinstance(ctx.command, VerbGroup) else "[OPTIONS]")
-    return " ".join(words)
+    parameters = ctx.command.params
+    arguments = [parameter for parameter in parameters if parameter.param_type_name == "argument"]
+    positions = [_name(p) if p.required else f"[{_name(p)}]" for p in arguments]
+    required = [_left(p) for p in parameters if p.required and p not in arguments]
+    rest = "VERB ..." if isinstance(ctx.command, VerbGroup) else "[OPTIONS]"
+    return " ".join((ctx.command_path, *positions, *required, rest))
 
 
 def _panels(ctx: typer.Context) -> Iterator[tuple[str, list[Any]]]:
@@ -86,7 +92,7 @@ def _print_panel(face: Face, title: str, rows: list[tuple[str, str]]) -> None:
         grid.add_row(Text(left, style="cyan"), Flow(right))
     face.out.print()
     face.out.print(Text(face.say(title), style="bold"))
-    face.out.print(Padding(grid, (0, 0, 0, 2)))
+    face.out.print(Padding(grid, (0, 0, 0, 2), expand=False))
 
 
 def _name(parameter: Any) -> str:
@@ -103,8 +109,9 @@ def _left(parameter: Any) -> str:
 def _right(parameter: Any, face: Face) -> str:
     if parameter.name == "help":
         return face.say("TT-V054")
-    text = face.say(parameter.help)
-    shown = parameter.default not in (None, False, "", (), []) and not callable(parameter.default)
+    text = message(parameter.help)
     if parameter.required:
-        return f"{text} {face.say('TT-V055')}"
-    return f"{text} {face.say('TT-V056', default=parameter.default)}" if shown else text
+        return face.say("TT-V055", text=text)
+    if parameter.default in (None, False):
+        return face.tell(text)
+    return face.say("TT-V056", text=text, default=parameter.default)

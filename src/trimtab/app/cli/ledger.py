@@ -7,8 +7,8 @@ from trimtab.app.cli import options
 
 def ledger(ctx: typer.Context, json: options.Json = False) -> None:
     from trimtab import study
-    from trimtab.app.cli.facts import jsonable
     from trimtab.app.cli.show.ledger import show_ledger
+    from trimtab.study.jsonable import jsonable
 
     found = study.ledger()
     if json:

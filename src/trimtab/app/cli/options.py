@@ -1,14 +1,15 @@
-"""The options that several verbs share, each written once. Help texts and panel titles are codes of the catalogue.
+"""The options that several verbs share, each written once. Help texts and panel titles are catalogue codes.
 
 The lists of goals, methods, precisions and tasks stand here as words, because importing them would make
 `trimtab --help` slow; tests/app/test_options.py holds them to the rooms they come from.
 """
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 if TYPE_CHECKING:
+    from trimtab import data, methods, planning
     from trimtab.methods import Choices
     from trimtab.planning import Limits, Settings
     from trimtab.study import Reading
@@ -24,11 +25,15 @@ Folder = Annotated[str, typer.Argument(metavar="DIR", help="TT-V101")]
 DataArgument = Annotated[str, typer.Argument(metavar="D", help="TT-V102")]
 Data = Annotated[str, typer.Option("--data", metavar="D", help="TT-V102", rich_help_panel=DATA)]
 Task = Annotated[str | None, typer.Option("--task", metavar=TASKS, help="TT-V103", rich_help_panel=DATA)]
-Text = Annotated[list[str] | None, typer.Option("--text", metavar="COL", help="TT-V104", rich_help_panel=DATA)]
+Text = Annotated[
+    list[str] | None, typer.Option("--text", metavar="COL", help="TT-V104", rich_help_panel=DATA)
+]
 Label = Annotated[str | None, typer.Option("--label", metavar="COL", help="TT-V105", rich_help_panel=DATA)]
 KeepOverlap = Annotated[bool, typer.Option("--keep-overlap", help="TT-V106", rich_help_panel=DATA)]
 On = Annotated[str | None, typer.Option("--on", metavar="NAME", help="TT-V110", rich_help_panel=LIMITS)]
-Memory = Annotated[str | None, typer.Option("--memory", metavar="SIZE", help="TT-V111", rich_help_panel=LIMITS)]
+Memory = Annotated[
+    str | None, typer.Option("--memory", metavar="SIZE", help="TT-V111", rich_help_panel=LIMITS)
+]
 Time = Annotated[str | None, typer.Option("--time", metavar="SPAN", help="TT-V112", rich_help_panel=LIMITS)]
 Goal = Annotated[str, typer.Option("--goal", metavar=GOALS, help="TT-V113", rich_help_panel=LIMITS)]
 Method = Annotated[str, typer.Option("--method", metavar=METHODS, help="TT-V120", rich_help_panel=METHOD)]
@@ -36,7 +41,9 @@ Rank = Annotated[int | None, typer.Option("--rank", metavar="N", help="TT-V121",
 TopLayers = Annotated[
     int | None, typer.Option("--top-layers", metavar="N", help="TT-V122", rich_help_panel=METHOD)
 ]
-Epochs = Annotated[int | None, typer.Option("--epochs", metavar="N", help="TT-V130", rich_help_panel=TRAINING)]
+Epochs = Annotated[
+    int | None, typer.Option("--epochs", metavar="N", help="TT-V130", rich_help_panel=TRAINING)
+]
 Batch = Annotated[int | None, typer.Option("--batch", metavar="N", help="TT-V131", rich_help_panel=TRAINING)]
 Rate = Annotated[float | None, typer.Option("--lr", metavar="X", help="TT-V132", rich_help_panel=TRAINING)]
 MaxLength = Annotated[
@@ -79,7 +86,7 @@ def settings(
 
     return Settings(
         epochs=epochs, batch=batch, learning_rate=lr, max_length=max_length, seed=seed,
-        precision=precision,  # type: ignore[arg-type]  # the planner refuses a word it does not know
+        precision=cast("methods.Precision | None", precision),  # the planner refuses a word it does not know
     )  # fmt: skip
 
 
@@ -88,7 +95,18 @@ def reading(
 ) -> "Reading":
     from trimtab.study import Reading
 
-    return Reading(task=task, text=tuple(text) if text else None, label=label, seed=seed, keep_overlap=keep_overlap)
+    return Reading(
+        task=cast("data.Task | None", task),  # the reader refuses a word it does not know
+        text=tuple(text) if text else None,
+        label=label,
+        seed=seed,
+        keep_overlap=keep_overlap,
+    )
+
+
+def goal_of(goal: str) -> "planning.Goal":
+    """The planner refuses a word it does not know."""
+    return cast("planning.Goal", goal)
 
 
 def method_of(method: str) -> str | None:

@@ -7,8 +7,9 @@ from trimtab.app.cli import options
 
 def plan(
     ctx: typer.Context,
-    data: options.Data,
+    *,
     model: options.Model = "demo",
+    data: options.Data,
     task: options.Task = None,
     text: options.Text = None,
     label: options.Label = None,
@@ -36,7 +37,7 @@ def plan(
             model,
             data,
             on=on,
-            goal=goal,
+            goal=options.goal_of(goal),
             limits=options.limits(memory, time),
             method=options.method_of(method),
             choices=options.choices(rank, top_layers),

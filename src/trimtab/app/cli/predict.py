@@ -11,15 +11,16 @@ from trimtab.app.cli import options
 
 def predict(
     ctx: typer.Context,
+    *,
     folder: options.Folder,
     text: Annotated[list[str] | None, typer.Option("--text", metavar="TEXT", help="TT-V160")] = None,
     file: Annotated[str | None, typer.Option("--file", metavar="F", help="TT-V161")] = None,
     json: options.Json = False,
 ) -> None:
     from trimtab import study
-    from trimtab.app.cli.facts import jsonable
     from trimtab.app.cli.show.score import prediction_line
     from trimtab.errors import UsageError
+    from trimtab.study.jsonable import jsonable
 
     if (text is None) == (file is None):
         raise UsageError("TT-V162")

@@ -9,6 +9,7 @@ from trimtab.app.cli import options
 
 def train(
     ctx: typer.Context,
+    *,
     model: options.Model,
     data: options.Data,
     out: Annotated[str, typer.Option("--out", metavar="DIR", help="TT-V150")],
@@ -43,7 +44,7 @@ def train(
         resume=resume,
         allow_changed=allow_changed,
         trust_remote_code=trust_remote_code,
-        goal=goal,
+        goal=options.goal_of(goal),
         limits=options.limits(memory, time),
         method=options.method_of(method),
         choices=options.choices(rank, top_layers),
@@ -51,5 +52,6 @@ def train(
             epochs=epochs, batch=batch, lr=lr, max_length=max_length, precision=precision, seed=seed
         ),
         reading=options.reading(task, text, label, seed, keep_overlap),
+        language=ctx.obj.language,
     )
     follow(ctx.obj, study.train(request))

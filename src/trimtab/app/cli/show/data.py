@@ -9,7 +9,11 @@ from trimtab.app.cli.show.layout import facts_grid, hanging, new_table
 from trimtab.data.spec import DataSpec, Place, Problem
 from trimtab.errors.quantities import format_count, format_share
 
-_SEVERITY = {"fatal": ("TT-V321", "bold red"), "repaired": ("TT-V322", "green"), "reported": ("TT-V323", "yellow")}
+_SEVERITY = {
+    "fatal": ("TT-V321", "bold red"),
+    "repaired": ("TT-V322", "green"),
+    "reported": ("TT-V323", "yellow"),
+}
 _PLACES_SHOWN = 3
 _LABELS_SHOWN = 20
 

@@ -10,10 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from trimtab.app.cli.face import Face
-from trimtab.app.cli.facts import jsonable, plan_facts
+from trimtab.app.cli.facts import plan_facts
 from trimtab.app.cli.flow import Flow
 from trimtab.app.cli.show.data import data_line, show_problems
-from trimtab.app.cli.show.layout import facts_grid, hanging
+from trimtab.app.cli.show.layout import facts_grid
 from trimtab.app.cli.show.machine import machine_line
 from trimtab.app.cli.show.words import (
     bytes_range,
@@ -30,11 +30,13 @@ from trimtab.errors.quantities import format_bytes, format_seconds, format_share
 from trimtab.estimation.estimate import Estimate
 from trimtab.models.spec import ModelSpec
 from trimtab.planning import Candidate, Plan, part_word, phase_word
+from trimtab.study.jsonable import jsonable
 
 if TYPE_CHECKING:
     from trimtab.study import Planned
 
 _ROOM_FOR_REASONS = 118  # columns from which the reasons have a place in the table
+_ROOM_FOR_ONE_LINE = 240  # and from which, as in a pipe, a row needs no second line
 _PART_FIELDS = ("weights", "gradients", "optimizer", "activations", "logits", "temporaries", "runtime")
 
 
@@ -102,7 +104,7 @@ def goal_line(plan: Plan, face: Face) -> str:
 def show_table(face: Face, plan: Plan) -> None:
     """One row a strategy. Where the terminal is narrow, the reasons stand below the table."""
     beside = face.out.width >= _ROOM_FOR_REASONS
-    plain = not face.out.is_terminal
+    plain = face.out.width >= _ROOM_FOR_ONE_LINE
     table = Table(box=None if plain else box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_edge=False)
     table.add_column("", width=1)
     for code in ("TT-V220", "TT-V221", "TT-V222", "TT-V223", "TT-V224", "TT-V225", "TT-V226"):
@@ -140,7 +142,7 @@ def _cells(candidate: Candidate, face: Face) -> list[tuple[str, str]]:
         (str(strategy.batch), cut),
         (bytes_word(estimate.memory.peak_bytes), bytes_range(estimate.memory.peak_bytes)),
         (seconds_word(estimate.time.total_seconds), seconds_range(estimate.time.total_seconds)),
-        (f"{quality.value:+.1f}", points_range(quality)),
+        (f"{quality.value:+.1f}" if quality.value else "0", points_range(quality)),
     ]
 
 
@@ -158,7 +160,9 @@ def _reasons(face: Face, plan: Plan) -> Table:
     for candidate in plan.candidates:
         strategy = candidate.estimate.strategy
         name = f"{strategy.method} {depth_word(strategy, face)}".rstrip()
-        grid.add_row(Text(name, style="bold" if candidate is plan.chosen else ""), Flow(face.tell(candidate.reason)))
+        grid.add_row(
+            Text(name, style="bold" if candidate is plan.chosen else ""), Flow(face.tell(candidate.reason))
+        )
     return grid
 
 
@@ -190,7 +194,7 @@ def _show_memory(face: Face, estimate: Estimate) -> None:
         evidence=evidence_word(estimate.time.total_seconds.evidence, face),
     )
     quality = face.say("TT-V232", source=estimate.quality.source)
-    lines = (Flow(title), Padding(grid, (0, 0, 0, 2)), Flow(time), Flow(quality, "dim"))
+    lines = (Flow(title), Padding(grid, (0, 0, 0, 2), expand=False), Flow(time), Flow(quality, "dim"))
     face.out.print()
     face.out.print(Group(*lines))
 
@@ -200,6 +204,8 @@ def _show_next(face: Face, planned: "Planned") -> None:
     words = [word for word in face.arguments if word != "--json"]
     if not words or words[0] != "plan" or not planned.machine.is_here:
         return
-    command = shlex.join(["trimtab", "train", *words[1:], "--out", f"runs/{planned.plan.chosen.estimate.strategy.method}"])
+    command = shlex.join(
+        ["trimtab", "train", *words[1:], "--out", f"runs/{planned.plan.chosen.estimate.strategy.method}"]
+    )
     face.out.print()
     face.out.print(Text.assemble((face.say("TT-V240"), "bold"), f" {command}"), soft_wrap=True)

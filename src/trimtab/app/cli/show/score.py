@@ -9,14 +9,16 @@ from trimtab.app.cli.show.layout import new_table
 from trimtab.metrics.score import Score
 
 if TYPE_CHECKING:
-    from trimtab.study import Prediction
+    from trimtab.evaluation import Prediction
 
 _CLASSES_SHOWN = 20
 
 
 def show_score(face: Face, score: Score) -> None:
     """Each metric with its 95 % interval; then each class, the worst first."""
-    face.out.print(Text(face.say("TT-V260", split=score.split, n=score.n, loss=f"{score.loss:.4f}"), style="bold"))
+    face.out.print(
+        Text(face.say("TT-V260", split=score.split, n=score.n, loss=f"{score.loss:.4f}"), style="bold")
+    )
     table = new_table(face, "TT-V261", "TT-V262", "TT-V263")
     for metric in score.metrics:
         table.add_row(metric.name, f"{metric.value:.4f}", f"{metric.low:.4f}–{metric.high:.4f}")
@@ -42,7 +44,11 @@ def _show_classes(face: Face, score: Score) -> None:
     worst_first = sorted(score.classes, key=lambda entry: entry.f1)
     for entry in worst_first[:_CLASSES_SHOWN]:
         table.add_row(
-            entry.label, f"{entry.precision:.3f}", f"{entry.recall:.3f}", f"{entry.f1:.3f}", f"{entry.support:,}"
+            entry.label,
+            f"{entry.precision:.3f}",
+            f"{entry.recall:.3f}",
+            f"{entry.f1:.3f}",
+            f"{entry.support:,}",
         )
     face.out.print()
     face.out.print(table)

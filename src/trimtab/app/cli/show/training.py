@@ -1,26 +1,32 @@
-"""A training on a terminal: the plan, a bar that moves, evaluations, and predicted beside measured at the end.
+"""A training on a terminal: the plan, a bar that moves, evaluations, predicted beside measured at the end.
 
 In a pipe the bar becomes plain lines, about twenty a run. Progress goes to stderr; the plan and the result,
 which are facts, to stdout.
 """
 
+import json
 from collections.abc import Iterable
 from functools import singledispatchmethod
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
 from trimtab.app.cli.face import Face
-from trimtab.app.cli.facts import jsonable
-from trimtab.app.cli.show.plan import planned_facts, show_plan
 from trimtab.app.cli.show.layout import new_table
+from trimtab.app.cli.show.plan import show_plan
 from trimtab.app.cli.show.score import score_line
-from trimtab.errors.quantities import format_bytes, format_count, format_seconds, format_share
+from trimtab.app.cli.show.words import evidence_word
+from trimtab.errors.quantities import format_bytes, format_seconds
 from trimtab.study import Planned, Trained
-from trimtab.training.events import Evaluated, Event, Finished, Notice, Preflight, Saved, Started, Step
+from trimtab.training.events import Evaluated, Event, Notice, Preflight, Started, Step
 
 _PLAIN_LINES = 20
+_QUANTITY = {
+    "memory": ("TT-V224", format_bytes),
+    "time": ("TT-V225", format_seconds),
+    "step": ("TT-V340", format_seconds),
+}
 
 
 def follow(face: Face, events: "Iterable[Event | Planned | Trained]") -> None:
@@ -34,12 +40,11 @@ def follow(face: Face, events: "Iterable[Event | Planned | Trained]") -> None:
 
 
 class _View:
-    """What is on the screen while a training runs. `predicted_bytes` is the planned peak, to hold memory against."""
+    """What is on the screen while a training runs; memory is held against the planned peak."""
 
     def __init__(self, face: Face) -> None:
         self._face = face
         self._predicted_bytes = 0.0
-        self._planned: Planned | None = None
         self._bar: Progress | None = None
 
     @singledispatchmethod
@@ -48,7 +53,6 @@ class _View:
 
     @show.register
     def _(self, event: Planned) -> None:
-        self._planned = event
         self._predicted_bytes = event.plan.chosen.estimate.memory.peak_bytes.value
         if not self._face.json:
             show_plan(self._face, event, next_step=False)
@@ -115,7 +119,7 @@ class _View:
     def _(self, event: Trained) -> None:
         self.close()
         if self._face.json:
-            self._face.print_json(self._result(event))
+            self._face.print_json(_result_facts(event))
         else:
             _show_result(self._face, event)
 
@@ -124,10 +128,6 @@ class _View:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
-
-    def _result(self, trained: Trained) -> dict[str, object]:
-        plan = planned_facts(self._planned, self._face.language) if self._planned else {}
-        return {**plan, **jsonable(trained, self._face.language)}
 
     def _line(self, code: str, **facts: object) -> None:
         self._print(self._face.say(code, **facts))
@@ -142,6 +142,12 @@ class _View:
             self._bar.add_task("", total=event.steps)
             self._bar.start()
         self._bar.update(self._bar.task_ids[0], completed=event.step, description=words)
+
+
+def _result_facts(trained: Trained) -> dict[str, object]:
+    """What report.json says, and where everything lies."""
+    report = json.loads(Path(trained.artifact_path, "report.json").read_text(encoding="utf-8"))
+    return {"artifact_path": trained.artifact_path, "report_path": trained.report_path, **report}
 
 
 def _show_result(face: Face, trained: Trained) -> None:
@@ -165,7 +171,9 @@ def _show_result(face: Face, trained: Trained) -> None:
             face.out.print(face.say("TT-V281", split=score.split, score=score_line(score), n=score.n))
     table = new_table(face, "TT-V282", "TT-V283", "TT-V284", "TT-V285")
     for row in trained.rows:
-        table.add_row(*row)
+        code, printed = _QUANTITY[row.quantity]
+        predicted = f"{printed(row.predicted.value)} ({evidence_word(row.predicted.evidence, face)})"
+        table.add_row(face.say(code), predicted, printed(row.measured), f"{100 * row.error_share:+.0f} %")
     face.out.print(table)
     face.out.print(face.say("TT-V286", path=trained.artifact_path))
     face.out.print(face.say("TT-V287", path=trained.report_path))

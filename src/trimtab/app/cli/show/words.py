@@ -59,7 +59,8 @@ def seconds_range(figure: Figure) -> str:
 
 
 def points_range(figure: Figure) -> str:
-    return f"{figure.low:+.0f}–{figure.high:+.0f}"
+    """ "-2…+1"; nothing for full tuning, which is the measure of itself."""
+    return f"{figure.low:+.0f}…{figure.high:+.0f}" if figure.low < figure.high else ""
 
 
 def bytes_word(figure: Figure) -> str:
