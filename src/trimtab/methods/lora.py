@@ -28,7 +28,7 @@ class Lora(Part):
 
     def matrices(self, spec: ModelSpec) -> tuple[Linear, ...]:
         """The targeted matrices of one layer. A role this family does not have (gate in BERT) is left out."""
-        return tuple(linear for linear in spec.linears if linear.role in self.targets)
+        return tuple(linear for linear in spec.linears if set(linear.roles) & set(self.targets))
 
     def trainable_parameters(self, spec: ModelSpec, outputs: int) -> int:
         per_layer = sum(self.rank * (linear.inputs + linear.outputs) for linear in self.matrices(spec))

@@ -22,7 +22,7 @@ class Weights(Part):
     def trainable_parameters(self, spec: ModelSpec, outputs: int) -> int:
         above = final_norm_parameters(spec)
         if self.top_layers is None:
-            return spec.embedding_parameters + spec.layers * spec.layer_parameters + above
+            return spec.embedding_parameters + spec.stored_layers * spec.layer_parameters + above
         return self.top_layers * spec.layer_parameters + above
 
     def added_parameters(self, spec: ModelSpec, outputs: int) -> int:

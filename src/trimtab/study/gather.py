@@ -9,7 +9,8 @@ from pathlib import Path
 from trimtab import data as data_room
 from trimtab.data import Corpus, DataSpec, LengthHistogram
 from trimtab.errors import TrimtabError
-from trimtab.hardware import cached_calibration, calibration_key, machine_named, probe_matmul, this_machine
+from trimtab.hardware import machine_named, this_machine
+from trimtab.hardware.calibration import cached_calibration, calibration_key, probe_matmul
 from trimtab.hardware.machine import Machine
 from trimtab.home import cache_folder, write_atomically
 from trimtab.models import locate

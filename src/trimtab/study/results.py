@@ -11,7 +11,8 @@ from trimtab import data as data_room
 from trimtab.data import DataSpec, Example
 from trimtab.errors import ArtifactError
 from trimtab.hardware.doctor import Diagnosis, examine
-from trimtab.metrics import Score, score
+from trimtab.metrics import Score
+from trimtab.metrics.scoring import score
 from trimtab.store import LedgerEntry, ScoreboardRow, open_store, scoreboard
 from trimtab.study import gather
 from trimtab.study.request import Reading

@@ -29,7 +29,8 @@ from trimtab.evaluation import (
 )
 from trimtab.evaluation.encode import Encoded
 from trimtab.evaluation.facts import NAME as ARTIFACT
-from trimtab.hardware import calibration_key, this_machine
+from trimtab.hardware import this_machine
+from trimtab.hardware.calibration import calibration_key
 from trimtab.home import write_atomically
 from trimtab.methods import Strategy, strategy_from_json, strategy_to_json
 from trimtab.metrics import confusion_matrix

@@ -9,7 +9,7 @@ import time
 
 import torch
 
-from trimtab.hardware import cached_calibration, save_calibration
+from trimtab.hardware.calibration import cached_calibration, save_calibration
 from trimtab.hardware.machine import Calibration
 from trimtab.training.meter import MemoryMeter
 from trimtab.units import Evidence

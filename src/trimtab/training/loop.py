@@ -19,7 +19,8 @@ from trimtab.data import Corpus
 from trimtab.errors import BadInput, Diverged, Interrupted, TrimtabError, message
 from trimtab.evaluation.encode import Encoded
 from trimtab.evaluation.predict import logits, losses, predictions
-from trimtab.metrics import Score, score
+from trimtab.metrics import Score
+from trimtab.metrics.scoring import score
 from trimtab.training import batches, checkpoint
 from trimtab.training.checkpoint import Progress
 from trimtab.training.events import Evaluated, Event, Finished, Notice, Preflight, Saved, Started, Step
