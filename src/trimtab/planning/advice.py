@@ -6,6 +6,7 @@ from dataclasses import replace
 from trimtab.errors import Message, message
 from trimtab.estimation.estimate import Estimate
 from trimtab.planning.candidates import default_max_length
+from trimtab.planning.feasible import usable_bytes
 from trimtab.planning.request import Request
 
 SHORTEST_ADVISED = 32  # tokens; below this a text is hardly a text
@@ -20,11 +21,18 @@ def advice(
     """
     found = [*_raise_limits(request, estimates, fits), *_other_method(request, fits)]
     found += [*_shorter_texts(request, fits), *_fewer_epochs(request, estimates, fits)]
-    return tuple(found) or (message("TT-P035", need=_least_bytes(estimates)),)
+    return tuple(found) or (_last_resort(request, estimates),)
 
 
 def _least_bytes(estimates: tuple[Estimate, ...]) -> float:
     return min(estimate.memory.peak_bytes.high for estimate in estimates)
+
+
+def _last_resort(request: Request, estimates: tuple[Estimate, ...]) -> Message:
+    need = _least_bytes(estimates)
+    if need > usable_bytes(request.machine, request.limits):
+        return message("TT-P035", need=need)
+    return message("TT-P036")
 
 
 def _raise_limits(

@@ -33,23 +33,18 @@ def estimate(
     json: options.Json = False,
 ) -> None:
     from trimtab import study
-    from trimtab.app.cli.show.plan import show_no_plan, show_plan
-    from trimtab.planning import NoPlan
+    from trimtab.app.cli.show.plan import show_plan
 
-    try:
-        planned = study.estimate(
-            model,
-            method=options.method_of(method),
-            data=data,
-            shape=study.Shape(rows=rows, length=length, labels=labels),
-            on=on,
-            choices=options.choices(rank, top_layers),
-            settings=options.settings(
-                epochs=epochs, batch=batch, lr=lr, max_length=max_length, precision=precision, seed=seed
-            ),
-            reading=options.reading(task, text, label, seed),
-        )
-    except NoPlan as refusal:
-        show_no_plan(ctx.obj, refusal.plan)
-        raise
+    planned = study.estimate(
+        model,
+        method=options.method_of(method),
+        data=data,
+        shape=study.Shape(rows=rows, length=length, labels=labels),
+        on=on,
+        choices=options.choices(rank, top_layers),
+        settings=options.settings(
+            epochs=epochs, batch=batch, lr=lr, max_length=max_length, precision=precision, seed=seed
+        ),
+        reading=options.reading(task, text, label, seed),
+    )
     show_plan(ctx.obj, planned)

@@ -12,7 +12,7 @@ import traceback
 import typer
 
 from trimtab.app.cli.face import Face
-from trimtab.errors import Interrupted, Message, TrimtabError, message
+from trimtab.errors import Interrupted, Message, NothingFits, TrimtabError, message
 
 USAGE, INTERRUPTED = 2, 130
 # What an option takes, by its metavar on the help page.
@@ -23,15 +23,28 @@ def explain(error: BaseException, face: Face) -> int:
     """Say on stderr what ended the run; returns the exit code."""
     if isinstance(error, typer.Exit):
         return error.exit_code
+    if isinstance(error, SystemExit):  # Rich leaves this way where the reader of a pipe has gone
+        return 1
     if isinstance(error, BrokenPipeError):
         # The reader has gone; nobody is left to tell. Python would complain again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    if isinstance(error, NothingFits):
+        _show_candidates(error, face)
     said, code = _message_of(error)
     if face.debug:
         traceback.print_exception(error)
     _print(said, face)
     return code
+
+
+def _show_candidates(error: NothingFits, face: Face) -> None:
+    """What was tried, and how far each was from fitting: facts, and so on stdout."""
+    from trimtab.app.cli.show.plan import show_no_plan
+    from trimtab.planning import NoPlan
+
+    if isinstance(error, NoPlan):
+        show_no_plan(face, error.plan)
 
 
 def _message_of(error: BaseException) -> tuple[Message, int]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from trimtab.errors import UsageError
+
 if TYPE_CHECKING:
     from trimtab import data, methods, planning
     from trimtab.methods import Choices
@@ -95,8 +97,10 @@ def reading(
 ) -> "Reading":
     from trimtab.study import Reading
 
+    if task is not None and task not in TASKS.split("|"):
+        raise UsageError("TT-V163", task=task, known=TASKS.replace("|", ", "))
     return Reading(
-        task=cast("data.Task | None", task),  # the reader refuses a word it does not know
+        task=cast("data.Task | None", task),
         text=tuple(text) if text else None,
         label=label,
         seed=seed,

@@ -29,24 +29,19 @@ def plan(
     json: options.Json = False,
 ) -> None:
     from trimtab import study
-    from trimtab.app.cli.show.plan import show_no_plan, show_plan
-    from trimtab.planning import NoPlan
+    from trimtab.app.cli.show.plan import show_plan
 
-    try:
-        planned = study.plan(
-            model,
-            data,
-            on=on,
-            goal=options.goal_of(goal),
-            limits=options.limits(memory, time),
-            method=options.method_of(method),
-            choices=options.choices(rank, top_layers),
-            settings=options.settings(
-                epochs=epochs, batch=batch, lr=lr, max_length=max_length, precision=precision, seed=seed
-            ),
-            reading=options.reading(task, text, label, seed),
-        )
-    except NoPlan as refusal:
-        show_no_plan(ctx.obj, refusal.plan)
-        raise
+    planned = study.plan(
+        model,
+        data,
+        on=on,
+        goal=options.goal_of(goal),
+        limits=options.limits(memory, time),
+        method=options.method_of(method),
+        choices=options.choices(rank, top_layers),
+        settings=options.settings(
+            epochs=epochs, batch=batch, lr=lr, max_length=max_length, precision=precision, seed=seed
+        ),
+        reading=options.reading(task, text, label, seed),
+    )
     show_plan(ctx.obj, planned)

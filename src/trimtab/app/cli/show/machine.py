@@ -25,7 +25,7 @@ def machine_line(machine: Machine, face: Face) -> str:
         "TT-V212",
         name=machine.name,
         device=name,
-        cores=machine.cores,
+        cores=face.say("TT-V218", cores=machine.cores) if machine.cores else "",
         memory=device.memory_bytes,
         usable=device.usable_bytes,
         speed=speed,

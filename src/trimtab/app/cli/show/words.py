@@ -71,11 +71,6 @@ def seconds_word(figure: Figure) -> str:
     return format_seconds(figure.value)
 
 
-def error_word(predicted: float, measured: float) -> str:
-    """How far the prediction was off: +10 % means that it took ten percent more than predicted."""
-    return f"{100 * (measured / predicted - 1):+.0f} %" if predicted else ""
-
-
 def _range(figure: Figure, size: float, unit: str) -> str:
     return f"{_two_digits(figure.low / size)}–{_two_digits(figure.high / size)} {unit}"
 

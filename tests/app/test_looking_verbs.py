@@ -1,0 +1,35 @@
+"""doctor, data check, ledger: what is there, in words and as JSON."""
+
+import json
+from pathlib import Path
+
+from trimtab import __version__
+
+
+def test_version(tt) -> None:
+    assert tt("--version").out == f"trimtab {__version__}\n"
+
+
+def test_doctor(tt) -> None:
+    facts = json.loads(tt("doctor", "--json").out)
+    assert facts["machine"]["is_here"] and facts["machine"]["device"]["memory_bytes"] > 0
+    shown = tt("doctor", "--lang", "zh").out
+    assert facts["machine"]["device"]["name"] in shown and "机器" in shown
+    assert all(finding["text"] for finding in facts["findings"])
+
+
+def test_data_check_counts_labels_and_names_places(tt, tmp_path: Path) -> None:
+    path = tmp_path / "d.csv"
+    rows = [f"row number {n},{'a' if n % 4 else 'b'}" for n in range(80)] + ["row number 3,a"]
+    path.write_text("text,label\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    facts = json.loads(tt("data", "check", str(path), "--json").out)
+    assert facts["task"] == "classify" and sorted(facts["labels"]) == ["a", "b"]
+    places = [place for problem in facts["problems"] for place in problem["places"]]
+    assert any(place["row"] == 81 for place in places)  # the repeated row, counted from 1
+    shown = tt("data", "check", str(path)).out
+    assert "d.csv:81" in shown and "classify" in shown
+
+
+def test_an_empty_ledger_says_so(tt) -> None:
+    assert "empty" in tt("ledger").out
+    assert json.loads(tt("ledger", "--json").out) == {"scoreboard": [], "entries": []}
