@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
 from trimtab.app.cli.face import Face
+from trimtab.app.cli.flow import Flow
 from trimtab.app.cli.show.layout import new_table
 from trimtab.app.cli.show.plan import show_plan
 from trimtab.app.cli.show.score import score_line
@@ -88,8 +89,8 @@ class _View:
             "TT-V273",
             step=event.step,
             steps=event.steps,
-            loss=f"{event.loss:.4f}",
-            rate=f"{event.learning_rate:.2e}",
+            loss=f"{event.loss:.3f}",
+            rate=f"{event.learning_rate:.1e}",
             memory=event.memory_bytes,
             predicted=self._predicted_bytes,
             left=event.eta_seconds,
@@ -133,7 +134,7 @@ class _View:
         self._print(self._face.say(code, **facts))
 
     def _print(self, words: str, style: str = "") -> None:
-        self._face.err.print(Text(words, style=style), soft_wrap=True)
+        self._face.err.print(Flow(words, style))
 
     def _advance(self, event: Step, words: str) -> None:
         if self._bar is None:
