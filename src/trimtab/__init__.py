@@ -1,3 +1,140 @@
-"""Trimtab: the balance point between a model, the way it is fine-tuned, and the hardware it runs on."""
+"""Trimtab: the balance point between a model, the way it is fine-tuned, and the hardware it runs on.
+
+The public face. Every name in `__all__` is stable; everything else is a room's own business. A name is
+imported when it is first used (PEP 562), so that `import trimtab` stays instant: `predict`, `evaluate`,
+running a `train`, and the events of a training bring torch; the rest never does.
+
+    >>> import trimtab
+    >>> trimtab.plan("demo", "demo", on="laptop-16g").plan.chosen.fits
+    True
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trimtab.data import DataSpec
+    from trimtab.errors import (
+        ArtifactError,
+        BadInput,
+        DataError,
+        Diverged,
+        Interrupted,
+        Message,
+        ModelError,
+        NothingFits,
+        TrimtabError,
+        UsageError,
+    )
+    from trimtab.estimation import Estimate
+    from trimtab.evaluation import Prediction
+    from trimtab.hardware import Diagnosis, Machine
+    from trimtab.methods import Choices, Strategy
+    from trimtab.metrics import Metric, Score
+    from trimtab.models import ModelSpec
+    from trimtab.planning import Candidate, Limits, NoPlan, Plan, Settings
+    from trimtab.study import (
+        Ledger,
+        Planned,
+        Reading,
+        Shape,
+        Trained,
+        TrainRequest,
+        check,
+        doctor,
+        estimate,
+        evaluate,
+        ledger,
+        plan,
+        predict,
+        train,
+    )
+    from trimtab.training import Evaluated, Event, Finished, Notice, Preflight, Run, Saved, Started, Step
+    from trimtab.units import Evidence, Figure
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "ArtifactError",
+    "BadInput",
+    "Candidate",
+    "Choices",
+    "DataError",
+    "DataSpec",
+    "Diagnosis",
+    "Diverged",
+    "Estimate",
+    "Evaluated",
+    "Event",
+    "Evidence",
+    "Figure",
+    "Finished",
+    "Interrupted",
+    "Ledger",
+    "Limits",
+    "Machine",
+    "Message",
+    "Metric",
+    "ModelError",
+    "ModelSpec",
+    "NoPlan",
+    "NothingFits",
+    "Notice",
+    "Plan",
+    "Planned",
+    "Prediction",
+    "Preflight",
+    "Reading",
+    "Run",
+    "Saved",
+    "Score",
+    "Settings",
+    "Shape",
+    "Started",
+    "Step",
+    "Strategy",
+    "TrainRequest",
+    "Trained",
+    "TrimtabError",
+    "UsageError",
+    "check",
+    "doctor",
+    "estimate",
+    "evaluate",
+    "ledger",
+    "plan",
+    "predict",
+    "train",
+]
+
+# What the imports above tell a type checker, once more for the interpreter; a test holds the two together.
+_NAMES_OF_ROOM = {
+    "data": "DataSpec",
+    "errors": "ArtifactError BadInput DataError Diverged Interrupted Message ModelError NothingFits "
+    "TrimtabError UsageError",
+    "estimation": "Estimate",
+    "evaluation": "Prediction",
+    "hardware": "Diagnosis Machine",
+    "methods": "Choices Strategy",
+    "metrics": "Metric Score",
+    "models": "ModelSpec",
+    "planning": "Candidate Limits NoPlan Plan Settings",
+    "study": "Ledger Planned Reading Shape TrainRequest Trained "
+    "check doctor estimate evaluate ledger plan predict train",
+    "training": "Evaluated Event Finished Notice Preflight Run Saved Started Step",
+    "units": "Evidence Figure",
+}
+_ROOM_OF = {name: room for room, names in _NAMES_OF_ROOM.items() for name in names.split()}
+
+if not TYPE_CHECKING:  # a type checker must see the names above, and miss all others
+
+    def __getattr__(name: str) -> object:
+        if name not in _ROOM_OF:
+            raise AttributeError(f"module 'trimtab' has no attribute {name!r}")
+        value = getattr(import_module(f"trimtab.{_ROOM_OF[name]}"), name)
+        globals()[name] = value  # asked for once
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
