@@ -21,7 +21,11 @@ def attach(part: Part, model: PreTrainedModel, spec: ModelSpec) -> None:
 
 
 def apply(strategy: Strategy, model: PreTrainedModel, spec: ModelSpec) -> PreTrainedModel:
-    """Freeze `model` and attach every part of the strategy, in place."""
+    """Freeze `model` and attach every part of the strategy, in place.
+
+    Raises ModelError TT-T002 where the layers are not to be found (ALBERT shares one), whatever the parts.
+    """
+    structure.layers_path(model, spec)
     model.requires_grad_(False)
     for part in strategy.parts:
         attach(part, model, spec)

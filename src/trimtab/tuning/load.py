@@ -68,8 +68,22 @@ def load_classifier(
 
 
 def cast(model: PreTrainedModel, precision: Precision) -> PreTrainedModel:
-    """The floating-point parameters and buffers of `model` in `precision`, in place."""
-    return model.to(DTYPES[precision])
+    """The floating-point parameters of `model` in `precision`, in place.
+
+    Tables a class computes for itself (rotary frequencies, not saved with the weights) stay in fp32, as they
+    are when a model is loaded in that precision: else positions lose digits, and a saved model computes
+    something else when it is opened again.
+    """
+    computed = [
+        (module, name, buffer)
+        for module in model.modules()
+        for name, buffer in module.named_buffers(recurse=False)
+        if name in module._non_persistent_buffers_set
+    ]
+    model.to(DTYPES[precision])
+    for module, name, buffer in computed:
+        setattr(module, name, buffer)
+    return model
 
 
 @contextlib.contextmanager

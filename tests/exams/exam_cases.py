@@ -1,0 +1,88 @@
+"""Whom the exams examine: every method, every part alone, both also on the top layer only, on tiny models.
+
+A new method or part is in here by being in METHODS or PARTS; it writes no exam of its own.
+"""
+
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+
+import torch
+from transformers import PreTrainedModel
+
+from tiny_models import FAMILIES, tiny_model
+from trimtab import tuning
+from trimtab.methods import METHODS, PARTS, Choices, Part, Strategy
+from trimtab.models import ModelSource, read_spec
+from trimtab.models.spec import ModelSpec
+
+OUTPUTS = 3
+LAYERS = 3
+
+
+@dataclass(frozen=True)
+class Case:
+    """A strategy on a tiny model."""
+
+    name: str
+    source: ModelSource
+    spec: ModelSpec
+    strategy: Strategy
+
+    def model(self, *, attached: bool = True) -> PreTrainedModel:
+        """A fresh model with head, from the same seed every time."""
+        model = tuning.load_classifier(self.source, outputs=OUTPUTS, pad_token_id=0, seed=5)
+        return tuning.apply(self.strategy, model, self.spec) if attached else model
+
+    def moved(self) -> PreTrainedModel:
+        """A model whose trained weights are no longer what they were at the start."""
+        model = self.model()
+        torch.manual_seed(11)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.requires_grad:
+                    parameter.add_(torch.randn_like(parameter), alpha=0.2)
+        return model.eval()
+
+
+@cache
+def source_of(family: str) -> ModelSource:
+    return tiny_model(Path(mkdtemp(prefix=f"trimtab-exam-{family}-")), family, layers=LAYERS)
+
+
+def method_cases() -> list[Case]:
+    """Every method, with its defaults and, where it takes one, on the top layer."""
+    return [
+        _case(family, f"{method.name}{suffix}", method.name, method.parts(_spec(family), choices))
+        for family in FAMILIES
+        for method in METHODS
+        for suffix, choices in (("", Choices()), ("-top1", Choices(top_layers=1)))
+        if not suffix or "top_layers" in method.takes
+    ]
+
+
+def part_cases() -> list[Case]:
+    """Every part alone, whole and on the top layer."""
+    return [
+        _case(family, f"part:{part.name}{suffix}", "part", (part(**choices),))
+        for family in FAMILIES
+        for part in PARTS
+        for suffix, choices in (("", {}), ("-top1", {"top_layers": 1}))
+        if not suffix or "top_layers" in {field.name for field in fields(part)}
+    ]
+
+
+def inputs(rows: int = 4, length: int = 9) -> dict[str, torch.Tensor]:
+    """Token ids without padding."""
+    draw = torch.Generator().manual_seed(3)
+    ids = torch.randint(4, 40, (rows, length), generator=draw)
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+
+
+def _spec(family: str) -> ModelSpec:
+    return read_spec(source_of(family))
+
+
+def _case(family: str, name: str, method: str, parts: tuple[Part, ...]) -> Case:
+    return Case(f"{family}/{name}", source_of(family), _spec(family), Strategy(method=method, parts=parts))
