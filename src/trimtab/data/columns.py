@@ -53,9 +53,7 @@ def choose_columns(table: Table, text: tuple[str, ...], label: str | None) -> Co
     return Columns(texts, label or _label_by_name(table, texts))
 
 
-def choose_text_columns(
-    table: Table, text: tuple[str, ...], not_these: tuple[str, ...] = ()
-) -> tuple[str, ...]:
+def choose_text_columns(table: Table, text: tuple[str, ...], not_these: tuple[str, ...] = ()) -> tuple[str, ...]:
     """One or two text columns. `not_these` are known to hold something else. Raises as `choose_columns`."""
     if len(text) > 2 or len(set(text)) != len(text):
         raise UsageError("TT-D033", columns=", ".join(text))

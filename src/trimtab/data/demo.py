@@ -37,9 +37,7 @@ class ArticleTable:
 
     @property
     def encodings(self) -> tuple[tuple[str, Encoding], ...]:
-        return tuple(
-            (self._name(path), found) for path, found in zip(self.files, self._encodings, strict=True)
-        )
+        return tuple((self._name(path), found) for path, found in zip(self.files, self._encodings, strict=True))
 
     @property
     def columns(self) -> tuple[str, ...]:

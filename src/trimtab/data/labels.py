@@ -70,9 +70,7 @@ class LabelBook:
         """Codes of words such as "None" that mean no label where every other label is a number, but are a
         class like any other beside words ("favour", "against", "none")."""
         words = [name for name in self._codes if math.isnan(label_number(name))]
-        if len(words) == len(self._codes) or any(
-            word.lower() not in _MISSING_AMONG_NUMBERS for word in words
-        ):
+        if len(words) == len(self._codes) or any(word.lower() not in _MISSING_AMONG_NUMBERS for word in words):
             return []
         return [self._codes[word] for word in words]
 
@@ -98,9 +96,7 @@ def decide_task(forced: Task | None, text_columns: int, names: Sequence[str], ro
     """
     numbers = [label_number(name) for name in names]
     numeric = bool(numbers) and not any(map(math.isnan, numbers))
-    fractional = (
-        [name for name, number in zip(names, numbers, strict=True) if number % 1 != 0] if numeric else []
-    )
+    fractional = [name for name, number in zip(names, numbers, strict=True) if number % 1 != 0] if numeric else []
     if forced == "regress":
         if not numeric:
             word = next(name for name, number in zip(names, numbers, strict=True) if math.isnan(number))

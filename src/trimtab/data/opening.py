@@ -153,8 +153,7 @@ def _words_for_missing(splits: _Splits, book: LabelBook) -> _Splits:
     if not words:
         return splits
     marked = (
-        replace(split, codes=np.where(np.isin(split.codes, words), MISSING, split.codes))
-        for split in splits.given
+        replace(split, codes=np.where(np.isin(split.codes, words), MISSING, split.codes)) for split in splits.given
     )
     return splits._with(*marked)
 

@@ -76,4 +76,4 @@ class _Filler(string.Formatter):
     def convert_field(self, value: object, conversion: str | None) -> object:
         if conversion in _CONVERSIONS:
             return _CONVERSIONS[conversion](value)  # type: ignore[arg-type]
-        return super().convert_field(value, conversion)  # type: ignore[arg-type]
+        return super().convert_field(value, conversion)

@@ -68,9 +68,7 @@ def memory(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine
 def _phases(sizes: _Sizes, runtime: int, strategy: Strategy) -> tuple[tuple[str, MemoryParts], ...]:
     def parts(**bytes_of: int) -> MemoryParts:
         names = ("weights", "gradients", "optimizer", "activations", "logits", "temporaries")
-        return MemoryParts(
-            **{f"{name}_bytes": bytes_of.get(name, 0) for name in names}, runtime_bytes=runtime
-        )
+        return MemoryParts(**{f"{name}_bytes": bytes_of.get(name, 0) for name in names}, runtime_bytes=runtime)
 
     held = {"weights": sizes.weights + sizes.masters, "optimizer": sizes.states}
     # While micro-batches add up, the sums of those before are alive during forward and backward.

@@ -50,9 +50,7 @@ def time(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine) 
     )
 
 
-def _step_seconds(
-    strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine, rate: float
-) -> float:
+def _step_seconds(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine, rate: float) -> float:
     length = _padded_length(strategy, data)
     work = training_flop(strategy, spec, length) * length * min(strategy.batch, max(1, data.train_rows))
     cpu = machine.device.kind == "cpu"
@@ -63,9 +61,7 @@ def _step_seconds(
     return work / (rate * efficiency) + update + fixed
 
 
-def _forward_seconds(
-    spec: ModelSpec, data: DataSpec, machine: Machine, rate: float, strategy: Strategy
-) -> float:
+def _forward_seconds(spec: ModelSpec, data: DataSpec, machine: Machine, rate: float, strategy: Strategy) -> float:
     """Seconds to score one row."""
     length = _padded_length(strategy, data)
     cpu = machine.device.kind == "cpu"

@@ -25,9 +25,7 @@ def _layer_flop(strategy: Strategy, spec: ModelSpec, layer: int, length: float) 
         return forward
     loads = strategy.loads(spec, layer)
     trained = sum(2.0 * linear.inputs * linear.outputs for load in loads for linear in load.trained)
-    beside = sum(
-        6.0 * rank * (linear.inputs + linear.outputs) for load in loads for linear, rank in load.beside
-    )
+    beside = sum(6.0 * rank * (linear.inputs + linear.outputs) for load in loads for linear, rank in load.beside)
     backward = 2.0 * _matrix_numbers(spec) + 2.0 * _attention_flop(spec, length)
     return forward * (2 if strategy.recompute else 1) + backward + trained + beside
 

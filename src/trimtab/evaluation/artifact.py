@@ -5,6 +5,7 @@ label map and artifact.json beside the weights. After saving, the folder is open
 the trained model computes: a silent difference is an error.
 """
 
+import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -18,6 +19,7 @@ from trimtab import tuning
 from trimtab.data.spec import Example
 from trimtab.errors import ArtifactError
 from trimtab.evaluation.encode import Collator, Encoded, encode
+from trimtab.evaluation.facts import NAME as FACTS_FILE
 from trimtab.evaluation.facts import ArtifactFacts, read_facts
 from trimtab.evaluation.predict import logits, probabilities
 from trimtab.models import ModelSource, locate, read_spec, weights_hash
@@ -71,15 +73,20 @@ class Artifact:
 def save_artifact(
     folder: Path, facts: ArtifactFacts, model: PreTrainedModel, tokenizer: Tokenizer, spec: ModelSpec
 ) -> None:
-    """Write the artifact into `folder`; artifact.json comes last."""
-    with tuning.quiet_transformers():
+    """Write the artifact beside, then move it into `folder` file by file; artifact.json comes last."""
+    with tuning.quiet_transformers(), tempfile.TemporaryDirectory(prefix=".artifact-", dir=folder) as name:
+        beside = Path(name)
         if facts.adapter:
             base = facts.base.hub_id or facts.base.name
-            tuning.save_adapter(facts.strategy, model, spec, folder, base)
+            tuning.save_adapter(facts.strategy, model, spec, beside, base)
         else:
-            model.save_pretrained(str(folder))
-        tokenizer.save_pretrained(str(folder))
-    facts.write(folder)
+            model.save_pretrained(str(beside))
+        tokenizer.save_pretrained(str(beside))
+        facts.write(beside)
+        files = sorted(beside.iterdir(), key=lambda file: file.name == FACTS_FILE)
+        for file in files:
+            file.chmod(0o644)
+            file.replace(folder / file.name)
 
 
 def open_artifact(folder: Path, *, trust_remote_code: bool = False) -> Artifact:

@@ -36,6 +36,7 @@ class ArtifactFacts:
     task: Task
     labels: tuple[str, ...]
     columns: tuple[str, ...]
+    label_column: str
     outputs: int
     base: Base
     strategy: Strategy
@@ -45,7 +46,7 @@ class ArtifactFacts:
     def write(self, folder: Path) -> None:
         """Write artifact.json with the hash of every other file of the folder. Written last: it makes the
         folder an artifact."""
-        names = sorted(file for file in folder.iterdir() if file.is_file() and not _unlisted(file))
+        names = sorted(file for file in folder.iterdir() if file.is_file() and file.name != "README.md")
         plain = asdict(self)
         plain["strategy"] = strategy_to_json(self.strategy)
         plain["files"] = [(file.name, file.stat().st_size, sha256_of(file)) for file in names]
@@ -90,8 +91,3 @@ def _from_plain(plain: dict[str, Any]) -> ArtifactFacts:
     if any("/" in name or "\\" in name or name.startswith("..") for name, _, _ in plain["files"]):
         raise ValueError("a file name leads out of the folder")
     return ArtifactFacts(**plain)
-
-
-def _unlisted(file: Path) -> bool:
-    """Not part of what computes: the facts themselves, locks, and pages for people, which may be edited."""
-    return file.name == NAME or file.name.startswith(".") or file.name in ("README.md", "report.html", "report.json")

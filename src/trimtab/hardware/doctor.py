@@ -131,9 +131,7 @@ def device_findings(machine: Machine, torch_version: str, torch_requires: tuple[
     if device.peak("bf16") is None:
         findings.append(message("TT-H020", device=device.name))
     else:
-        findings.append(
-            message("TT-H019", device=device.name, feature=_half_precision_feature(device.features))
-        )
+        findings.append(message("TT-H019", device=device.name, feature=_half_precision_feature(device.features)))
     if machine.calibration is None and device.kind == "cpu":
         findings.append(message("TT-H022"))
     return findings

@@ -154,9 +154,7 @@ class _Reader:
             raise ModelError("TT-M006", name=self.name, keys=", ".join(missing))
         for key, supported in self.table.only:
             if self.config.get(key, supported) != supported:
-                raise ModelError(
-                    "TT-M008", name=self.name, key=key, value=self.config[key], supported=supported
-                )
+                raise ModelError("TT-M008", name=self.name, key=key, value=self.config[key], supported=supported)
 
     def size(self, field: str, default: int = 0) -> int:
         """A count of at least 1. Where the key is absent or null: the family's default, else `default`, as

@@ -116,9 +116,7 @@ _LLAMA = ConfigTable(
 )
 _MISTRAL = replace(_LLAMA, kv_heads_default="required", qkv_bias=False, o_bias=False, ffn_bias=False)
 _QWEN2 = replace(_MISTRAL, qkv_bias=True)
-_QWEN3 = replace(
-    _MISTRAL, qkv_bias="attention_bias", o_bias="attention_bias", qk_norm=True, head_dim_default=128
-)
+_QWEN3 = replace(_MISTRAL, qkv_bias="attention_bias", o_bias="attention_bias", qk_norm=True, head_dim_default=128)
 _GEMMA = replace(
     _MISTRAL,
     qkv_bias="attention_bias",

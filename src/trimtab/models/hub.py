@@ -105,9 +105,7 @@ def _remote_header(repo: str, commit: str) -> WeightsHeader:
     )
 
 
-def _cached_snapshot(
-    repo: str, revision: str | None, wanted: Sequence[str], unreachable: HubUnreachable
-) -> str:
+def _cached_snapshot(repo: str, revision: str | None, wanted: Sequence[str], unreachable: HubUnreachable) -> str:
     """The folder of an earlier download; raises `unreachable` again where there is none, or half of one."""
     from huggingface_hub import snapshot_download
 

@@ -129,9 +129,7 @@ _ALBERT = _bert_like(
 
 _DEBERTA_RELATIVE_BUCKETS = 256  # position_buckets of every published v2 and v3 model, in both directions
 _DEBERTA = FamilyLayout(
-    attention=_slots(
-        _QKVO, "attention.", "self.query_proj", "self.key_proj", "self.value_proj", "output.dense"
-    ),
+    attention=_slots(_QKVO, "attention.", "self.query_proj", "self.key_proj", "self.value_proj", "output.dense"),
     plain=_BERT_FFN,
     final_norm=False,
     pooler=True,
@@ -226,12 +224,8 @@ _GPT2 = FamilyLayout(attention=_slots(_FUSED_O, "attn.", "c_attn", "c_proj"), pl
 _GPT_NEO = FamilyLayout(
     attention=_slots(_QKVO, "attn.attention.", "q_proj", "k_proj", "v_proj", "out_proj"), plain=_GPT2_FFN
 )
-_GPT_NEOX = FamilyLayout(
-    attention=_slots(_FUSED_O, "attention.", "query_key_value", "dense"), plain=_NEOX_FFN
-)
-_FALCON = FamilyLayout(
-    attention=_slots(_FUSED_O, "self_attention.", "query_key_value", "dense"), plain=_NEOX_FFN
-)
+_GPT_NEOX = FamilyLayout(attention=_slots(_FUSED_O, "attention.", "query_key_value", "dense"), plain=_NEOX_FFN)
+_FALCON = FamilyLayout(attention=_slots(_FUSED_O, "self_attention.", "query_key_value", "dense"), plain=_NEOX_FFN)
 _PHI = FamilyLayout(
     attention=_slots(_QKVO, "self_attn.", "q_proj", "k_proj", "v_proj", "dense"),
     plain=_slots(_PLAIN, "mlp.", "fc1", "fc2"),

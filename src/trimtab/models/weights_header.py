@@ -129,9 +129,7 @@ def _checked_tensors(path: Path, header: Mapping[str, object], data_bytes: int) 
     filled = 0
     for begin, end, tensor in placed:
         if begin != filled or end != begin + tensor.nbytes or end > data_bytes:
-            raise ModelError(
-                "TT-M014", path=str(path), tensor=tensor.name, begin=begin, end=end, data=data_bytes
-            )
+            raise ModelError("TT-M014", path=str(path), tensor=tensor.name, begin=begin, end=end, data=data_bytes)
         filled = end
     if filled != data_bytes:
         raise ModelError("TT-M014", path=str(path), tensor="-", begin=filled, end=filled, data=data_bytes)

@@ -99,11 +99,7 @@ class Store:
             if value is not None:
                 query = query.where(column == value)
         with self._reading() as connection:
-            rows = (
-                connection.execute(query.order_by(tables.runs.c.created_at, tables.runs.c.id))
-                .mappings()
-                .all()
-            )
+            rows = connection.execute(query.order_by(tables.runs.c.created_at, tables.runs.c.id)).mappings().all()
             return tuple(RunRecord(**row, scores=_scores(connection, row["id"])) for row in rows)
 
     @contextmanager
@@ -147,9 +143,7 @@ def _set_up_sqlite(connection: Any, _record: object) -> None:
         try:
             connection.execute("PRAGMA journal_mode=WAL")
             break
-        except (
-            sqlite3.OperationalError
-        ) as error:  # changing the mode does not wait for other openers by itself
+        except sqlite3.OperationalError as error:  # changing the mode does not wait for other openers by itself
             if "locked" not in str(error) or time.monotonic() > deadline:
                 raise
             time.sleep(0.02)
@@ -218,9 +212,7 @@ def _study(connection: Connection, record: RunRecord) -> str:
 def _scores(connection: Connection, run_id: str) -> tuple[Score, ...]:
     """Scores as recorded, without the tables per class, which are in the run's text."""
     query = select(tables.scores).where(tables.scores.c.run_id == run_id)
-    rows = (
-        connection.execute(query.order_by(tables.scores.c.split, tables.scores.c.position)).mappings().all()
-    )
+    rows = connection.execute(query.order_by(tables.scores.c.split, tables.scores.c.position)).mappings().all()
     return tuple(
         _score([row for row in rows if row["split"] == split])
         for split in dict.fromkeys(row["split"] for row in rows)

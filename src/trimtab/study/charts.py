@@ -65,8 +65,7 @@ def curve(title: str, points: Sequence[tuple[float, float]], best: Mark | None, 
     shapes.append(element("polyline", points=path, class_="curve"))
     if len(points) <= 24:
         shapes += [
-            element("circle", cx=_round(area.x(x)), cy=_round(area.y(y)), r=3, class_="dot")
-            for x, y in points
+            element("circle", cx=_round(area.x(x)), cy=_round(area.y(y)), r=3, class_="dot") for x, y in points
         ]
     return _svg(title, height, shapes)
 
@@ -111,9 +110,7 @@ def thin(points: Sequence[tuple[float, float]], most: int = 240) -> list[tuple[f
     if group <= 1:
         return finite
     chunks = [finite[start : start + group] for start in range(0, len(finite), group)]
-    return [
-        (sum(x for x, _ in chunk) / len(chunk), sum(y for _, y in chunk) / len(chunk)) for chunk in chunks
-    ]
+    return [(sum(x for x, _ in chunk) / len(chunk), sum(y for _, y in chunk) / len(chunk)) for chunk in chunks]
 
 
 def nice_ticks(low: float, high: float) -> list[float]:
@@ -162,16 +159,13 @@ def _mark(area: _Area, mark: Mark) -> Html:
     x = area.x(mark.x)
     right = x > WIDTH * 0.6
     line = element("line", x1=_round(x), x2=_round(x), y1=_TOP - 4, y2=area.height - _BOTTOM, class_="mark")
-    return join(
-        (line, _text(x - 5 if right else x + 5, _TOP + 4, mark.text, "marked end" if right else "marked"))
-    )
+    return join((line, _text(x - 5 if right else x + 5, _TOP + 4, mark.text, "marked end" if right else "marked")))
 
 
 def _whisker(left: float, right: float, y: float) -> Html:
     lines = ((left, right, y, y), (left, left, y - 6, y + 6), (right, right, y - 6, y + 6))
     return join(
-        element("line", x1=_round(x1), x2=_round(x2), y1=y1, y2=y2, class_="whisker")
-        for x1, x2, y1, y2 in lines
+        element("line", x1=_round(x1), x2=_round(x2), y1=y1, y2=y2, class_="whisker") for x1, x2, y1, y2 in lines
     )
 
 

@@ -1,5 +1,6 @@
 """Gather the facts a plan needs: model, data and machine; keep what took long, so that it is done once."""
 
+import contextlib
 import hashlib
 import os
 from dataclasses import replace
@@ -63,10 +64,8 @@ def data_spec(data: str, reading: Reading, tokenizer: Path | None) -> DataSpec:
     except (OSError, ValueError, KeyError, TypeError):
         pass  # not there, or written by another version: made anew
     found = describe(open_corpus(data, reading), tokenizer)
-    try:
+    with contextlib.suppress(OSError):  # a cache that cannot be written costs time, nothing else
         write_atomically(kept, data_room.to_json(found))
-    except OSError:
-        pass  # a cache that cannot be written costs time, nothing else
     return found
 
 

@@ -26,9 +26,7 @@ def element(tag: str, *children: object, **attributes: object) -> Html:
 
 def join(children: Iterable[object]) -> Html:
     """Children one after the other, each escaped where it is not Html."""
-    return Html(
-        "".join(child if isinstance(child, Html) else html.escape(visible(child)) for child in children)
-    )
+    return Html("".join(child if isinstance(child, Html) else html.escape(visible(child)) for child in children))
 
 
 def visible(value: object) -> str:

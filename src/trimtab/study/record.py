@@ -16,9 +16,7 @@ def record(report: Report, folder: Path) -> None:
     facts = report_json(report)
     run = report.run
     scores = (run.dev,) if run.test is None else (run.dev, run.test)
-    entries = tuple(
-        _entry(report, row, strategy) for row in report.comparisons if row.quantity in _IN_LEDGER
-    )
+    entries = tuple(_entry(report, row, strategy) for row in report.comparisons if row.quantity in _IN_LEDGER)
     open_store().record_run(
         RunRecord(
             model=report.model.name,

@@ -111,9 +111,7 @@ def comparisons(plan: Plan, run: "Run") -> tuple[Comparison, ...]:
     share = run.steps / estimate.time.steps if estimate.time.steps else 1.0
     return (
         Comparison(quantity="memory", predicted=estimate.memory.peak_bytes, measured=run.peak_memory_bytes),
-        Comparison(
-            quantity="time", predicted=_scaled(estimate.time.total_seconds, share), measured=run.seconds
-        ),
+        Comparison(quantity="time", predicted=_scaled(estimate.time.total_seconds, share), measured=run.seconds),
         Comparison(quantity="step", predicted=estimate.time.step_seconds, measured=run.step_seconds),
     )
 

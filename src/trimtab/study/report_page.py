@@ -92,9 +92,7 @@ class _Writer:
             planned_seconds=time.predicted.value,
             planned_memory=memory.predicted.value,
         )
-        over = " · ".join(
-            part for part in ("Trimtab", self.say("TT-R100"), self.report.created_at[:10]) if part
-        )
+        over = " · ".join(part for part in ("Trimtab", self.say("TT-R100"), self.report.created_at[:10]) if part)
         return element(
             "header",
             element("p", over, class_="over"),
@@ -178,8 +176,7 @@ class _Writer:
         phase = phase_word(memory.phase)
         heading = self.say("TT-R017", phase=phase, total=memory.parts.total_bytes)
         named = [
-            (field.name.removesuffix("_bytes"), getattr(memory.parts, field.name))
-            for field in fields(MemoryParts)
+            (field.name.removesuffix("_bytes"), getattr(memory.parts, field.name)) for field in fields(MemoryParts)
         ]
         legend = (
             element(
@@ -205,9 +202,7 @@ class _Writer:
         best = Mark(run.best_step, self.say("TT-R209", step=run.best_step))
         metric = self.say("TT-R207", metric=_metric(run.dev.main.name))
         losses = [(float(point.step), point.loss) for point in run.history]
-        metrics = [
-            (float(point.step), point.dev_metric) for point in run.history if point.dev_metric is not None
-        ]
+        metrics = [(float(point.step), point.dev_metric) for point in run.history if point.dev_metric is not None]
         charts = [
             element("div", element("h3", name), curve(name, points, best, self.say("TT-R208")), class_="card")
             for name, points in ((self.say("TT-R206"), losses), (metric, metrics))
@@ -249,9 +244,7 @@ class _Writer:
         cards = [element("div", table(heads, rows, numbers=(2, 3, 4)), class_="card")]
         classes = (run.test or run.dev).classes
         if classes:
-            cards.append(
-                element("div", element("h3", self.say("TT-R104")), self.classes(classes), class_="card")
-            )
+            cards.append(element("div", element("h3", self.say("TT-R104")), self.classes(classes), class_="card"))
         return element("div", *cards, class_="grid")
 
     def classes(self, classes: Sequence[ClassScore]) -> Html:
@@ -274,9 +267,7 @@ class _Writer:
         if len(confusion.labels) <= _SHOWN_LABELS:
             return element("div", self.matrix(confusion), class_="card wide")
         heads = [self.say(code) for code in ("TT-R217", "TT-R218", "TT-R249")]
-        return element(
-            "div", table(heads, confusion.most_confused(_SHOWN_LABELS), numbers=(2,)), class_="card"
-        )
+        return element("div", table(heads, confusion.most_confused(_SHOWN_LABELS), numbers=(2,)), class_="card")
 
     def matrix(self, confusion: Confusion) -> Html:
         """Rows are true labels; a cell's tone is its share of the row."""
@@ -329,9 +320,7 @@ class _Writer:
             state = "TT-R226" if candidate is chosen else "TT-R227" if candidate.fits else "TT-R228"
             style = "chosen" if candidate is chosen else "yes" if candidate.fits else "no"
             cells = (
-                element(
-                    "span", strategy.method, " ", element("span", self.say(state), class_=f"tag {style}")
-                ),
+                element("span", strategy.method, " ", element("span", self.say(state), class_=f"tag {style}")),
                 "; ".join(_part(part) for part in strategy.parts),
                 f"{strategy.precision}, {strategy.micro_batch}",
                 format_bytes(memory.value),

@@ -1,14 +1,12 @@
 """The verbs that look at what is there: check, predict, evaluate, doctor, ledger."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from trimtab import data as data_room
-from trimtab.data import DataSpec, Example
+from trimtab.data import DataSpec, Split
 from trimtab.errors import ArtifactError
 from trimtab.hardware.doctor import Diagnosis, examine
 from trimtab.metrics import Score
@@ -18,7 +16,7 @@ from trimtab.study import gather
 from trimtab.study.request import Reading
 
 if TYPE_CHECKING:
-    from trimtab.evaluation import Artifact, Prediction
+    from trimtab.evaluation import ArtifactFacts, Prediction
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,28 +39,31 @@ def predict(folder: str, *, text: tuple[str, ...] = (), file: str | None = None)
 
     artifact = open_artifact(Path(folder))
     columns = artifact.facts.columns
-    inputs: Iterable[tuple[str, ...]]
-    if file is None:
-        inputs = _grouped(text, columns)
-    else:
-        inputs = data_room.read_texts(file, columns)
+    inputs = _grouped(text, columns) if file is None else data_room.read_texts(file, columns)
     yield from artifact.predict(inputs)
 
 
 def evaluate(folder: str, data: str, reading: Reading = Reading()) -> Score:
-    """Score an artifact on a data set: on its test split where it has one, else on all its rows.
+    """Score an artifact: on all rows of a file, or on the test split (else dev) of a folder or of "demo".
 
-    Raises ArtifactError TT-A009 for labels the artifact does not know.
+    Columns and labels are those it was trained with unless `reading` names columns. Raises ArtifactError,
+    DataError.
     """
-    from trimtab.evaluation import open_artifact
+    from trimtab.evaluation import losses, open_artifact, predictions
 
     artifact = open_artifact(Path(folder))
     facts = artifact.facts
-    reading = replace(reading, task=reading.task or facts.task)
-    rows = data_room.read_labelled(
-        data, text=reading.text or facts.columns, label=reading.label, task=facts.task
+    split = _rows_to_score(data, facts, reading)
+    encoded = artifact.encode(split)
+    outputs = artifact.logits(encoded)
+    return score(
+        facts.task,
+        split=split.name,
+        predictions=predictions(outputs, facts.task),
+        targets=encoded.labels,
+        labels=facts.labels,
+        loss=float(losses(outputs, encoded.labels, facts.task).mean()),
     )
-    return _score(artifact, rows.examples, rows.labels, rows.name)
 
 
 def doctor() -> Diagnosis:
@@ -83,25 +84,15 @@ def _grouped(text: tuple[str, ...], columns: tuple[str, ...]) -> Iterator[tuple[
         yield text[start : start + len(columns)]
 
 
-def _score(
-    artifact: "Artifact", examples: Iterable[Example], labels: tuple[str, ...], name: str
-) -> Score:
-    from trimtab.evaluation import losses, predictions
-
-    facts = artifact.facts
-    unknown = [label for label in labels if label not in facts.labels]
-    if unknown:
-        known = ", ".join(facts.labels)
-        raise ArtifactError("TT-A009", labels=", ".join(unknown[:10]), known=known)
-    encoded = artifact.encode(examples)
-    index = np.array([facts.labels.index(label) for label in labels], dtype=np.int64)
-    targets = index[encoded.labels] if labels else encoded.labels
-    outputs = artifact.logits(encoded)
-    return score(
-        facts.task,
-        split=name,
-        predictions=predictions(outputs, facts.task),
-        targets=targets,
-        labels=facts.labels,
-        loss=float(losses(outputs, targets, facts.task).mean()),
-    )
+def _rows_to_score(data: str, facts: "ArtifactFacts", reading: Reading) -> Split:
+    columns = reading.text or facts.columns
+    label = reading.label or facts.label_column
+    if data != "demo" and not Path(data).is_dir():
+        return data_room.open_labelled(
+            data, task=facts.task, columns=columns, label_column=label, labels=facts.labels
+        )
+    corpus = gather.open_corpus(data, replace(reading, task=facts.task, text=columns, label=label))
+    if corpus.labels != facts.labels:
+        unknown = sorted(set(corpus.labels) - set(facts.labels)) or list(corpus.labels)
+        raise ArtifactError("TT-A009", labels=", ".join(unknown[:10]), known=", ".join(facts.labels))
+    return corpus.test or corpus.dev

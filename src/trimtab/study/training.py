@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -182,6 +183,7 @@ def _keep(session: Session, source: ModelSource, corpus: Corpus, out: Path) -> N
         task=corpus.task,
         labels=corpus.labels,
         columns=corpus.columns,
+        label_column=corpus.label_column,
         outputs=session.job.data.outputs,
         base=Base(
             name=_lasting_name(source),
@@ -204,6 +206,12 @@ def _lasting_name(source: ModelSource) -> str:
     return str(source.folder.resolve()) if source.kind == "folder" else source.name
 
 
+def _library(report: Report) -> str:
+    """The library that opens the artifact without Trimtab."""
+    parts = report.plan.chosen.estimate.strategy.parts
+    return "peft" if any(part.adapter for part in parts) else "transformers"
+
+
 def _first_rows(encoded: Encoded, count: int) -> Encoded:
     count = min(count, len(encoded))
     return Encoded(
@@ -215,14 +223,9 @@ def _first_rows(encoded: Encoded, count: int) -> Encoded:
 
 
 def _report(request: TrainRequest, planned: Planned, run: Run, session: Session, corpus: Corpus) -> Report:
-    split, encoded = (
-        (corpus.dev, session.dev)
-        if session.test is None or corpus.test is None
-        else (
-            corpus.test,
-            session.test,
-        )
-    )
+    split, encoded = corpus.dev, session.dev
+    if corpus.test is not None and session.test is not None:
+        split, encoded = corpus.test, session.test
     outputs = logits(session.model, encoded, session.collator)
     guessed = predictions(outputs, corpus.task)
     lost = losses(outputs, encoded.labels, corpus.task)
@@ -256,8 +259,8 @@ def _shown(value: float, corpus: Corpus) -> str:
 
 
 def _write_pages(report: Report, out: Path, language: str) -> None:
-    words = "zh" if language == "zh" else "en"
+    words: Literal["en", "zh"] = "zh" if language == "zh" else "en"
     text = json.dumps(report_json(report, words), ensure_ascii=False, indent=1, allow_nan=False)
     write_atomically(out / "report.json", text)
     write_atomically(out / "report.html", report_html(report, words))
-    write_atomically(out / "README.md", model_card(report))
+    write_atomically(out / "README.md", model_card(report, library_name=_library(report), language=words))

@@ -47,7 +47,7 @@ def _rate(dtype: torch.dtype) -> float:
     work = seconds = 0.0
     for rows, inputs, outputs in _SHAPES:
         x, weight = torch.randn(rows, inputs).to(dtype), torch.randn(outputs, inputs).to(dtype)
-        seconds += _best_seconds(lambda x=x, weight=weight: torch.nn.functional.linear(x, weight))  # type: ignore[misc]
+        seconds += _best_seconds(lambda x=x, weight=weight: torch.nn.functional.linear(x, weight))
         work += 2.0 * rows * inputs * outputs
     return work / seconds
 

@@ -17,15 +17,21 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from trimtab.errors import BadInput, Message, message
 from trimtab.evaluation.facts import sha256_of
 from trimtab.training.files import sync_file, sync_folder
 from trimtab.training.run import LossPoint
+from trimtab.training.tensors import write_tensors
 
 _KEEP = 2
-_STATE, _BEST, _PROGRESS, _MANIFEST = "state.safetensors", "best.safetensors", "progress.json", "manifest.json"
+_STATE, _BEST, _PROGRESS, _MANIFEST = (
+    "state.safetensors",
+    "best.safetensors",
+    "progress.json",
+    "manifest.json",
+)
 
 
 @dataclass(kw_only=True)
@@ -75,14 +81,17 @@ def save(
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
-        save_file(tensors, temporary / _STATE)
+        hashes = {_STATE: write_tensors(temporary / _STATE, tensors)}
         if isinstance(best, Path):
             _link(best, temporary / _BEST)
+            hashes[_BEST] = sha256_of(best)
         else:
-            save_file(best, temporary / _BEST)
+            hashes[_BEST] = write_tensors(temporary / _BEST, best)
         content = {"progress": asdict(progress), "identity": dict(identity)}
         (temporary / _PROGRESS).write_text(json.dumps(content), encoding="utf-8")
-        _write_manifest(temporary)
+        sync_file(temporary / _PROGRESS)
+        hashes[_PROGRESS] = sha256_of(temporary / _PROGRESS)
+        _write_manifest(temporary, hashes)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -142,11 +151,8 @@ def size_bytes(path: Path) -> int:
     return sum(file.stat().st_size for file in path.iterdir())
 
 
-def _write_manifest(path: Path) -> None:
-    files = sorted(path.iterdir())
-    for file in files:
-        sync_file(file)
-    entries = {file.name: {"bytes": file.stat().st_size, "sha256": sha256_of(file)} for file in files}
+def _write_manifest(path: Path, hashes: Mapping[str, str]) -> None:
+    entries = {name: {"bytes": (path / name).stat().st_size, "sha256": sha} for name, sha in hashes.items()}
     manifest = path / _MANIFEST
     manifest.write_text(json.dumps({"format": 1, "files": entries}, indent=1), encoding="utf-8")
     sync_file(manifest)

@@ -8,7 +8,8 @@ resumed run ends with the same weights, bit for bit on a CPU.
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from pathlib import Path
 from statistics import median
 
 import numpy as np
@@ -81,8 +82,7 @@ class _Loop:
         self.steps = self.strategy.steps(len(session.train))
         self.steps_per_epoch = self.strategy.steps_per_epoch(len(session.train))
         self.progress = Progress(micro_batch=self.strategy.micro_batch)
-        self.last: checkpoint.Checkpoint | None = None
-        self.last_path = None
+        self.last_path: Path | None = None
         self.step_seconds: list[float] = []
         self._saved_at = time.perf_counter()
 
@@ -124,13 +124,15 @@ class _Loop:
         )
 
     def preflight(self) -> Iterator[Event]:
-        """One whole step on the longest rows at learning rate 0, undone: memory peaks now or never."""
+        """One whole step on the longest rows at learning rate 0, undone, with the optimiser's states in place as
+        they will be from the second step on: memory peaks now or never."""
         if self.progress.step:
             return  # a resumed run has been through it, and its optimiser states must stay
         start = time.perf_counter()
         random = _random_state()
         rows = batches.longest_rows(self.session.train.lengths, self.strategy.batch)
         train_mode(self.strategy, self.session.model, self.job.spec)
+        self.session.optimizer.reserve()
         yield from self._gradients(rows)
         self.session.optimizer.clip(self.strategy.max_grad_norm)
         self.session.optimizer.step(0.0)
@@ -195,7 +197,7 @@ class _Loop:
             memory_bytes=self.meter.now_bytes(),
         )
 
-    def _gradients(self, rows: np.ndarray) -> Iterator[Event]:
+    def _gradients(self, rows: np.ndarray) -> Generator[Event, None, float]:
         """Gradients of one global batch; its mean loss is the generator's return value.
 
         Out of memory: the micro-batch is halved, partial gradients are dropped, and the same rows go again with

@@ -43,7 +43,6 @@ class Optimizer:
             return parameter
         return parameter.detach().float().clone().requires_grad_()
 
-
     def collect(self) -> None:
         """Add the gradients just computed to the fp32 sums and free them. A no-op in fp32."""
         if self._shared:
@@ -91,6 +90,12 @@ class Optimizer:
         for name, master in self.masters.items():
             master.grad = None
             self._parameters[name].grad = None
+
+    def reserve(self) -> None:
+        """Make the states that the first step would make, so that memory can be judged before it."""
+        for master in self.masters.values():
+            master.grad = torch.zeros_like(master)
+        self.step(0.0)
 
     def forget(self) -> None:
         """Drop the states, as before the first step."""

@@ -38,7 +38,7 @@ def merge(model: PreTrainedModel) -> PreTrainedModel:
     """Fold every LoRA product into its matrix, in place, and put the plain matrix back."""
     for name, module in list(model.named_modules()):
         if isinstance(module, LoraLayer):
-            module.merge(safe_merge=True)  # type: ignore[operator]
+            module.merge(safe_merge=True)
             model.set_submodule(name, module.get_base_layer(), strict=True)
     return model
 

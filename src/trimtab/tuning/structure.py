@@ -57,16 +57,12 @@ def head(model: PreTrainedModel) -> dict[str, nn.Module]:
     return {name: module for name, module in found.items() if any(True for _ in module.parameters())}
 
 
-def _children(
-    model: PreTrainedModel, spec: ModelSpec
-) -> tuple[tuple[nn.Module, ...], tuple[nn.Module, ...]]:
+def _children(model: PreTrainedModel, spec: ModelSpec) -> tuple[tuple[nn.Module, ...], tuple[nn.Module, ...]]:
     container = layers_path(model, spec).split(".")[1]
     names = [name for name, _ in backbone(model).named_children()]
     modules = [module for _, module in backbone(model).named_children()]
     at = names.index(container)
     inside = modules[at] if not isinstance(modules[at], nn.ModuleList) else None
     # An encoder wrapper may hold a norm of its own beside the list of layers.
-    beside = (
-        () if inside is None else tuple(m for m in inside.children() if not isinstance(m, nn.ModuleList))
-    )
+    beside = () if inside is None else tuple(m for m in inside.children() if not isinstance(m, nn.ModuleList))
     return tuple(modules[:at]), beside + tuple(modules[at + 1 :])

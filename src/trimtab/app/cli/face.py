@@ -76,9 +76,7 @@ def language_of(environment: Mapping[str, str]) -> str:
     """TRIMTAB_LANG, else the locale: LC_ALL over LC_MESSAGES over LANG, as POSIX has it."""
     if environment.get("TRIMTAB_LANG") in LANGUAGES:
         return environment["TRIMTAB_LANG"]
-    locale = next(
-        (environment[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if environment.get(name)), ""
-    )
+    locale = next((environment[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if environment.get(name)), "")
     return "zh" if locale.lower().startswith("zh") else "en"
 
 

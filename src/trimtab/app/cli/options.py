@@ -27,15 +27,11 @@ Folder = Annotated[str, typer.Argument(metavar="DIR", help="TT-V101")]
 DataArgument = Annotated[str, typer.Argument(metavar="D", help="TT-V102")]
 Data = Annotated[str, typer.Option("--data", metavar="D", help="TT-V102", rich_help_panel=DATA)]
 Task = Annotated[str | None, typer.Option("--task", metavar=TASKS, help="TT-V103", rich_help_panel=DATA)]
-Text = Annotated[
-    list[str] | None, typer.Option("--text", metavar="COL", help="TT-V104", rich_help_panel=DATA)
-]
+Text = Annotated[list[str] | None, typer.Option("--text", metavar="COL", help="TT-V104", rich_help_panel=DATA)]
 Label = Annotated[str | None, typer.Option("--label", metavar="COL", help="TT-V105", rich_help_panel=DATA)]
 KeepOverlap = Annotated[bool, typer.Option("--keep-overlap", help="TT-V106", rich_help_panel=DATA)]
 On = Annotated[str | None, typer.Option("--on", metavar="NAME", help="TT-V110", rich_help_panel=LIMITS)]
-Memory = Annotated[
-    str | None, typer.Option("--memory", metavar="SIZE", help="TT-V111", rich_help_panel=LIMITS)
-]
+Memory = Annotated[str | None, typer.Option("--memory", metavar="SIZE", help="TT-V111", rich_help_panel=LIMITS)]
 Time = Annotated[str | None, typer.Option("--time", metavar="SPAN", help="TT-V112", rich_help_panel=LIMITS)]
 Goal = Annotated[str, typer.Option("--goal", metavar=GOALS, help="TT-V113", rich_help_panel=LIMITS)]
 Method = Annotated[str, typer.Option("--method", metavar=METHODS, help="TT-V120", rich_help_panel=METHOD)]
@@ -43,9 +39,7 @@ Rank = Annotated[int | None, typer.Option("--rank", metavar="N", help="TT-V121",
 TopLayers = Annotated[
     int | None, typer.Option("--top-layers", metavar="N", help="TT-V122", rich_help_panel=METHOD)
 ]
-Epochs = Annotated[
-    int | None, typer.Option("--epochs", metavar="N", help="TT-V130", rich_help_panel=TRAINING)
-]
+Epochs = Annotated[int | None, typer.Option("--epochs", metavar="N", help="TT-V130", rich_help_panel=TRAINING)]
 Batch = Annotated[int | None, typer.Option("--batch", metavar="N", help="TT-V131", rich_help_panel=TRAINING)]
 Rate = Annotated[float | None, typer.Option("--lr", metavar="X", help="TT-V132", rich_help_panel=TRAINING)]
 MaxLength = Annotated[

@@ -20,15 +20,11 @@ def show_ledger(face: Face, ledger: "Ledger") -> None:
     if not ledger.entries:
         face.out.print(face.say("TT-V330"))
         return
-    table = new_table(
-        face, "TT-V331", "TT-V220", "TT-V332", "TT-V333", "TT-V334", "TT-V335", "TT-V336", "TT-V337"
-    )
+    table = new_table(face, "TT-V331", "TT-V220", "TT-V332", "TT-V333", "TT-V334", "TT-V335", "TT-V336", "TT-V337")
     for row in ledger.scoreboard:
         shares = (row.median_error, row.p90_error, row.under_share, row.inside_share)
         word = face.say(_QUANTITY[row.quantity][0])
-        table.add_row(
-            row.device_kind, row.method, word, str(row.n), *(format_share(share) for share in shares)
-        )
+        table.add_row(row.device_kind, row.method, word, str(row.n), *(format_share(share) for share in shares))
     face.out.print(table)
     face.out.print()
     face.out.print(Text(face.say("TT-V338"), style="bold"))

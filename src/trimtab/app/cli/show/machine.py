@@ -17,9 +17,7 @@ def machine_line(machine: Machine, face: Face) -> str:
     device, probe = machine.device, machine.calibration
     rate = (probe.rate("fp32") if probe else None) or device.peak("fp32")
     evidence = probe.evidence if probe and probe.rate("fp32") else Evidence.RULE
-    speed = (
-        face.say("TT-V213", rate=f"{rate / 1e9:,.0f}", evidence=evidence_word(evidence, face)) if rate else ""
-    )
+    speed = face.say("TT-V213", rate=f"{rate / 1e9:,.0f}", evidence=evidence_word(evidence, face)) if rate else ""
     name = device.name if machine.count == 1 else f"{machine.count} x {device.name}"
     return face.say(
         "TT-V212",

@@ -16,9 +16,7 @@ _CLASSES_SHOWN = 20
 
 def show_score(face: Face, score: Score) -> None:
     """Each metric with its 95 % interval; then each class, the worst first."""
-    face.out.print(
-        Text(face.say("TT-V260", split=score.split, n=score.n, loss=f"{score.loss:.4f}"), style="bold")
-    )
+    face.out.print(Text(face.say("TT-V260", split=score.split, n=score.n, loss=f"{score.loss:.4f}"), style="bold"))
     table = new_table(face, "TT-V261", "TT-V262", "TT-V263")
     for metric in score.metrics:
         table.add_row(metric.name, f"{metric.value:.4f}", f"{metric.low:.4f}–{metric.high:.4f}")
