@@ -55,20 +55,17 @@ def tiny_strategy(source: ModelSource, method: str = "full", **changed: object) 
 
 
 def facts(corpus: Corpus, source: ModelSource) -> DataSpec:
+    """The facts of a corpus under that model's tokenizer."""
     return describe(corpus, count_lengths(corpus.train, source.folder / "tokenizer.json"))
 
 
 def tiny_job(
-    folder: Path, family: str = "bert", method: str = "full", **changed: object
+    folder: Path, family: str = "bert", method: str = "full", *, dropout: float = 0.1, **changed: object
 ) -> tuple[Job, Corpus]:
     """A job in `folder`/out on a model and data written beside it. `changed` names fields of the Strategy or,
     failing that, of the Job."""
-    model, data = folder / f"model-{family}", folder / "data"
-    source = (
-        ModelSource(folder=model, name=str(model)) if model.exists() else tiny_model(model, family, layers=3)
-    )
-    if not data.exists():
-        write_data(data)
+    data = write_data(folder / "data")
+    source = tiny_model(folder / f"model-{family}", family, layers=3, dropout=dropout)
     corpus = open_corpus(str(data))
     of_strategy = {name: changed.pop(name) for name in list(changed) if name in Strategy.__slots__}
     job = Job(

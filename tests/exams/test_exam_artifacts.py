@@ -28,10 +28,7 @@ def trained_model(case: Case, precision: Precision) -> tuple[Case, PreTrainedMod
     model, optimizer = make_trainable(model, strategy, case.spec, CPU)
     torch.manual_seed(11)
     optimizer.restore_masters(
-        {
-            f"master/{name}": master + 0.2 * torch.randn_like(master)
-            for name, master in optimizer.masters.items()
-        }
+        {f"master/{name}": master + 0.2 * torch.randn_like(master) for name, master in optimizer.masters.items()}
     )
     return replace(case, strategy=strategy), model.eval()
 
@@ -42,6 +39,7 @@ def save(case: Case, model: PreTrainedModel, folder: Path) -> None:
         task="classify",
         labels=LABELS,
         columns=("text",),
+        label_column="label",
         outputs=OUTPUTS,
         base=Base(
             name=str(case.source.folder),

@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -84,7 +85,7 @@ def save(
         hashes = {_STATE: write_tensors(temporary / _STATE, tensors)}
         if isinstance(best, Path):
             _link(best, temporary / _BEST)
-            hashes[_BEST] = sha256_of(best)
+            hashes[_BEST] = _entries(best.parent)[_BEST]["sha256"]  # as written, not as it may be by now
         else:
             hashes[_BEST] = write_tensors(temporary / _BEST, best)
         content = {"progress": asdict(progress), "identity": dict(identity)}
@@ -159,10 +160,15 @@ def _write_manifest(path: Path, hashes: Mapping[str, str]) -> None:
     sync_folder(path)
 
 
+def _entries(path: Path) -> dict[str, dict[str, Any]]:
+    """What the manifest says of each file: "bytes" and "sha256"."""
+    return json.loads((path / _MANIFEST).read_text(encoding="utf-8"))["files"]
+
+
 def _damage(path: Path) -> str:
     """What is wrong with a checkpoint, or an empty string."""
     try:
-        entries = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))["files"]
+        entries = _entries(path)
         for name in (_STATE, _BEST, _PROGRESS):
             file = path / name
             if not file.exists():
@@ -181,7 +187,8 @@ def _complete(folder: Path) -> list[Path]:
 
 
 def _prune(folder: Path) -> None:
-    for path in _complete(folder)[:-_KEEP]:
+    """Remove all but the newest, and what a kill left half-written."""
+    for path in (*_complete(folder)[:-_KEEP], *folder.glob(".step-*.tmp")):
         shutil.rmtree(path, ignore_errors=True)
 
 

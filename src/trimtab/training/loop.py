@@ -83,6 +83,7 @@ class _Loop:
         self.steps_per_epoch = self.strategy.steps_per_epoch(len(session.train))
         self.progress = Progress(micro_batch=self.strategy.micro_batch)
         self.last_path: Path | None = None
+        self.saved_step = 0
         self.step_seconds: list[float] = []
         self._saved_at = time.perf_counter()
 
@@ -134,8 +135,10 @@ class _Loop:
         train_mode(self.strategy, self.session.model, self.job.spec)
         self.session.optimizer.reserve()
         yield from self._gradients(rows)
-        self.session.optimizer.clip(self.strategy.max_grad_norm)
-        self.session.optimizer.step(0.0)
+        if math.isfinite(self.session.optimizer.clip(self.strategy.max_grad_norm)):
+            self.session.optimizer.step(0.0)
+        else:  # 0 times infinity is not 0: the first step will halve the fp16 scale, or stop the run
+            self.session.optimizer.zero()
         self.session.optimizer.forget()
         _set_random_state(random)
         yield Preflight(
@@ -305,13 +308,14 @@ class _Loop:
             )
         except OSError as error:
             raise TrimtabError("TT-T025", folder=str(self.job.checkpoints), why=str(error)) from error
-        self.last_path = path
+        self.last_path, self.saved_step = path, progress.step
         self._saved_at = time.perf_counter()
         return Saved(step=progress.step, path=str(path), bytes=checkpoint.size_bytes(path))
 
     def _interrupt(self) -> Iterator[Event]:
         assert self.stop.status is not None
-        yield self._save()
+        if self.saved_step != self.progress.step:
+            yield self._save()
         raise Interrupted(
             "TT-T041", exit_status=self.stop.status, step=self.progress.step, folder=str(self.job.folder)
         )

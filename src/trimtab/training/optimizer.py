@@ -102,27 +102,28 @@ class Optimizer:
         self._adamw.state.clear()
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Everything a resumed run needs, flat: master/NAME, average/NAME, square/NAME, steps/NAME."""
+        """Everything a resumed run needs, flat: master/NAME, steps/NAME and, once that is above 0, average/NAME
+        and square/NAME."""
         tensors: dict[str, torch.Tensor] = {}
         for name, master in self.masters.items():
             tensors[f"master/{name}"] = master.detach()
             state = self._adamw.state.get(master)
+            tensors[f"steps/{name}"] = state["step"] if state else torch.zeros(())
             if state:
                 tensors[f"average/{name}"] = state["exp_avg"]
                 tensors[f"square/{name}"] = state["exp_avg_sq"]
-                tensors[f"steps/{name}"] = state["step"]
         return tensors
 
     def restore(self, tensors: dict[str, torch.Tensor]) -> None:
         """The reverse of `state`. Raises KeyError where a tensor is missing."""
         self.restore_masters(tensors)
         for name, master in self.masters.items():
-            if f"average/{name}" not in tensors:
-                continue
+            if not tensors[f"steps/{name}"]:
+                continue  # every step so far was skipped
             self._adamw.state[master] = {
                 "exp_avg": tensors[f"average/{name}"].to(master.device),
                 "exp_avg_sq": tensors[f"square/{name}"].to(master.device),
-                "step": tensors[f"steps/{name}"].clone(),
+                "step": tensors[f"steps/{name}"].to(master.device, copy=True),
             }
 
     def restore_masters(self, tensors: dict[str, torch.Tensor]) -> None:

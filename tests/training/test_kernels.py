@@ -1,0 +1,166 @@
+"""The CPU kernels: exact keep rates, gradients through the very mask of the forward pass, eager attention's
+numbers."""
+
+import pytest
+import torch
+from torch import nn
+
+from tiny_models import tiny_model
+from trimtab.training import kernels
+from trimtab.training.kernels import Dropout, keep_mask, use_cpu_kernels
+from trimtab.tuning import load_classifier
+
+LENGTH = 7
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.9, 1 / 65536])
+def test_the_keep_rate_is_exact(p: float) -> None:
+    torch.manual_seed(0)
+    count = 1_000_001  # not a multiple of four
+    dropped = count - int(keep_mask(torch.Size([count]), p).sum())
+    deviation = (count * p * (1 - p)) ** 0.5
+    assert abs(dropped - count * p) < 4 * deviation
+
+
+def test_masks_are_independent_draws() -> None:
+    torch.manual_seed(0)
+    mask = keep_mask(torch.Size([4, 250_000]), 0.5).float() - 0.5
+    # neighbours share one 64-bit draw; their correlation must still be nil
+    for distance in (1, 2, 3, 4):
+        correlation = 4 * (mask[:, :-distance] * mask[:, distance:]).mean()
+        assert abs(float(correlation)) < 0.005
+
+
+def test_a_seed_decides_the_mask() -> None:
+    masks = []
+    for seed in (3, 3, 4):
+        torch.manual_seed(seed)
+        masks.append(keep_mask(torch.Size([100]), 0.5))
+    assert torch.equal(masks[0], masks[1])
+    assert not torch.equal(masks[0], masks[2])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_dropout_scales_what_it_keeps_and_its_gradient_alike(dtype: torch.dtype) -> None:
+    torch.manual_seed(1)
+    x = (torch.randn(50, 40).abs() + 0.1).to(dtype).requires_grad_()
+    out = Dropout(0.25)(x)
+    kept = out != 0
+    assert out.dtype == dtype
+    torch.testing.assert_close(out[kept], x.detach()[kept] / 0.75)
+    upstream = torch.randn(50, 40).to(dtype)
+    out.backward(upstream)
+    torch.testing.assert_close(x.grad, torch.where(kept, upstream / 0.75, 0))
+
+
+def test_dropout_rests_in_evaluation_and_at_rate_zero() -> None:
+    x = torch.randn(3, 3)
+    assert Dropout(0.5).eval()(x) is x
+    assert Dropout(0.0)(x) is x
+
+
+def attention_inputs(dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
+    torch.manual_seed(2)
+    q, k, v = (torch.randn(2, 3, LENGTH, 4, dtype=dtype, requires_grad=True) for _ in range(3))
+    mask = torch.ones(2, 1, 1, LENGTH, dtype=torch.bool)
+    mask[1, ..., 5:] = False
+    return q, k, v, mask.expand(2, 1, LENGTH, LENGTH)
+
+
+def eager(q, k, v, mask, scaling, keep, p):
+    """Written down anew from the formula."""
+    scores = q @ k.transpose(-1, -2) * scaling
+    if mask is not None:
+        scores = scores.masked_fill(~mask, float("-inf"))
+    return (scores.softmax(-1) * keep / (1 - p)) @ v
+
+
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("p", [0.0, 0.3])
+def test_attention_and_its_gradients_are_those_of_eager_attention(p: float, masked: bool) -> None:
+    q, k, v, mask = attention_inputs(torch.float64)
+    mask = mask if masked else None
+    torch.manual_seed(9)
+    ours = kernels._Attention.apply(q, k, v, mask, 0.5, p)
+    torch.manual_seed(9)
+    keep = keep_mask(torch.Size([2, 3, LENGTH, LENGTH]), p)
+    assert p == 0.0 or not keep.all()
+    theirs = eager(q, k, v, mask, 0.5, keep, p)
+    torch.testing.assert_close(ours, theirs)
+    upstream = torch.randn_like(ours)
+    mine = torch.autograd.grad(ours, (q, k, v), upstream)
+    expected = torch.autograd.grad(theirs, (q, k, v), upstream)
+    torch.testing.assert_close(mine, expected)
+
+
+def test_attention_passes_gradcheck() -> None:
+    q, k, v, mask = attention_inputs(torch.float64)
+
+    def seeded(q, k, v):
+        torch.manual_seed(9)
+        return kernels._Attention.apply(q, k, v, mask, 0.5, 0.3)
+
+    assert torch.autograd.gradcheck(seeded, (q, k, v))
+
+
+@pytest.fixture(params=["bert", "roberta", "distilbert", "llama"])
+def models(request, tmp_path) -> tuple[nn.Module, nn.Module]:
+    """The same model twice, the second with the kernels."""
+    source = tiny_model(tmp_path, request.param, dropout=0.2)
+    pair = []
+    for _ in range(2):
+        pair.append(load_classifier(source, outputs=2, pad_token_id=0))
+    use_cpu_kernels(pair[1])
+    return pair[0], pair[1]
+
+
+def padded() -> dict[str, torch.Tensor]:
+    ids = torch.randint(4, 40, (3, 11), generator=torch.Generator().manual_seed(4))
+    mask = torch.ones_like(ids)
+    ids[1, 6:], mask[1, 6:] = 0, 0
+    return {"input_ids": ids, "attention_mask": mask}
+
+
+def test_a_whole_model_computes_the_same_in_evaluation(models) -> None:
+    plain, fast = models
+    with torch.inference_mode():
+        assert torch.equal(plain.eval()(**padded()).logits, fast.eval()(**padded()).logits)
+
+
+def test_without_dropout_a_whole_model_trains_the_same(models) -> None:
+    gradients = []
+    for model in models:
+        for module in model.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0
+            if isinstance(getattr(module, "attention_dropout", None), float):
+                module.attention_dropout = 0.0
+        model.train()
+        model(**padded()).logits.square().sum().backward()
+        gradients.append({n: p.grad for n, p in model.named_parameters() if p.grad is not None})
+    torch.testing.assert_close(gradients[1], gradients[0], atol=1e-5, rtol=1e-4)
+
+
+def test_with_dropout_a_whole_model_keeps_its_expectation(models) -> None:
+    """The mean over many masks is near that of torch's own dropout, within their spread."""
+    means, errors = [], []
+    for model in models:
+        model.train()
+        torch.manual_seed(5)
+        with torch.inference_mode():
+            runs = torch.stack([model(**padded()).logits for _ in range(150)])
+        means.append(runs.mean(0))
+        errors.append(runs.std(0) / 150**0.5)
+    distance = (means[0] - means[1]).abs() / torch.sqrt(errors[0] ** 2 + errors[1] ** 2)
+    assert float(distance.max()) < 4.5
+
+
+def test_a_bert_in_training_draws_from_the_kernels(tmp_path, monkeypatch) -> None:
+    """Every dropout of BERT, the attention's included, goes through `keep_mask`: 1 + 3 a layer + 1 on top."""
+    source = tiny_model(tmp_path, "bert", layers=2)
+    model = load_classifier(source, outputs=2, pad_token_id=0)
+    use_cpu_kernels(model)
+    calls = []
+    monkeypatch.setattr(kernels, "keep_mask", lambda shape, p: calls.append(shape) or keep_mask(shape, p))
+    model.train()(**padded())
+    assert len(calls) == 1 + 2 * 3 + 1
