@@ -38,8 +38,6 @@ def tt(capsys: pytest.CaptureFixture[str], tmp_path, monkeypatch: pytest.MonkeyP
 def reviews(tmp_path) -> str:
     """A small data set: 200 rows, two labels."""
     path = tmp_path / "reviews.csv"
-    rows = [
-        f"{'a fine' if n % 2 else 'a poor'} film number {n},{'good' if n % 2 else 'bad'}" for n in range(200)
-    ]
+    rows = [f"{'a fine' if n % 2 else 'a poor'} film number {n},{'good' if n % 2 else 'bad'}" for n in range(200)]
     path.write_text("text,label\n" + "\n".join(rows) + "\n", encoding="utf-8")
     return str(path)

@@ -32,9 +32,7 @@ def test_the_same_command_prints_the_same(tt, reviews: str) -> None:
 def test_in_a_pipe_every_candidate_is_one_line(tt, reviews: str) -> None:
     lines = tt("plan", "--data", reviews, *ON).out.splitlines()
     rows = [
-        line
-        for line in lines
-        if line[:1] in "✓✗ " and any(f" {m} " in line for m in ("full", "lora", "head"))
+        line for line in lines if line[:1] in "✓✗ " and any(f" {m} " in line for m in ("full", "lora", "head"))
     ]
     assert len([line for line in lines if line.startswith("✓")]) == 1
     assert len(rows) >= 4 and all("MiB" in row or "GiB" in row for row in rows)

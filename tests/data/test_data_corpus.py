@@ -117,9 +117,7 @@ def test_a_column_missing_in_dev_is_an_error_of_dev(jsonl: Jsonl, tmp_path: Path
         (("none", "favour", "against"), "classify", ("against", "favour", "none")),
     ],
 )
-def test_task_and_label_order(
-    jsonl: Jsonl, labels: tuple[object, ...], task: str, names: tuple[str, ...]
-) -> None:
+def test_task_and_label_order(jsonl: Jsonl, labels: tuple[object, ...], task: str, names: tuple[str, ...]) -> None:
     corpus = open_corpus(jsonl(reviews(400, labels=labels)))
     assert (corpus.task, corpus.labels) == (task, names)
 
@@ -403,9 +401,7 @@ def test_too_few_rows_to_cut_are_refused(jsonl: Jsonl) -> None:
     refused(jsonl(reviews(2)), "TT-D042")
 
 
-@pytest.mark.parametrize(
-    ("dev", "test"), [(0.0, 0.1), (0.5, 0.5), (-0.1, 0.1), (0.1, -0.1), (float("nan"), 0.1)]
-)
+@pytest.mark.parametrize(("dev", "test"), [(0.0, 0.1), (0.5, 0.5), (-0.1, 0.1), (0.1, -0.1), (float("nan"), 0.1)])
 def test_shares_that_leave_no_train_are_refused(jsonl: Jsonl, dev: float, test: float) -> None:
     with pytest.raises(UsageError):
         open_corpus(jsonl(reviews(20)), dev_share=dev, test_share=test)

@@ -46,9 +46,7 @@ def test_histogram_equals_counting(lengths: list[int], cap: int, batch: int, twe
     assert counted.share_longer_than(cap) == sum(n > cap for n in lengths) / len(lengths)
     batches = [cut[i : i + batch] for i in range(0, len(cut), batch)]
     assert counted.batch_lengths(batch, cap).tolist() == [max(b) for b in batches]
-    enough = (
-        n for n in range(max(lengths) + 1) if 20 * sum(m <= n for m in lengths) >= twentieths * len(lengths)
-    )
+    enough = (n for n in range(max(lengths) + 1) if 20 * sum(m <= n for m in lengths) >= twentieths * len(lengths))
     assert counted.quantile(twentieths / 20) == next(enough)
 
 

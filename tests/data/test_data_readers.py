@@ -115,9 +115,7 @@ def test_broken_rows_are_named(raw: Raw, name: str, content: bytes, code: str, r
 
 def test_a_long_but_sane_text_is_read(raw: Raw) -> None:
     """The csv module's own limit is 131,072 characters."""
-    assert (
-        len(str(rows(raw("a.csv", b"text,label\n" + b"x" * 2_000_000 + b",1\n"))[0][1]["text"])) == 2_000_000
-    )
+    assert len(str(rows(raw("a.csv", b"text,label\n" + b"x" * 2_000_000 + b",1\n"))[0][1]["text"])) == 2_000_000
 
 
 @pytest.mark.parametrize(

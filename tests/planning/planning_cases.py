@@ -29,9 +29,7 @@ def data(*, rows: int = 4000, length: int = 60) -> DataSpec:
 
 
 def cpu(usable_bytes: int = 16 * GIB, rates: tuple[tuple[str, float], ...] = (("fp32", 1e11),)) -> Machine:
-    device = Device(
-        name="a CPU", kind="cpu", memory_bytes=usable_bytes, usable_bytes=usable_bytes, peaks=rates
-    )
+    device = Device(name="a CPU", kind="cpu", memory_bytes=usable_bytes, usable_bytes=usable_bytes, peaks=rates)
     probe = Calibration(key="a CPU", matmul_rates=rates, threads=4, runtime_bytes=300 * 2**20, bandwidth=2e10)
     return Machine(
         name="laptop", device=device, cores=4, host_memory_bytes=usable_bytes, calibration=probe, is_here=True
@@ -79,7 +77,5 @@ def guess(
             total_seconds=figure,
         ),
         disk_bytes=nothing,
-        quality=QualityPrior(
-            relative=Figure(quality, quality - 1, quality + 1, Evidence.RULE), source="made up"
-        ),
+        quality=QualityPrior(relative=Figure(quality, quality - 1, quality + 1, Evidence.RULE), source="made up"),
     )

@@ -89,9 +89,7 @@ def test_the_default_length_holds_the_longest_text_up_to_the_caps() -> None:
     assert default_max_length(replace(MINILM, kind="decoder", max_positions=8192), data(length=3000)) == 1024
 
 
-@pytest.mark.parametrize(
-    ("rows", "epochs"), [(320, 10), (640, 10), (960, 7), (2144, 3), (100_000, 3), (0, 10)]
-)
+@pytest.mark.parametrize(("rows", "epochs"), [(320, 10), (640, 10), (960, 7), (2144, 3), (100_000, 3), (0, 10)])
 def test_few_rows_get_more_epochs(rows: int, epochs: int) -> None:
     # 960 rows are 30 steps an epoch; 200 steps take 6.7 epochs. 2,144 rows are 67 steps; 201 in three.
     assert default_epochs(rows, 32) == epochs

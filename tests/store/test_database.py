@@ -60,9 +60,7 @@ RUN = RunRecord(
                 Metric(name="macro_f1", value=0.88, low=0.8, high=0.94),
             ),
         ),
-        Score(
-            split="test", n=50, loss=0.5, metrics=(Metric(name="accuracy", value=0.86, low=0.7, high=0.9),)
-        ),
+        Score(split="test", n=50, loss=0.5, metrics=(Metric(name="accuracy", value=0.86, low=0.7, high=0.9),)),
     ),
 )
 

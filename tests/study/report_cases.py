@@ -158,9 +158,7 @@ def report(
     steps: int = 375,
 ) -> Report:
     n = len(labels)
-    confusion = tuple(
-        tuple(80 - 3 * i if i == j else (i * j + 2 * i + j) % 6 for j in range(n)) for i in range(n)
-    )
+    confusion = tuple(tuple(80 - 3 * i if i == j else (i * j + 2 * i + j) % 6 for j in range(n)) for i in range(n))
     machine = Machine(
         name="laptop-8g", cores=4, host_memory_bytes=8 * GIB, is_here=True,
         device=Device(

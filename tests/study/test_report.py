@@ -108,9 +108,7 @@ def test_the_page_is_whole_and_needs_nothing_else(language: str) -> None:
     parsed = Parsed(page)
     assert parsed.open_tags == []
     assert not {"script", "link", "img", "iframe", "object"} & set(parsed.tags)
-    assert not [
-        value for name, value in parsed.attributes if name in ("src", "href") or name.startswith("on")
-    ]
+    assert not [value for name, value in parsed.attributes if name in ("src", "href") or name.startswith("on")]
     assert "url(" not in page and "@import" not in page
     assert "default-src 'none'" in page
     assert f'lang="{"zh-CN" if language == "zh" else "en"}"' in page

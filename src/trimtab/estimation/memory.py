@@ -4,12 +4,19 @@ Kept for backward, per token of a layer that gradients pass through (s = bytes a
 size, d = heads x head size, L = padded length); derived from the autograd rules of the operations in the
 transformers classes, see docs/formulas.md:
 
-    queries, keys, values                    s (d + 2 d_kv)
-    attention probabilities and mask         (s + 1) heads L     where dropped on a CPU; else s d + 4 heads
-    input of every layer norm                s h each            (RMS norm: an fp32 copy, 4 h each)
+    queries, keys, values                    3 s d: with a padding mask, keys and values are repeated to the
+                                             number of query heads
+    attention                                fused kernel: its output s d, the mask s L, 4 heads
+                                             with dropout on a CPU: probabilities and their mask (s + 1) heads L;
+                                             a decoder's goes through torch's own, in fp32: 12 heads L
+    input of every layer norm                s h each
+    input of every RMS norm                  4 h each, an fp32 copy; where it is trained also its result, s h
     input of the activation function         s f                 (gated: gate, its activation, up: 3 s f)
     dropout masks                            1 byte: 2 h
-    input of every trained matrix            s times its inputs; q, k, v share one, gate and up share one
+    input of every trained matrix            s times its inputs; q, k, v share one, gate and up share one, and
+                                             the input of o is the output of a fused attention
+
+The statistics of norms (a few bytes a token) are left out. tests/estimation counts the tensors autograd keeps.
 
 Sources: the code named above; checked against measured runs in benchmarks/memory_prediction.py, whose errors
 are printed in docs/formulas.md. Leaves out: fragmentation beyond a fixed share, several devices, logits over a
@@ -30,7 +37,8 @@ _MASTER_BYTES = 4
 _GRADIENT_BYTES = 4
 _ADAM_STATES_BYTES = 8
 _INPUT_OF: dict[Role, str] = {
-    "q": "layer", "k": "layer", "v": "layer", "o": "attention", "gate": "mlp", "up": "mlp", "down": "inner",
+    "q": "layer", "k": "layer", "v": "layer", "qkv": "layer", "o": "attention", "gate": "mlp",
+    "up": "mlp", "gate_up": "mlp", "down": "inner",
 }  # fmt: skip
 
 # What a process holds before any model. A rule where this machine has not been calibrated.
@@ -128,23 +136,34 @@ def _layer_bytes(strategy: Strategy, spec: ModelSpec, layer: int, length: int, m
     trained = [linear for load in loads for linear in load.trained]
     beside = [(linear, rank) for load in loads for linear, rank in load.beside]
     inputs = {_INPUT_OF[linear.role]: linear.inputs for linear in (*trained, *(x for x, _ in beside))}
-    norm = spec.hidden * (4 if spec.norm == "rms" else number)
-    inner = spec.ffn * (3 if spec.gated_ffn else 1)
+    if not _drops_probabilities(spec, machine):
+        inputs["attention"] = spec.heads * spec.head_dim
     return (
         number * (sum(inputs.values()) + sum(rank for _, rank in beside))
-        + number * (spec.heads + 2 * spec.kv_heads) * spec.head_dim
         + _attention_bytes(strategy, spec, length, machine)
-        + norm * spec.norms_per_layer
-        + number * inner
+        + _norm_bytes(spec, number, trained=any(load.everything_else for load in loads))
+        + number * spec.ffn * (3 if spec.gated_ffn else 1)
         + (2 * spec.hidden if spec.hidden_dropout > 0 else 0)
     )
 
 
 def _attention_bytes(strategy: Strategy, spec: ModelSpec, length: int, machine: Machine) -> int:
-    number = BYTES[strategy.precision]
-    if _drops_probabilities(spec, machine):
-        return (number + 1) * spec.heads * length
-    return number * spec.heads * spec.head_dim + 4 * spec.heads
+    """Queries, keys, values and what attention keeps beside them, its output left out."""
+    number, width = BYTES[strategy.precision], 3 * spec.heads * spec.head_dim
+    if not _drops_probabilities(spec, machine):
+        return number * (width + length) + 4 * spec.heads
+    if spec.kind == "encoder":
+        return number * width + (number + 1) * spec.heads * length
+    return 4 * (width + 3 * spec.heads * length)
+
+
+def _norm_bytes(spec: ModelSpec, number: int, *, trained: bool) -> int:
+    width = spec.hidden * spec.norms_per_layer
+    if spec.qk_norm:
+        width += (spec.heads + spec.kv_heads) * spec.head_dim
+    if spec.norm == "layer":
+        return number * width
+    return (4 + (number if trained else 0)) * width
 
 
 def _temporary_bytes(strategy: Strategy, spec: ModelSpec, length: int, machine: Machine) -> int:

@@ -31,11 +31,11 @@ def _layer_flop(strategy: Strategy, spec: ModelSpec, layer: int, length: float) 
 
 
 def _matrix_numbers(spec: ModelSpec) -> float:
-    per_layer = sum(linear.inputs * linear.outputs for linear in spec.linears)
-    if spec.experts:  # each token goes through a few experts only
-        mlp = sum(x.inputs * x.outputs for x in spec.linears if x.role in ("gate", "up", "down"))
-        per_layer += mlp * (max(1, spec.experts_per_token) - 1)
-    return float(per_layer)
+    """Numbers in the matrices one token is multiplied with in one layer."""
+    numbers = sum(linear.inputs * linear.outputs for linear in spec.linears)
+    if spec.experts:  # experts are not among the linears; each token goes through a few of them
+        numbers += spec.experts_per_token * (3 if spec.gated_ffn else 2) * spec.hidden * spec.ffn
+    return float(numbers)
 
 
 def _attention_flop(spec: ModelSpec, length: float) -> float:

@@ -58,6 +58,11 @@ def is_catalogued(name: str) -> bool:
     return name.lower() in _by_name()
 
 
+# The public configs of these families say 0.1 for both dropouts; shapes alone do not.
+_WITH_DROPOUT = frozenset({"bert", "roberta", "xlm-roberta", "distilbert", "electra", "deberta", "gpt2"})
+_DROPOUT = 0.1
+
+
 @cache
 def _by_name() -> Mapping[str, Entry]:
     return {name.lower(): entry for entry in entries() for name in entry.names}
@@ -109,5 +114,8 @@ def _spec(row: Mapping[str, str]) -> ModelSpec:
         decoder_layers=count("decoder_layers"),
         experts=count("n_experts"),
         experts_per_token=count("experts_per_token"),
+        attention_dropout=_DROPOUT if row["family"] in _WITH_DROPOUT else 0.0,
+        hidden_dropout=_DROPOUT if row["family"] in _WITH_DROPOUT else 0.0,
+        weights_dtype="bf16" if row["norm"] == "rms" else "fp32",
         source=f"catalogue ({row['source']}, {row['confidence']})",
     )

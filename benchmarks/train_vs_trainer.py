@@ -1,0 +1,235 @@
+"""Trimtab against the Hugging Face Trainer with PEFT: same model, data, epochs and batch, in one run.
+
+    python benchmarks/train_vs_trainer.py speed    [--rounds 3] [--steps 200]
+    python benchmarks/train_vs_trainer.py accuracy [--seeds 0,1,2]
+    options of both: --model DIR --data FOLDER --methods full,lora --batch 16
+
+Contenders: `trimtab` as it plans on this machine, `trainer` with the Trainer's defaults, `trainer-best` with
+bf16 and batches of like length. Speed: windows of 200 steps after 10 of warm-up, each in a process of its own,
+interleaved; medians and ratios of samples a second, and peak resident memory. Accuracy: whole trainings of three
+epochs, best epoch on dev kept by both, scored on test; the paired difference over seeds with its interval.
+Run nothing else beside the speed part.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+from machine_facts import print_facts
+
+CONTENDERS = ("trimtab", "trainer", "trainer-best")
+LEARNING_RATES = {"full": 5e-5, "lora": 5e-4}
+EPOCHS, WARMUP_SHARE, MAX_LENGTH, WARMUP_STEPS = 3, 0.06, 128, 10
+
+
+def run_trimtab(task: dict) -> dict:
+    """One training by Trimtab's loop, cut after the window where one is asked for."""
+    from dataclasses import replace
+
+    from trimtab import planning
+    from trimtab.hardware import calibration_key, this_machine
+    from trimtab.models import locate, read_spec
+    from trimtab.planning import Settings
+    from trimtab.study import Reading, gather
+    from trimtab.training import Finished, Job, Step, Training
+    from trimtab.training.calibrate import calibrated
+
+    machine = this_machine()
+    machine = replace(machine, calibration=calibrated(calibration_key(machine), machine.cores))
+    source = locate(task["model"])
+    corpus = gather.open_corpus(task["data"], Reading())
+    facts = gather.describe(corpus, source.folder / "tokenizer.json")
+    spec = read_spec(source)
+    settings = Settings(
+        epochs=EPOCHS,
+        batch=task["batch"],
+        learning_rate=LEARNING_RATES[task["method"]],
+        max_length=MAX_LENGTH,
+        seed=task["seed"],
+    )
+    plan = planning.plan(spec, facts, machine, method=task["method"], settings=settings)
+    strategy = plan.chosen.estimate.strategy
+    threads = int(os.environ.get("OMP_NUM_THREADS", machine.cores))
+    seconds: list[float] = []
+    with tempfile.TemporaryDirectory() as folder:
+        job = Job(source=source, spec=spec, data=facts, strategy=strategy, folder=Path(folder), threads=threads)
+        for event in Training(job, corpus):
+            if isinstance(event, Step):
+                seconds.append(event.seconds)
+                if task["steps"] and event.step == WARMUP_STEPS + task["steps"]:
+                    return _window(task, sum(seconds[WARMUP_STEPS:]))
+            if isinstance(event, Finished):
+                return {"accuracy": event.run.test.main.value, "seconds": event.run.seconds}
+    raise AssertionError("the training ended early")
+
+
+def run_trainer(task: dict, best: bool) -> dict:
+    """The same by transformers' Trainer, with PEFT's LoRA."""
+    import numpy as np
+    from transformers import (
+        AutoModelForSequenceClassification,
+        AutoTokenizer,
+        DataCollatorWithPadding,
+        Trainer,
+        TrainerCallback,
+        TrainingArguments,
+        set_seed,
+    )
+
+    set_seed(task["seed"])
+    tokenizer = AutoTokenizer.from_pretrained(task["model"])
+    splits = {name: _rows(Path(task["data"], f"{name}.jsonl"), tokenizer) for name in ("train", "dev", "test")}
+    model = AutoModelForSequenceClassification.from_pretrained(task["model"], num_labels=2)
+    if task["method"] == "lora":
+        from peft import LoraConfig, TaskType, get_peft_model
+
+        config = LoraConfig(task_type=TaskType.SEQ_CLS, r=8, lora_alpha=16, target_modules=["query", "value"])
+        model = get_peft_model(model, config)
+
+    class Clock(TrainerCallback):
+        start = 0.0
+
+        def on_step_end(self, args, state, control, **kwargs):  # type: ignore[no-untyped-def]
+            if state.global_step == WARMUP_STEPS:
+                self.start = time.perf_counter()
+
+        def on_train_end(self, args, state, control, **kwargs):  # type: ignore[no-untyped-def]
+            self.seconds = time.perf_counter() - self.start
+
+    clock = Clock()
+    whole = not task["steps"]
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = TrainingArguments(
+            output_dir=folder,
+            use_cpu=True,
+            seed=task["seed"],
+            learning_rate=LEARNING_RATES[task["method"]],
+            warmup_steps=WARMUP_SHARE,
+            weight_decay=0.01,
+            per_device_train_batch_size=task["batch"],
+            per_device_eval_batch_size=64,
+            num_train_epochs=EPOCHS,
+            max_steps=-1 if whole else WARMUP_STEPS + task["steps"],
+            eval_strategy="epoch" if whole else "no",
+            save_strategy="epoch" if whole else "no",
+            load_best_model_at_end=whole,
+            metric_for_best_model="accuracy" if whole else None,
+            report_to="none",
+            disable_tqdm=True,
+            **({"bf16": True, "train_sampling_strategy": "group_by_length"} if best else {}),
+        )
+        trainer = Trainer(
+            model=model,
+            args=arguments,
+            train_dataset=splits["train"],
+            eval_dataset=splits["dev"],
+            data_collator=DataCollatorWithPadding(tokenizer),
+            compute_metrics=lambda p: {"accuracy": float((np.argmax(p.predictions, 1) == p.label_ids).mean())},
+            callbacks=[clock],
+        )
+        trainer.train()
+        if not whole:
+            return _window(task, clock.seconds)
+        return {"accuracy": trainer.evaluate(splits["test"])["eval_accuracy"], "seconds": clock.seconds}
+
+
+def _rows(path: Path, tokenizer) -> list[dict]:  # type: ignore[no-untyped-def]
+    rows = []
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            row = json.loads(line)
+            encoding = tokenizer(row["text"], truncation=True, max_length=MAX_LENGTH)
+            rows.append({**encoding, "labels": int(row["label"])})
+    return rows
+
+
+def _window(task: dict, seconds: float) -> dict:
+    with open("/proc/self/status") as status:
+        peak = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:"))
+    return {"samples_per_second": task["steps"] * task["batch"] / seconds, "peak_bytes": peak}
+
+
+def in_process(contender: str, task: dict) -> dict:
+    """Run one contender in a fresh process."""
+    command = [sys.executable, __file__, "one", "--task", json.dumps({**task, "contender": contender})]
+    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    return json.loads(output.stdout.strip().split("\n")[-1])
+
+
+def speed(arguments: argparse.Namespace, task: dict) -> None:
+    for method in arguments.methods.split(","):
+        found: dict[str, list[dict]] = {name: [] for name in CONTENDERS}
+        for round_ in range(arguments.rounds):
+            for contender in CONTENDERS:
+                window = in_process(
+                    contender, {**task, "method": method, "seed": round_, "steps": arguments.steps}
+                )
+                found[contender].append(window)
+                print(
+                    f"  {method} round {round_ + 1} {contender:13} {window['samples_per_second']:7.1f} samples/s "
+                    f"{window['peak_bytes'] / 2**20:6.0f} MiB",
+                    flush=True,
+                )
+        rate = {name: median(w["samples_per_second"] for w in windows) for name, windows in found.items()}
+        peak = {name: median(w["peak_bytes"] for w in windows) for name, windows in found.items()}
+        print(
+            f"{method}: {rate['trimtab']:.1f} samples/s, {rate['trimtab'] / rate['trainer']:.2f} x trainer, "
+            f"{rate['trimtab'] / rate['trainer-best']:.2f} x trainer-best; peak {peak['trimtab'] / 2**20:.0f} MiB, "
+            f"{peak['trimtab'] / peak['trainer']:.2f} x trainer, "
+            f"{peak['trimtab'] / peak['trainer-best']:.2f} x trainer-best",
+            flush=True,
+        )
+
+
+def accuracy(arguments: argparse.Namespace, task: dict) -> None:
+    from trimtab.metrics import paired_difference
+
+    for method in arguments.methods.split(","):
+        scores: dict[str, list[float]] = {name: [] for name in arguments.contenders.split(",")}
+        for seed in map(int, arguments.seeds.split(",")):
+            for contender, found in scores.items():
+                run = in_process(contender, {**task, "method": method, "seed": seed, "steps": 0})
+                found.append(run["accuracy"])
+                print(
+                    f"  {method} seed {seed} {contender:13} test accuracy {run['accuracy']:.4f} {run['seconds']:.0f} s",
+                    flush=True,
+                )
+        for rival in scores:
+            if rival != "trimtab" and "trimtab" in scores:
+                difference = paired_difference(scores["trimtab"], scores[rival])
+                print(f"{method}: trimtab - {rival}: {difference}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=("speed", "accuracy", "one"))
+    parser.add_argument("--model", default=os.path.expanduser("~/.cache/trimtab-dev-models/all-minilm-l6-v2"))
+    parser.add_argument("--data", default=str(Path(__file__).parents[2] / "shared" / "data" / "sst2"))
+    parser.add_argument("--methods", default="full,lora")
+    parser.add_argument("--contenders", default="trimtab,trainer-best")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--task", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.part == "one":
+        task = json.loads(arguments.task)
+        contender = task["contender"]
+        result = run_trimtab(task) if contender == "trimtab" else run_trainer(task, contender == "trainer-best")
+        print(json.dumps(result))
+        return
+    print_facts()
+    print(f"{Path(arguments.model).name} on {Path(arguments.data).name}, batch {arguments.batch}", flush=True)
+    task = {"model": arguments.model, "data": arguments.data, "batch": arguments.batch}
+    (speed if arguments.part == "speed" else accuracy)(arguments, task)
+
+
+if __name__ == "__main__":
+    main()
