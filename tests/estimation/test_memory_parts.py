@@ -1,0 +1,136 @@
+"""The memory estimate as arithmetic: parts add up, the worst phase is taken, more work never needs less."""
+
+from dataclasses import replace
+
+import pytest
+
+from trimtab.data.spec import DataSpec, LengthHistogram
+from trimtab.estimation.memory import memory
+from trimtab.hardware.machine import Calibration, Device, Machine
+from trimtab.methods import METHODS, Choices, Strategy, method_named
+from trimtab.models import shape_named
+from trimtab.units import GIB, MIB, Evidence
+
+BERT, QWEN = shape_named("bert-base-uncased"), shape_named("qwen2-0.5b")
+RUNTIME = 500 * MIB
+
+
+def machine(kind: str = "cpu", runtime: int = RUNTIME) -> Machine:
+    device = Device(name=kind, kind=kind, memory_bytes=64 * GIB, usable_bytes=64 * GIB)
+    probe = Calibration(key="k", matmul_rates=(), threads=1, runtime_bytes=runtime)
+    return Machine(name=kind, device=device, calibration=probe if runtime else None)
+
+
+def data(rows: int = 5000, longest: int = 200) -> DataSpec:
+    counts = [0] * (longest + 1)
+    counts[longest] = rows
+    return DataSpec(
+        name="d",
+        task="classify",
+        columns=("text",),
+        label_column="label",
+        labels=("a", "b", "c"),
+        label_counts=(rows, 0, 0),
+        train_rows=rows,
+        dev_rows=10,
+        test_rows=10,
+        lengths=LengthHistogram(tuple(counts)),
+    )
+
+
+def strategy(spec=BERT, method: str = "full", choices: Choices = Choices(), **changed) -> Strategy:
+    made = Strategy(method=method, parts=method_named(method).parts(spec, choices))
+    return replace(made, **changed)
+
+
+def peak(made: Strategy, spec=BERT, on: Machine | None = None, facts: DataSpec | None = None) -> float:
+    return memory(made, spec, facts or data(), on or machine()).peak_bytes.value
+
+
+@pytest.mark.parametrize("kind", ["cpu", "gpu"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("method", [method.name for method in METHODS])
+@pytest.mark.parametrize("spec", [BERT, QWEN], ids=["bert", "qwen"])
+def test_the_parts_add_up(spec, method: str, precision, kind: str) -> None:
+    estimate = memory(strategy(spec, method, precision=precision), spec, data(), machine(kind))
+    parts = estimate.parts
+    assert parts.total_bytes == estimate.peak_bytes.value
+    assert parts.total_bytes == sum(getattr(parts, name) for name in parts.__slots__)
+    assert min(getattr(parts, name) for name in parts.__slots__) >= 0
+    assert estimate.peak_bytes.low < estimate.peak_bytes.value < estimate.peak_bytes.high
+    assert estimate.kind == {"cpu": "rss", "gpu": "device"}[kind]
+
+
+def test_full_tuning_of_bert_by_hand() -> None:
+    """A batch of one short row: weights, gradients and two moments of 109,484,547 fp32 parameters."""
+    parameters = 109_482_240 + 3 * 768 + 3
+    estimate = memory(strategy(micro_batch=1, batch=1, max_length=1), BERT, data(), machine())
+    assert estimate.phase == "optimizer"
+    parts = estimate.parts
+    assert parts.weights_bytes == parts.gradients_bytes == 4 * parameters
+    assert parts.optimizer_bytes == 8 * parameters
+    assert parts.runtime_bytes == RUNTIME
+
+
+def test_bf16_holds_low_weights_and_an_fp32_master_of_what_is_trained() -> None:
+    full = memory(strategy(precision="bf16", micro_batch=1, max_length=1), BERT, data(), machine()).parts
+    parameters = 109_482_240 + 3 * 768 + 3
+    assert full.weights_bytes == (2 + 4) * parameters
+
+
+def test_loading_may_be_the_peak() -> None:
+    """A file of fp32 weights is there in full, with the fp32 masters of pooler and head, before the cast."""
+    estimate = memory(strategy(method="head", precision="bf16", max_length=1), BERT, data(), machine())
+    trained = 768 * 768 + 768 + 3 * 768 + 3
+    assert estimate.phase == "load"
+    assert estimate.parts.weights_bytes == 4 * (109_482_240 + 3 * 768 + 3) + 4 * trained
+
+
+def test_the_phase_moves_from_the_optimiser_to_the_activations() -> None:
+    small = memory(strategy(micro_batch=1, batch=1, max_length=8), BERT, data(), machine())
+    large = memory(strategy(micro_batch=32, max_length=200), BERT, data(), machine())
+    assert (small.phase, large.phase) == ("optimizer", "forward-backward")
+    assert large.parts.largest == "activations"
+
+
+def test_waiting_gradients_are_counted_only_when_the_batch_is_cut() -> None:
+    cut = memory(strategy(batch=64, micro_batch=32), BERT, data(), machine()).parts
+    whole = memory(strategy(batch=32, micro_batch=32), BERT, data(), machine()).parts
+    assert (whole.gradients_bytes, cut.gradients_bytes) == (0, 4 * 109_484_547)
+    assert cut.activations_bytes == whole.activations_bytes
+
+
+def rising(values: list[float]) -> bool:
+    return all(left < right for left, right in zip(values, values[1:], strict=False))
+
+
+def test_more_rows_tokens_rank_and_layers_never_need_less() -> None:
+    assert rising([peak(strategy(micro_batch=rows)) for rows in (8, 16, 32, 64)])
+    assert rising([peak(strategy(max_length=length)) for length in (64, 100, 150, 200)])
+    assert rising([peak(strategy(method="lora", choices=Choices(rank=r))) for r in (1, 8, 64, 256)])
+    assert rising([peak(strategy(method="freeze", choices=Choices(top_layers=n))) for n in (1, 4, 8, 12)])
+    assert peak(strategy(method="head")) < peak(strategy(method="lora")) < peak(strategy())
+
+
+def test_rows_and_tokens_beyond_the_data_cost_nothing() -> None:
+    few = data(rows=8, longest=30)
+    assert peak(strategy(micro_batch=32), facts=few) == peak(strategy(micro_batch=8, batch=8), facts=few)
+    assert peak(strategy(max_length=128), facts=few) == peak(strategy(max_length=30), facts=few)
+
+
+def test_recompute_keeps_an_input_a_layer_and_one_layer_whole() -> None:
+    whole = memory(strategy(method="lora"), BERT, data(), machine()).parts.activations_bytes
+    less = memory(strategy(method="lora", recompute=True), BERT, data(), machine()).parts.activations_bytes
+    assert less == whole / 12 + 12 * 32 * 128 * 768 * 4
+
+
+def test_a_calibrated_runtime_is_taken_and_a_rule_says_so() -> None:
+    measured = memory(strategy(), BERT, data(), machine(runtime=RUNTIME))
+    guessed = memory(strategy(), BERT, data(), machine(runtime=0))
+    assert measured.parts.runtime_bytes == RUNTIME != guessed.parts.runtime_bytes
+    assert measured.peak_bytes.evidence is Evidence.FORMULA
+
+    def width(figure) -> float:
+        return (figure.high - figure.low) / figure.value
+
+    assert width(guessed.peak_bytes) > width(measured.peak_bytes)
