@@ -1,6 +1,7 @@
 """The memory estimate as arithmetic: parts add up, the worst phase is taken, more work never needs less."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -101,7 +102,7 @@ def test_waiting_gradients_are_counted_only_when_the_batch_is_cut() -> None:
 
 
 def rising(values: list[float]) -> bool:
-    return all(left < right for left, right in zip(values, values[1:], strict=False))
+    return all(left < right for left, right in pairwise(values))
 
 
 def test_more_rows_tokens_rank_and_layers_never_need_less() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
@@ -24,6 +25,9 @@ def load_tokenizer(source: ModelSource, *, trust_remote_code: bool = False) -> T
             )
         except Exception as error:
             raise ModelError("TT-T003", folder=str(source.folder), why=_first_line(error)) from error
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):
+        # Where the files are missing transformers makes a tokenizer to which every word is unknown.
+        raise ModelError("TT-T003", folder=str(source.folder), why="it knows no words")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
@@ -62,7 +66,7 @@ def load_classifier(
                 trust_remote_code=trust_remote_code,
                 local_files_only=True,
             )
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             raise ModelError("TT-T004", folder=str(source.folder), why=_first_line(error)) from error
     return model
 

@@ -1,0 +1,118 @@
+"""Methods, parts and strategies as values."""
+
+from dataclasses import replace
+
+import pytest
+
+from trimtab.errors import UsageError
+from trimtab.methods import (
+    METHODS,
+    PARTS,
+    AdamW,
+    Choices,
+    Head,
+    Lora,
+    Part,
+    Schedule,
+    Strategy,
+    Weights,
+    method_named,
+    strategy_from_json,
+    strategy_to_json,
+)
+from trimtab.models import shape_named
+
+BERT = shape_named("bert-base-uncased")
+QWEN = shape_named("qwen2-0.5b")
+every_method = pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+
+
+def made(name: str, spec=BERT, **choices) -> Strategy:
+    return Strategy(method=name, parts=method_named(name).parts(spec, Choices(**choices)))
+
+
+@every_method
+def test_a_strategy_comes_back_from_json(method) -> None:
+    import json
+
+    strategy = replace(
+        made(method.name),
+        precision="bf16",
+        optimizer=AdamW(betas=(0.8, 0.9)),
+        schedule=Schedule(epochs=7, decay="cosine"),
+        recompute=True,
+    )
+    assert strategy_from_json(json.loads(json.dumps(strategy_to_json(strategy)))) == strategy
+
+
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
+def test_every_part_can_be_stored(part: type[Part]) -> None:
+    strategy = Strategy(method="x", parts=(part(),))
+    assert strategy_from_json(strategy_to_json(strategy)) == strategy
+
+
+def test_an_unknown_key_or_part_is_an_error() -> None:
+    plain = strategy_to_json(made("lora"))
+    with pytest.raises(TypeError):
+        strategy_from_json({**plain, "warp": 9})
+    with pytest.raises(KeyError):
+        strategy_from_json({**plain, "parts": [{"part": "magic"}]})
+
+
+def test_names_are_unique_and_a_near_miss_is_helped() -> None:
+    assert len({method.name for method in METHODS}) == len(METHODS)
+    assert len({part.name for part in PARTS}) == len(PARTS)
+    with pytest.raises(UsageError) as caught:
+        method_named("lroa")
+    assert (caught.value.code, caught.value.message.fact("suggestion")) == ("TT-U010", "lora")
+
+
+def test_lora_of_the_paper_by_hand() -> None:
+    """Hu et al. 2021: RoBERTa base, rank 8 on q and v: 0.3 M parameters = 12 x 2 x 8 x (768 + 768)."""
+    part = Lora(rank=8)
+    assert part.trainable_parameters(BERT, 2) == 12 * 2 * 8 * (768 + 768) == 294_912
+    assert Lora(rank=8, top_layers=3).trainable_parameters(BERT, 2) == 3 * 2 * 8 * 1536
+
+
+def test_lora_on_a_decoder_reaches_every_matrix() -> None:
+    """Qwen2 0.5B: hidden 896, keys and values 128 wide, inner 4864, 24 layers."""
+    sizes = [(896, 896), (896, 128), (896, 128), (896, 896), (896, 4864), (896, 4864), (4864, 896)]
+    lora = made("lora", QWEN).parts[0]
+    assert lora.trainable_parameters(QWEN, 2) == 24 * sum(8 * (a + b) for a, b in sizes)
+
+
+def test_a_choice_wins_over_the_default() -> None:
+    lora = made("lora", rank=16, targets=("q",), top_layers=2).parts[0]
+    assert lora == Lora(rank=16, alpha=32, targets=("q",), top_layers=2)
+    assert made("freeze", top_layers=5).parts[0] == Weights(top_layers=5)
+    assert made("freeze").parts[0] == Weights(top_layers=4)
+
+
+@pytest.mark.parametrize(
+    ("parts", "lowest"),
+    [
+        ((Weights(), Head()), -1),
+        ((Weights(top_layers=3), Head()), 9),
+        ((Head(),), 12),
+        ((Lora(), Head()), 0),
+        ((Lora(top_layers=2), Weights(top_layers=1), Head()), 10),
+    ],
+)
+def test_the_lowest_layer_is_the_lowest_of_all_parts(parts: tuple[Part, ...], lowest: int) -> None:
+    assert Strategy(method="x", parts=parts).lowest_layer(BERT) == lowest
+
+
+def test_steps_count_global_batches() -> None:
+    strategy = Strategy(method="head", parts=(Head(),), batch=32, micro_batch=12, schedule=Schedule(epochs=3))
+    assert strategy.steps_per_epoch(65) == 3
+    assert strategy.steps(65) == 9
+    assert strategy.accumulation == 3
+
+
+@every_method
+def test_a_method_says_what_it_takes(method) -> None:
+    """Every choice a method takes changes its parts, and no other does."""
+    default = method.parts(BERT, Choices())
+    tried = {"rank": 3, "alpha": 5, "targets": ("o",), "top_layers": 2}
+    changing = {name for name, value in tried.items() if method.parts(BERT, Choices(**{name: value})) != default}
+    assert changing == set(method.takes)
