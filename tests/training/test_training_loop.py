@@ -81,6 +81,27 @@ def test_retreat_in_the_middle_of_a_step_drops_the_gradients_so_far(
         torch.testing.assert_close(weight, expected[name], atol=1e-6, rtol=0)
 
 
+def test_retreat_draws_the_same_dropout_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory runs out in backward, when masks are drawn and gradients half made: neither may be left."""
+    job, corpus = tiny_job(tmp_path, batch=8, micro_batch=8)
+    planned = replace(job, folder=tmp_path / "planned", strategy=replace(job.strategy, micro_batch=4))
+    _, expected = run(planned, corpus)
+    real, calls = loop.forward_backward, 0
+
+    def late(model, inputs, labels, **rest):
+        nonlocal calls
+        calls += 1
+        loss = real(model, inputs, labels, **rest)
+        if calls == 2:  # the first step; the preflight was the first call
+            raise torch.OutOfMemoryError("injected")
+        return loss
+
+    monkeypatch.setattr(loop, "forward_backward", late)
+    events, retreated = run(job, corpus)
+    assert codes_of(events) == ["TT-T031"]
+    assert_equal(trained(retreated), trained(expected))
+
+
 def test_one_row_that_does_not_fit_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     job, corpus = tiny_job(tmp_path)
     rows_that_fit(monkeypatch, 0)
