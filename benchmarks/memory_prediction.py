@@ -58,7 +58,7 @@ def cell(model: str, data: str, method: str, setting: tuple[int, int, int], prec
     return {
         "predicted": predicted.memory.peak_bytes.value,
         "measured": run.peak_memory_bytes,
-        "predicted_runtime": predicted.memory.parts.runtime_bytes,
+        "predicted_runtime": machine.calibration.runtime_bytes,
         "measured_runtime": run.runtime_memory_bytes,
         "predicted_step": predicted.time.step_seconds.value,
         "measured_step": (run.seconds - run.evaluate_seconds) / run.steps,

@@ -140,13 +140,11 @@ def run_trainer(task: dict, best: bool) -> dict:
 
 
 def _rows(path: Path, tokenizer) -> list[dict]:  # type: ignore[no-untyped-def]
-    rows = []
     with path.open(encoding="utf-8") as file:
-        for line in file:
-            row = json.loads(line)
-            encoding = tokenizer(row["text"], truncation=True, max_length=MAX_LENGTH)
-            rows.append({**encoding, "labels": int(row["label"])})
-    return rows
+        rows = [json.loads(line) for line in file]
+    index = {label: number for number, label in enumerate(sorted({row["label"] for row in rows}))}
+    encodings = [tokenizer(row["text"], truncation=True, max_length=MAX_LENGTH) for row in rows]
+    return [{**encoding, "labels": index[row["label"]]} for encoding, row in zip(encodings, rows, strict=True)]
 
 
 def _window(task: dict, seconds: float) -> dict:
@@ -180,8 +178,8 @@ def speed(arguments: argparse.Namespace, task: dict) -> None:
         peak = {name: median(w["peak_bytes"] for w in windows) for name, windows in found.items()}
         print(
             f"{method}: {rate['trimtab']:.1f} samples/s, {rate['trimtab'] / rate['trainer']:.2f} x trainer, "
-            f"{rate['trimtab'] / rate['trainer-best']:.2f} x trainer-best; peak {peak['trimtab'] / 2**20:.0f} MiB, "
-            f"{peak['trimtab'] / peak['trainer']:.2f} x trainer, "
+            f"{rate['trimtab'] / rate['trainer-best']:.2f} x trainer-best; "
+            f"peak {peak['trimtab'] / 2**20:.0f} MiB, {peak['trimtab'] / peak['trainer']:.2f} x trainer, "
             f"{peak['trimtab'] / peak['trainer-best']:.2f} x trainer-best",
             flush=True,
         )
@@ -197,13 +195,13 @@ def accuracy(arguments: argparse.Namespace, task: dict) -> None:
                 run = in_process(contender, {**task, "method": method, "seed": seed, "steps": 0})
                 found.append(run["accuracy"])
                 print(
-                    f"  {method} seed {seed} {contender:13} test accuracy {run['accuracy']:.4f} {run['seconds']:.0f} s",
+                    f"  {method} seed {seed} {contender:13} test accuracy {run['accuracy']:.4f}, "
+                    f"{run['seconds']:.0f} s",
                     flush=True,
                 )
-        for rival in scores:
-            if rival != "trimtab" and "trimtab" in scores:
-                difference = paired_difference(scores["trimtab"], scores[rival])
-                print(f"{method}: trimtab - {rival}: {difference}", flush=True)
+        ours = scores.pop("trimtab")
+        for rival, theirs in scores.items():
+            print(f"{method}: trimtab - {rival}: {paired_difference(ours, theirs)}", flush=True)
 
 
 def main() -> None:

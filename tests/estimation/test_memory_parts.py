@@ -70,7 +70,7 @@ def test_full_tuning_of_bert_by_hand() -> None:
     parts = estimate.parts
     assert parts.weights_bytes == parts.gradients_bytes == 4 * parameters
     assert parts.optimizer_bytes == 8 * parameters
-    assert parts.runtime_bytes == RUNTIME
+    assert parts.runtime_bytes == RUNTIME + 90 * MIB
 
 
 def test_bf16_holds_low_weights_and_an_fp32_master_of_what_is_trained() -> None:

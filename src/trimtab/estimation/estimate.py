@@ -12,7 +12,8 @@ class MemoryParts:
 
     weights: all parameters as held while training (with the fp32 master copy of trained ones where they are
     bf16); gradients; optimiser: its states; activations: kept for backward; logits: head outputs and their
-    gradient; temporaries: buffers of the phase that peaks; runtime: interpreter, libraries, CUDA context.
+    gradient; temporaries: buffers of the phase that peaks; runtime: interpreter,
+    libraries and the kernels they compile, CUDA context.
     """
 
     weights_bytes: int

@@ -19,13 +19,15 @@ transformers classes, see docs/formulas.md:
 The statistics of norms (a few bytes a token) are left out. tests/estimation counts the tensors autograd keeps.
 
 Sources: the code named above; checked against measured runs in benchmarks/memory_prediction.py, whose errors
-are printed in docs/formulas.md. Leaves out: fragmentation beyond a fixed share, several devices, logits over a
+are printed in docs/formulas.md. Leaves out: what a heap loses beyond a fixed share, several devices, logits over a
 vocabulary (no such task yet).
 """
 
 from dataclasses import dataclass
 
-from trimtab.data.spec import DataSpec
+import numpy as np
+
+from trimtab.data.spec import DataSpec, padded_length
 from trimtab.estimation.estimate import MemoryEstimate, MemoryParts
 from trimtab.hardware.machine import Machine
 from trimtab.methods import Strategy
@@ -43,6 +45,13 @@ _INPUT_OF: dict[Role, str] = {
 
 # What a process holds before any model. A rule where this machine has not been calibrated.
 _CPU_RUNTIME_BYTES = 620 * MIB
+# Fitted on benchmarks/memory_prediction.py (12 cells, MiniLM-L6, two AVX-512 cores):
+_CPU_WORKING_BYTES = 90 * MIB  # tokenizer, thread pools, allocator arenas, first kernels
+_CPU_HOLES = 0.05  # share of activations and temporaries lost to holes in the C heap
+_KERNEL_BYTES = 2 * MIB // 5
+# Kinds of matmul: the layer's matrices forward; their and attention's gradients, with attention's own forward;
+# gradients of weights; LoRA's.
+_FORWARD_MATMULS, _BACKWARD_MATMULS, _WEIGHT_MATMULS, _BESIDE_MATMULS = 3, 9, 3, 4
 _CUDA_CONTEXT_BYTES = int(1.4 * GIB)
 _FORMULA_SHARE = 0.15  # half-width of the interval, of the part above the runtime
 
@@ -64,10 +73,11 @@ class _Sizes:
 def memory(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine) -> MemoryEstimate:
     """Peak memory of training `strategy`, longest batch included."""
     sizes = _sizes(strategy, spec, data, machine)
-    runtime, evidence = _runtime(spec, machine)
+    bare, evidence = _runtime(machine)
+    runtime = bare + _working_bytes(machine) + _kernel_bytes(strategy, spec, data, machine)
     phase, parts = max(_phases(sizes, runtime, strategy), key=lambda item: item[1].total_bytes)
-    total, above = parts.total_bytes, parts.total_bytes - runtime
-    margin = round(_FORMULA_SHARE * above + (0.1 * runtime if evidence is Evidence.RULE else 0.02 * runtime))
+    total, above = parts.total_bytes, parts.total_bytes - bare
+    margin = round(_FORMULA_SHARE * above + (0.1 * bare if evidence is Evidence.RULE else 0.02 * bare))
     figure = Figure(total, total - margin, total + margin, Evidence.FORMULA)
     kind = "rss" if machine.device.kind == "cpu" else "device"
     return MemoryEstimate(peak_bytes=figure, parts=parts, phase=phase, kind=kind)
@@ -102,15 +112,16 @@ def _sizes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine
     total = strategy.total_parameters(spec, data.outputs)
     number = BYTES[strategy.precision]
     rows = min(strategy.micro_batch, max(1, data.train_rows))
-    length = min(strategy.max_length, max(1, data.lengths.longest))
+    length = padded_length(min(strategy.max_length, max(1, data.lengths.longest)))
+    holes = 1.0 + (_CPU_HOLES if machine.device.kind == "cpu" else 0.0)
     stored = spec.stored_bytes or total * BYTES[spec.weights_dtype]
     return _Sizes(
         weights=total * number,
         masters=0 if strategy.precision == "fp32" else trained * _MASTER_BYTES,
         gradients=trained * _GRADIENT_BYTES,
         states=trained * _ADAM_STATES_BYTES,
-        activations=rows * length * _activation_bytes(strategy, spec, length, machine),
-        temporaries=rows * length * _temporary_bytes(strategy, spec, length, machine),
+        activations=round(holes * rows * length * _activation_bytes(strategy, spec, length, machine)),
+        temporaries=round(holes * rows * length * _temporary_bytes(strategy, spec, length, machine)),
         logits=rows * data.outputs * (number + 4) * 2,
         load=stored + trained * _MASTER_BYTES,
     )
@@ -167,10 +178,13 @@ def _norm_bytes(spec: ModelSpec, number: int, *, trained: bool) -> int:
 
 
 def _temporary_bytes(strategy: Strategy, spec: ModelSpec, length: int, machine: Machine) -> int:
-    """Bytes a token of the widest moment of one layer: gradients of the inner activations, or of attention."""
+    """Bytes a token of the widest moment of one layer: gradients of the inner activations, or of attention.
+    Layers that gradients do not pass through run without dropout, and attention there keeps nothing."""
     number = BYTES[strategy.precision]
+    backward = strategy.lowest_layer(spec) < spec.layers
     inner = number * (2 * spec.ffn * (2 if spec.gated_ffn else 1) + 2 * spec.hidden)
-    attention = 4 * number * spec.heads * length if _drops_probabilities(spec, machine) else 0
+    dropped = backward and _drops_probabilities(spec, machine)
+    attention = 4 * number * spec.heads * length if dropped else 0
     return max(inner, attention + 4 * number * spec.hidden)
 
 
@@ -179,8 +193,32 @@ def _drops_probabilities(spec: ModelSpec, machine: Machine) -> bool:
     return machine.device.kind == "cpu" and spec.attention_dropout > 0
 
 
-def _runtime(spec: ModelSpec, machine: Machine) -> tuple[int, Evidence]:
-    """What a process holds besides the model: libraries, on a GPU the context."""
+def _working_bytes(machine: Machine) -> int:
+    """What a CPU process takes when it starts to work, whatever the model."""
+    return _CPU_WORKING_BYTES if machine.device.kind == "cpu" else 0
+
+
+def _kernel_bytes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine) -> int:
+    """What oneDNN compiles and keeps for low-precision matmuls on a CPU: a set of kernels for every padded width.
+
+    Measured on AVX-512 cores: about 0.4 MiB a kind of matmul and width; evicted kernels do not
+    return their memory. fp32 goes through MKL, which keeps nothing of the kind.
+    """
+    if machine.device.kind != "cpu" or strategy.precision == "fp32":
+        return 0
+    lowest = strategy.lowest_layer(spec)
+    kinds = _FORWARD_MATMULS
+    if lowest < spec.layers:
+        loads = strategy.loads(spec, spec.layers - 1)
+        kinds += _BACKWARD_MATMULS
+        kinds += _WEIGHT_MATMULS if any(load.trained for load in loads) else 0
+        kinds += _BESIDE_MATMULS if any(load.beside for load in loads) else 0
+    widths = len(np.unique(data.lengths.batch_lengths(strategy.micro_batch, strategy.max_length)))
+    return widths * kinds * _KERNEL_BYTES
+
+
+def _runtime(machine: Machine) -> tuple[int, Evidence]:
+    """What a process holds before any model: libraries, on a GPU the context."""
     if machine.device.kind != "cpu":
         return _CUDA_CONTEXT_BYTES, Evidence.RULE
     if machine.calibration is not None and machine.calibration.runtime_bytes:

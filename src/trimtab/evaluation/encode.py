@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from trimtab.data.spec import Example
+from trimtab.data.spec import Example, padded_length
 
 _BLOCK = 1024
 
@@ -53,10 +53,10 @@ class Collator:
         )
 
     def batch(self, encoded: Encoded, rows: np.ndarray) -> dict[str, torch.Tensor]:
-        """Model inputs of `rows`, padded to the longest: input_ids, attention_mask and, where the tokenizer has
-        them, token_type_ids; each int64 (rows, longest)."""
+        """Model inputs of `rows`, padded to `padded_length` of the longest: input_ids, attention_mask and,
+        where the tokenizer has them, token_type_ids; each int64 (rows, width)."""
         lengths = encoded.lengths[rows]
-        width = int(lengths.max())
+        width = padded_length(int(lengths.max()))
         columns = np.arange(width) - (width - lengths[:, None] if self.left else 0)
         mask = (columns >= 0) & (columns < lengths[:, None])
         ids = np.full(mask.shape, self.pad_token_id, dtype=np.int64)

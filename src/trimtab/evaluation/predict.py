@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from trimtab.data.spec import Task
+from trimtab.data.spec import Task, padded_length
 from trimtab.evaluation.encode import Collator, Encoded
 
 _TOKENS_A_BATCH = 4096
@@ -52,7 +52,7 @@ def _batches(lengths: np.ndarray, tokens: int) -> list[np.ndarray]:
     order = np.argsort(-lengths, kind="stable")
     batches, start = [], 0
     while start < len(order):
-        rows = max(1, tokens // int(max(1, lengths[order[start]])))
+        rows = max(1, tokens // padded_length(int(max(1, lengths[order[start]]))))
         batches.append(order[start : start + rows])
         start += rows
     return batches

@@ -11,7 +11,6 @@ import torch
 
 from trimtab.hardware.calibration import cached_calibration, save_calibration
 from trimtab.hardware.machine import Calibration
-from trimtab.training.kernels import bound_kernel_cache
 from trimtab.training.meter import MemoryMeter
 from trimtab.units import Evidence
 
@@ -27,7 +26,6 @@ def calibrated(key: str, cores: int) -> Calibration:
     kept = cached_calibration(key)
     if kept is not None and kept.evidence is Evidence.MEASURED:
         return kept
-    bound_kernel_cache()
     runtime_bytes = MemoryMeter(torch.device("cpu")).now_bytes()
     threads = max(1, min(cores, os.cpu_count() or 1))
     torch.set_num_threads(threads)

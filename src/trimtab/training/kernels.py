@@ -6,8 +6,6 @@ so a seed and a saved generator state still decide everything. Masks are kept as
 Leaves out: GPUs, where torch's kernels are good, and evaluation, where nothing is dropped.
 """
 
-import os
-
 import torch
 from torch import nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
@@ -15,14 +13,6 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 _NAME = "trimtab_cpu"
-# oneDNN keeps a compiled kernel for every shape it has met, 1,024 of them by default; with batches of many lengths
-# that is hundreds of megabytes. 256 hold the shapes of a few steps and cost no measurable time.
-_KEPT_KERNELS = "256"
-
-
-def bound_kernel_cache() -> None:
-    """Bound what oneDNN keeps, unless the user has. Takes effect before its first kernel of this process."""
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", _KEPT_KERNELS)
 
 
 def use_cpu_kernels(model: PreTrainedModel) -> None:

@@ -19,7 +19,7 @@ from trimtab.evaluation.encode import Collator, Encoded, encode
 from trimtab.methods import Strategy, strategy_to_json
 from trimtab.models import ModelSource
 from trimtab.models.spec import ModelSpec
-from trimtab.training.kernels import bound_kernel_cache, use_cpu_kernels
+from trimtab.training.kernels import use_cpu_kernels
 from trimtab.training.optimizer import Optimizer
 
 _LIBRARIES = ("torch", "transformers", "peft", "accelerate", "trimtab")
@@ -86,7 +86,6 @@ def versions() -> tuple[tuple[str, str], ...]:
 
 def prepare(job: Job, corpus: Corpus) -> Session:
     """Tokenise the corpus, load the model, attach the strategy. Every random choice comes from the seed."""
-    bound_kernel_cache()
     strategy = job.strategy
     if job.threads:
         torch.set_num_threads(job.threads)

@@ -1,0 +1,95 @@
+"""A user's shell for the journeys: `python -m trimtab ...` as a process, in one folder, with its own home.
+
+Leaves out pytest: fixtures are in conftest.py.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# Options of a training that takes seconds.
+SHORT = ("--epochs", "1", "--batch", "8", "--max-length", "16")
+_PATIENCE_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command left: exit code, standard output, standard error."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """Standard output as one JSON value; anything else beside it is an error."""
+        return json.loads(self.out)
+
+    @property
+    def lines(self) -> list[str]:
+        return self.out.splitlines()
+
+
+@dataclass(frozen=True)
+class Terminal:
+    """`folder` is the working folder, `home` the TRIMTAB_HOME. No network, no colours, English."""
+
+    folder: Path
+    home: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        mine = {"TRIMTAB_HOME": str(self.home), "TRIMTAB_LANG": "en", "HF_HUB_OFFLINE": "1", "NO_COLOR": "1"}
+        theirs = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "TRIMTAB_DEBUG")}
+        return theirs | mine
+
+    def __call__(self, *argv: str, stdin: str = "") -> Outcome:
+        """Run one command line to its end."""
+        done = subprocess.run(
+            [sys.executable, "-m", "trimtab", *argv],
+            cwd=self.folder,
+            env=self.environment,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=_PATIENCE_SECONDS,
+            check=False,
+        )
+        return Outcome(done.returncode, done.stdout, done.stderr)
+
+    def done(self, *argv: str, stdin: str = "") -> Outcome:
+        """Run a command that must succeed."""
+        outcome = self(*argv, stdin=stdin)
+        assert outcome.code == 0, outcome.err
+        return outcome
+
+    def start(self, *argv: str) -> subprocess.Popen[str]:
+        """Start a command and leave it running; all its streams are pipes, line by line."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "trimtab", *argv],
+            cwd=self.folder,
+            env=self.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+        )
+
+    def pipe(self, line: str) -> Outcome:
+        """Run a line of bash in which `trimtab` is this Python's; the exit code is the first that is not 0."""
+        script = f'set -o pipefail; trimtab() {{ "{sys.executable}" -m trimtab "$@"; }}; {line}'
+        done = subprocess.run(
+            ["bash", "-c", script],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=_PATIENCE_SECONDS,
+            check=False,
+        )
+        return Outcome(done.returncode, done.stdout, done.stderr)
