@@ -20,7 +20,7 @@ from trimtab.data import Corpus
 from trimtab.errors import BadInput, Diverged, Interrupted, TrimtabError, message
 from trimtab.evaluation.encode import Encoded
 from trimtab.evaluation.predict import logits, losses, predictions
-from trimtab.metrics import Score
+from trimtab.metrics import Score, main_metric
 from trimtab.metrics.scoring import score
 from trimtab.training import batches, checkpoint
 from trimtab.training.checkpoint import Progress
@@ -367,6 +367,7 @@ def score_split(session: Session, split: Encoded, name: str) -> Score:
         targets=split.labels,
         labels=data.labels,
         loss=float(losses(outputs, split.labels, data.task).mean()),
+        main=main_metric(data.task, data.label_counts),  # the same metric decides on every split
     )
 
 

@@ -14,6 +14,7 @@ import psutil
 import torch
 
 _SECONDS_BETWEEN_SAMPLES = 0.02
+_SECONDS_BESIDE_THE_KERNEL = 0.5  # the kernel's high-water mark misses nothing; samples only follow along
 
 
 class MemoryMeter:
@@ -60,7 +61,8 @@ class MemoryMeter:
         return _high_water_bytes() if _CAN_RESET else 0
 
     def _sample(self) -> None:
-        while not self._stop.wait(_SECONDS_BETWEEN_SAMPLES):
+        pause = _SECONDS_BESIDE_THE_KERNEL if _CAN_RESET else _SECONDS_BETWEEN_SAMPLES
+        while not self._stop.wait(pause):
             self._peak_bytes = max(self._peak_bytes, self.now_bytes())
 
 
