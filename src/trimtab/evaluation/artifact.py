@@ -56,12 +56,13 @@ class Artifact:
         """Head outputs, float32 (rows, outputs)."""
         return logits(self.model, encoded, Collator.of(self.tokenizer))
 
-    def predict(self, inputs: Iterable[tuple[str, ...]]) -> Iterator[Prediction]:
-        """One Prediction an input, in order, reading a few hundred inputs ahead. Each input is one text, or two
+    def predict(self, inputs: Iterable[tuple[str, ...]], *, ahead: int = _WINDOW) -> Iterator[Prediction]:
+        """One Prediction an input, in order, reading `ahead` inputs at a time (1 = answer each at
+        once). Each input is one text, or two
         for a pair. Raises ArtifactError TT-A008 where the number of texts is wrong."""
         iterator = iter(inputs)
         wanted = len(self.facts.columns)
-        while window := list(islice(iterator, _WINDOW)):
+        while window := list(islice(iterator, ahead)):
             for texts in window:
                 if len(texts) != wanted:
                     columns = ", ".join(self.facts.columns)

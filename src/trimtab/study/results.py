@@ -40,7 +40,10 @@ def predict(folder: str, *, text: tuple[str, ...] = (), file: str | None = None)
     artifact = open_artifact(Path(folder))
     columns = artifact.facts.columns
     inputs = _grouped(text, columns) if file is None else data_room.read_texts(file, columns)
-    yield from artifact.predict(inputs)
+    if file == "-":  # whoever types or pipes lines waits for each answer
+        yield from artifact.predict(inputs, ahead=1)
+    else:
+        yield from artifact.predict(inputs)
 
 
 def evaluate(folder: str, data: str, reading: Reading = Reading()) -> Score:

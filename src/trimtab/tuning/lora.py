@@ -51,6 +51,7 @@ def save_adapter(strategy: Strategy, model: PreTrainedModel, spec: ModelSpec, fo
     config.inference_mode = True
     config.modules_to_save = sorted({name.rpartition(".")[2] for name in structure.head(model)})
     config.save_pretrained(str(folder))
+    _in_order(folder / "adapter_config.json")
     wanted = set(trained_names(model))
     tensors = {
         _PREFIX + name.replace(f".{_ADAPTER}.", "."): parameter.detach().cpu().contiguous()
@@ -105,6 +106,10 @@ def _target_names(part: Lora, model: PreTrainedModel, spec: ModelSpec) -> list[s
     return sorted(wanted)
 
 
-def adapter_config(folder: Path) -> dict[str, object]:
-    """adapter_config.json as it stands in the file."""
-    return json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+def _in_order(file: Path) -> None:
+    """PEFT writes its sets in the order of the day; the same training shall give the same bytes."""
+    plain = json.loads(file.read_text(encoding="utf-8"))
+    for name in ("target_modules", "modules_to_save"):
+        if isinstance(plain[name], list):
+            plain[name].sort()
+    file.write_text(json.dumps(plain, indent=2, sort_keys=True) + "\n", encoding="utf-8")
