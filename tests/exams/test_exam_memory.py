@@ -1,8 +1,8 @@
 """Exam on a real model: the predicted peak is near the one a fresh process reaches.
 
-Twice: with an allocator that hands every large tensor back at once (a threshold of 1 MiB for glibc's mmap),
-which shows whether the formula counts the right tensors; and with the one that everybody has, whose holes,
-hundreds of MB here, the formula does not know.
+Whether the formula counts the right tensors is held to autograd in tests/estimation/test_activations.py; here its
+allowance for what the process takes beside them is held to a model, a precision (fp32) and a data set that its
+constants were not fitted on.
 """
 
 import json
@@ -18,7 +18,6 @@ from tiny_models import WORDS
 from trimtab.units import MIB
 
 MODEL = "paraphrase-minilm-l3-v2"
-GIVES_BACK = {"MALLOC_MMAP_THRESHOLD_": str(MIB)}
 
 
 @pytest.fixture
@@ -40,16 +39,12 @@ def write_long_texts(folder: Path) -> Path:
 
 
 @pytest.mark.model
-@pytest.mark.parametrize(("allocator", "allowed"), [(GIVES_BACK, 0.10), ({}, 0.25)], ids=["gives-back", "usual"])
-def test_predicted_memory_is_near_the_measured(
-    allocator: dict[str, str], allowed: float, model: Path, tmp_path: Path
-) -> None:
+def test_predicted_memory_is_near_the_measured(model: Path, tmp_path: Path) -> None:
     data = write_long_texts(tmp_path / "data")
     program = Path(__file__).with_name("measured_cell.py")
     words = [sys.executable, str(program), str(model), str(data), str(tmp_path / "out"), "lora"]
-    environment = {**os.environ, **allocator}
-    done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     cell = json.loads(done.stdout.splitlines()[-1])
     assert cell["measured"] - cell["runtime"] > 100 * MIB, "nothing much was measured"
-    assert cell["predicted"] == pytest.approx(cell["measured"], rel=allowed), cell
+    assert cell["predicted"] == pytest.approx(cell["measured"], rel=0.20), cell

@@ -139,7 +139,7 @@ def data_spec(name: str, labels: tuple[str, ...]) -> DataSpec:
     counts = [0] * 181
     for _ in range(4000):
         counts[min(180, max(4, round(chance.lognormvariate(3.6, 0.5))))] += 1
-    duplicates = message("TT-R016", count=37)
+    duplicates = message("TT-D061", count=37)
     return DataSpec(
         name=name, task="classify", columns=("text",), label_column="label", labels=labels,
         label_counts=tuple(1400 - 230 * (at % 6) for at in range(len(labels))), train_rows=4000, dev_rows=500,
