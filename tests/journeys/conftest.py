@@ -40,6 +40,6 @@ def full_artifact(tmp_path_factory: pytest.TempPathFactory, home: Path, bert: Pa
     """What `--method full --precision fp32` left of the tiny BERT. To look at, not to change."""
     folder = tmp_path_factory.mktemp("full")
     write_topics(folder / "topics.csv")
-    options = ("--method", "full", "--precision", "fp32", "--epochs", "8", "--batch", "8", "--lr", "2e-3")
+    options = ("--method", "full", "--precision", "fp32", "--epochs", "12", "--batch", "8", "--lr", "3e-3")
     Terminal(folder, home).done("train", str(bert), "--data", "topics.csv", *options, "--out", "out")
     return folder / "out"

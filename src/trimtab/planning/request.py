@@ -1,5 +1,6 @@
 """Request: all that a plan is asked for, and the refusal of what cannot be done, before anything loads."""
 
+import math
 from dataclasses import dataclass, field, fields
 
 from trimtab.data.spec import DataSpec
@@ -8,6 +9,8 @@ from trimtab.hardware.machine import Machine
 from trimtab.methods import METHODS, PRECISIONS, Choices, Method, Precision, method_named
 from trimtab.models.spec import ModelSpec
 from trimtab.planning.plan import GOALS, Goal, Limits
+
+_LARGEST_SEED = 2**32 - 1  # what every library that draws takes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,7 +72,7 @@ def _made(choices: Choices) -> tuple[str, ...]:
 
 
 def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
+    return "--lr" if name == "learning_rate" else "--" + name.replace("_", "-")
 
 
 def _check_goal(goal: str) -> None:
@@ -81,8 +84,10 @@ def _check_counts(settings: Settings, choices: Choices) -> None:
     counts = {name: getattr(settings, name) for name in ("epochs", "batch", "learning_rate", "max_length")}
     counts |= {name: getattr(choices, name) for name in ("rank", "alpha", "top_layers")}
     for name, value in counts.items():
-        if value is not None and value <= 0:
+        if value is not None and not 0 < value < math.inf:
             raise UsageError("TT-P006", flag=_flag(name), value=value)
+    if not 0 <= settings.seed <= _LARGEST_SEED:
+        raise UsageError("TT-P011", value=settings.seed, most=_LARGEST_SEED)
 
 
 def _check_choices(request: Request) -> None:

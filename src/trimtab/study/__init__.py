@@ -6,6 +6,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from trimtab.study.opening import open_training
 from trimtab.study.plans import estimate, plan
 from trimtab.study.request import Planned, Reading, Shape, Trained, TrainRequest
 from trimtab.study.results import Ledger, check, doctor, evaluate, ledger, predict
@@ -32,7 +33,12 @@ __all__ = [
 
 
 def train(request: TrainRequest) -> "Iterator[Event | Planned | Trained]":
-    """Carry out a training; see `trimtab.study.training.train`."""
-    from trimtab.study.training import train as carry_out
+    """Carry out a training while it is iterated over: the Planned first, then the loop's events, last the Trained.
 
-    yield from carry_out(request)
+    Raises at once what `plan` raises of model, data and request; while it runs NoPlan (exit 3), Diverged (4),
+    Interrupted (130, 143) after a checkpoint, BadInput where the output folder holds something else.
+    """
+    opened = open_training(request)
+    from trimtab.study.training import carry_out  # torch: seconds that a refusal need not wait for
+
+    return carry_out(request, opened)

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from safetensors import SafetensorError
 
 from trimtab import __version__, planning
 from trimtab.data import Corpus
-from trimtab.errors import BadInput
+from trimtab.errors import BadInput, TrimtabError
 from trimtab.estimation import estimate
 from trimtab.evaluation import (
     ArtifactFacts,
@@ -30,18 +31,17 @@ from trimtab.evaluation import (
 )
 from trimtab.evaluation.encode import Encoded
 from trimtab.evaluation.facts import NAME as ARTIFACT
-from trimtab.hardware import this_machine
 from trimtab.hardware.calibration import calibration_key
 from trimtab.home import write_atomically
 from trimtab.methods import Strategy, strategy_from_json, strategy_to_json
 from trimtab.metrics import confusion_matrix
-from trimtab.models import ModelSource, locate, read_spec, weights_hash
-from trimtab.study import gather
+from trimtab.models import ModelSource, weights_hash
 from trimtab.study.card import model_card
+from trimtab.study.opening import Opened
 from trimtab.study.record import record
 from trimtab.study.report import Confusion, Report, WorstExample, comparisons, report_html, report_json
 from trimtab.study.request import Planned, Trained, TrainRequest
-from trimtab.training import Event, Finished, Job, Run, Session, Training, checkpoint
+from trimtab.training import Event, Finished, Job, Run, Session, Started, Training, checkpoint
 from trimtab.training.calibrate import calibrated
 
 _REQUEST = "request.json"
@@ -49,37 +49,35 @@ _GATE_ROWS = 32
 _WORST = 20
 
 
-def train(request: TrainRequest) -> Iterator[Event | Planned | Trained]:
-    """Carry out a training. Yields the Planned first, then the loop's events, last the Trained.
-
-    Raises the errors of `plan`; Diverged (exit 4); Interrupted (130, 143) after a checkpoint; BadInput where the
-    output folder holds something else.
-    """
+def carry_out(request: TrainRequest, opened: Opened) -> Iterator[Event | Planned | Trained]:
+    """What `trimtab.study.train` does once the request has been opened; yields and raises as it does."""
     out = Path(request.out)
-    if (out / ARTIFACT).exists():
+    if (out / ARTIFACT).exists() and not (request.resume and (out / _REQUEST).exists()):
         raise BadInput("TT-T026", folder=str(out))
-    source = locate(request.model, trust_remote_code=request.trust_remote_code)
-    corpus = gather.open_corpus(request.data, request.reading)
-    planned = _plan(request, source, corpus)
-    strategy = planned.plan.chosen.estimate.strategy
+    source, corpus = opened.source, opened.corpus
+    planned = _plan(request, opened)
     yield planned
-    _remember(request, out, strategy)
 
     training = Training(_job(request, source, planned), corpus)
     run = None
     for event in training:
+        if isinstance(event, Started):  # before that the folder may turn out to be somebody else's
+            _remember(request, out, planned.plan.chosen.estimate.strategy)
         if isinstance(event, Finished):
             run = event.run
         yield event
     session = training.session
     assert session is not None and run is not None, "a training ends with Finished"
 
-    _keep(session, source, corpus, out)
-    report = _report(request, planned, run, session, corpus)
-    _write_pages(report, out, request.language)
+    try:
+        _keep(session, source, corpus, out)
+        report = _report(request, planned, run, session, corpus)
+        _write_pages(report, out, request.language)
+    except (OSError, SafetensorError) as error:
+        raise TrimtabError("TT-T027", folder=str(out), why=str(error)) from error
     record(report, out)
-    checkpoint.remove_all(out / "checkpoints")
     (out / _REQUEST).unlink(missing_ok=True)
+    checkpoint.remove_all(out / "checkpoints")
     yield Trained(
         artifact_path=str(out),
         report_path=str(out / "report.html"),
@@ -118,12 +116,9 @@ def command_of(request: TrainRequest) -> str:
     return shlex.join(words)
 
 
-def _plan(request: TrainRequest, source: ModelSource, corpus: Corpus) -> Planned:
+def _plan(request: TrainRequest, opened: Opened) -> Planned:
     """Plan on this machine, measured first; a resumed training keeps the strategy it was begun with."""
-    spec = read_spec(source)
-    tokenizer = source.folder / "tokenizer.json"
-    facts = gather.describe(corpus, tokenizer if tokenizer.is_file() else None)
-    machine = this_machine()
+    spec, facts, machine = opened.spec, opened.data, opened.machine
     machine = replace(machine, calibration=calibrated(calibration_key(machine), machine.cores))
     made = planning.plan(
         spec,

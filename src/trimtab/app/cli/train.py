@@ -35,7 +35,6 @@ def train(
     json: options.Json = False,
 ) -> None:
     from trimtab import study
-    from trimtab.app.cli.show.training import follow
 
     request = study.TrainRequest(
         model=model,
@@ -54,4 +53,7 @@ def train(
         reading=options.reading(task, text, label, seed, keep_overlap),
         language=ctx.obj.language,
     )
-    follow(ctx.obj, study.train(request))
+    events = study.train(request)
+    from trimtab.app.cli.show.training import follow  # torch, which a refusal need not wait for
+
+    follow(ctx.obj, events)

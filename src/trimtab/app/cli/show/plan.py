@@ -200,12 +200,12 @@ def _show_memory(face: Face, estimate: Estimate) -> None:
 
 
 def _show_next(face: Face, planned: "Planned") -> None:
-    """The command that carries the plan out: the one typed, with another verb."""
+    """The command that carries the plan out: the one typed, with another verb and never without a model."""
     words = [word for word in face.arguments if word != "--json"]
     if not words or words[0] != "plan" or not planned.machine.is_here:
         return
-    command = shlex.join(
-        ["trimtab", "train", *words[1:], "--out", f"runs/{planned.plan.chosen.estimate.strategy.method}"]
-    )
+    model = [] if planned.model.name in words else [planned.model.name]
+    out = f"runs/{planned.plan.chosen.estimate.strategy.method}"
+    command = shlex.join(["trimtab", "train", *model, *words[1:], "--out", out])
     face.out.print()
     face.out.print(Text.assemble((face.say("TT-V240"), "bold"), f" {command}"), soft_wrap=True)

@@ -1,0 +1,47 @@
+"""Opening a training: model, data and machine at hand, and what cannot be done refused.
+
+Nothing here imports torch, so that a mistake is answered in half a second and not in five.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from trimtab.data import Corpus, DataSpec
+from trimtab.hardware import Machine, this_machine
+from trimtab.models import ModelSource, ModelSpec, locate, read_spec
+from trimtab.planning import Request
+from trimtab.study import gather
+from trimtab.study.request import TrainRequest
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Opened:
+    """All a training is planned from. `machine` is not calibrated yet."""
+
+    source: ModelSource
+    spec: ModelSpec
+    corpus: Corpus
+    data: DataSpec
+    machine: Machine
+
+
+def open_training(request: TrainRequest) -> Opened:
+    """Find the model, read and check the data, refuse what contradicts itself; the output folder is not touched.
+
+    Raises ModelError, DataError (exit 5), UsageError (2).
+    """
+    source = locate(request.model, trust_remote_code=request.trust_remote_code)
+    spec = read_spec(source)
+    corpus = gather.open_corpus(request.data, request.reading)
+    tokenizer = source.folder / "tokenizer.json"
+    data = gather.describe(corpus, _file_or_none(tokenizer))
+    machine = this_machine()
+    Request(
+        spec=spec, data=data, machine=machine, goal=request.goal, limits=request.limits,
+        method=request.method, choices=request.choices, settings=request.settings,
+    ).check()  # fmt: skip
+    return Opened(source=source, spec=spec, corpus=corpus, data=data, machine=machine)
+
+
+def _file_or_none(path: Path) -> Path | None:
+    return path if path.is_file() else None
