@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from tiny_models import WORDS, tiny_model
-from trimtab.data import Corpus, DataSpec, count_lengths, describe, open_corpus
+from trimtab.data import Corpus, DataSpec, count_tokens, describe, open_corpus
 from trimtab.methods import Choices, Schedule, Strategy, method_named
 from trimtab.models import ModelSource, read_spec
 from trimtab.training import Event, Job, Session, Training
@@ -56,7 +56,7 @@ def tiny_strategy(source: ModelSource, method: str = "full", **changed: object) 
 
 def facts(corpus: Corpus, source: ModelSource) -> DataSpec:
     """The facts of a corpus under that model's tokenizer."""
-    return describe(corpus, count_lengths(corpus.train, source.folder / "tokenizer.json"))
+    return describe(corpus, count_tokens(corpus.train, source.folder / "tokenizer.json"))
 
 
 def tiny_job(

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from trimtab.data import (
     LengthHistogram,
-    approximate_lengths,
-    count_lengths,
+    approximate_tokens,
+    count_tokens,
     describe,
     from_json,
     open_corpus,
@@ -73,21 +73,21 @@ def word_tokenizer(path: Path) -> Path:
 def test_tokens_are_counted_whole(jsonl: Jsonl, tmp_path: Path) -> None:
     rows = [{"text": " ".join(f"w{i}" for _ in range(1 + i % 7)), "label": i % 2} for i in range(100)]
     corpus = open_corpus(jsonl(rows))
-    counted = count_lengths(corpus.train, word_tokenizer(tmp_path / "tokenizer.json"), batch=7)
+    counted = count_tokens(corpus.train, word_tokenizer(tmp_path / "tokenizer.json"), batch=7)
     expected = [len(example.texts[0].split()) + 2 for example in corpus.train]
-    assert counted.counts == tuple(np.bincount(expected).tolist())
+    assert counted.lengths.counts == tuple(np.bincount(expected).tolist())
 
 
 def test_a_pair_is_one_sequence(jsonl: Jsonl, tmp_path: Path) -> None:
     rows = [{"text_a": "one two", "text_b": f"three four {i}", "label": i % 2} for i in range(20)]
-    counted = count_lengths(open_corpus(jsonl(rows)).train, word_tokenizer(tmp_path / "tokenizer.json"))
-    assert counted.longest == 2 + 3 + 3
+    counted = count_tokens(open_corpus(jsonl(rows)).train, word_tokenizer(tmp_path / "tokenizer.json"))
+    assert counted.lengths.longest == 2 + 3 + 3
 
 
 def test_a_broken_tokenizer_is_refused(jsonl: Jsonl, raw: Raw) -> None:
     corpus = open_corpus(jsonl([{"text": f"t{i}", "label": i % 2} for i in range(20)]))
     with pytest.raises(DataError) as caught:
-        count_lengths(corpus.train, Path(raw("tokenizer.json", b"{}")))
+        count_tokens(corpus.train, Path(raw("tokenizer.json", b"{}")))
     assert caught.value.code == "TT-D077"
 
 
@@ -99,9 +99,9 @@ def test_the_rule_is_within_half_of_the_count(
     shared: Callable[[str], str], tokenizer: Callable[[str], Path], data: str, model: str
 ) -> None:
     train = open_corpus(shared(data)).train
-    counted = count_lengths(train, tokenizer(model))
-    assert counted.examples == len(train)
-    ratio = approximate_lengths(train).mean(10**6) / counted.mean(10**6)
+    counted = count_tokens(train, tokenizer(model))
+    assert counted.lengths.examples == len(train)
+    ratio = approximate_tokens(train).lengths.mean(10**6) / counted.lengths.mean(10**6)
     assert 0.7 < ratio < 1.5  # 1.14 and 1.36 measured
 
 
@@ -117,7 +117,7 @@ def test_a_data_spec_survives_json(jsonl: Jsonl) -> None:
     rows = [{"text": f"文本 {i % 90}", "label": "rare" if i < 9 else "common"} for i in range(100)]
     rows[50]["text"] = ""
     corpus = open_corpus(jsonl(rows))
-    spec = describe(corpus, approximate_lengths(corpus.train), approximate=True)
+    spec = describe(corpus, approximate_tokens(corpus.train), approximate=True)
     assert {problem.message.code for problem in spec.problems} > {"TT-D060", "TT-D061", "TT-D066", "TT-D076"}
     assert spec.train_rows == sum(spec.label_counts) == spec.lengths.examples
     again = from_json(to_json(spec))

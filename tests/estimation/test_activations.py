@@ -21,8 +21,7 @@ from trimtab.training.session import make_trainable
 
 ROWS, LENGTH = 4, 32
 CPU = Machine(name="here", device=Device(name="CPU", kind="cpu", memory_bytes=1, usable_bytes=1))
-# DistilBERT drops once a layer where BERT drops twice: the formula is 4 % high there.
-ALLOWED = 0.05
+ALLOWED = 0.01  # the statistics of norms, which the formula leaves out
 
 
 def kept_bytes(model: torch.nn.Module) -> int:

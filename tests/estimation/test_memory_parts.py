@@ -68,9 +68,21 @@ def test_full_tuning_of_bert_by_hand() -> None:
     estimate = memory(strategy(micro_batch=1, batch=1, max_length=1), BERT, data(), machine())
     assert estimate.phase == "optimizer"
     parts = estimate.parts
-    assert parts.weights_bytes == parts.gradients_bytes == 4 * parameters
+    table = 30_522 * 768  # every row may be read: the tokens have not been counted
+    assert parts.weights_bytes == 4 * parameters + 4 * table
+    assert parts.gradients_bytes == 4 * parameters
     assert parts.optimizer_bytes == 8 * parameters
     assert parts.runtime_bytes == RUNTIME + 90 * MIB
+
+
+@pytest.mark.parametrize(("counted", "rows"), [(7_000, 7_001), (40_000, 30_522)])
+def test_rows_that_no_text_reads_have_no_gradient_and_no_states(counted: int, rows: int) -> None:
+    facts = replace(data(), vocabulary=counted)
+    parts = memory(strategy(micro_batch=1, batch=1, max_length=1), BERT, facts, machine()).parts
+    parameters, table = 109_482_240 + 3 * 768 + 3, rows * 768
+    updated = parameters - (30_522 - rows) * 768
+    assert parts.weights_bytes == 4 * parameters + 4 * table
+    assert (parts.gradients_bytes, parts.optimizer_bytes) == (4 * updated, 8 * updated)
 
 
 def test_bf16_holds_low_weights_and_an_fp32_master_of_what_is_trained() -> None:
@@ -97,7 +109,7 @@ def test_the_phase_moves_from_the_optimiser_to_the_activations() -> None:
 def test_waiting_gradients_are_counted_only_when_the_batch_is_cut() -> None:
     cut = memory(strategy(batch=64, micro_batch=32), BERT, data(), machine()).parts
     whole = memory(strategy(batch=32, micro_batch=32), BERT, data(), machine()).parts
-    assert (whole.gradients_bytes, cut.gradients_bytes) == (0, 4 * 109_484_547)
+    assert (whole.gradients_bytes, cut.gradients_bytes) == (4 * 30_522 * 768, 4 * 109_484_547)
     assert cut.activations_bytes == whole.activations_bytes
 
 

@@ -8,7 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from trimtab.data import count_lengths, describe, open_corpus
+from trimtab.data import count_tokens, describe, open_corpus
 from trimtab.estimation import estimate
 from trimtab.hardware.machine import Calibration, Device, Machine
 from trimtab.methods import Choices, Schedule, Strategy, method_named
@@ -19,7 +19,7 @@ from trimtab.training import Finished, Job, Training
 def main(model: str, data: str, out: str, method: str) -> None:
     source = ModelSource(folder=Path(model), name=model)
     spec, corpus = read_spec(source), open_corpus(data)
-    facts = describe(corpus, count_lengths(corpus.train, source.folder / "tokenizer.json"))
+    facts = describe(corpus, count_tokens(corpus.train, source.folder / "tokenizer.json"))
     strategy = Strategy(
         method=method,
         parts=method_named(method).parts(spec, Choices()),

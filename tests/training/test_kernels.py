@@ -13,18 +13,23 @@ from trimtab.tuning import load_classifier
 LENGTH = 7
 
 
+def kept(shape: tuple[int, ...], p: float) -> torch.Tensor:
+    """Which of `shape` elements the next mask keeps; True = kept. Draws as a mask for any dtype does."""
+    return keep_mask(torch.Size(shape), p, torch.float32) != 0
+
+
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9, 1 / 65536])
 def test_the_keep_rate_is_exact(p: float) -> None:
     torch.manual_seed(0)
     count = 1_000_001  # not a multiple of four
-    dropped = count - int(keep_mask(torch.Size([count]), p).sum())
+    dropped = count - int(kept((count,), p).sum())
     deviation = (count * p * (1 - p)) ** 0.5
     assert abs(dropped - count * p) < 4 * deviation
 
 
 def test_masks_are_independent_draws() -> None:
     torch.manual_seed(0)
-    mask = keep_mask(torch.Size([4, 250_000]), 0.5).float() - 0.5
+    mask = kept((4, 250_000), 0.5).float() - 0.5
     # neighbours share one 64-bit draw; their correlation must still be nil
     for distance in (1, 2, 3, 4):
         correlation = 4 * (mask[:, :-distance] * mask[:, distance:]).mean()
@@ -35,9 +40,21 @@ def test_a_seed_decides_the_mask() -> None:
     masks = []
     for seed in (3, 3, 4):
         torch.manual_seed(seed)
-        masks.append(keep_mask(torch.Size([100]), 0.5))
+        masks.append(kept((100,), 0.5))
     assert torch.equal(masks[0], masks[1])
     assert not torch.equal(masks[0], masks[2])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_a_mask_keeps_every_bit_or_none(dtype: torch.dtype) -> None:
+    """Infinities and NaNs that are dropped are gone; what is kept is kept to the bit."""
+    torch.manual_seed(0)
+    mask = keep_mask(torch.Size([1000]), 0.5, dtype)
+    x = torch.randn(1000).to(dtype)
+    x[mask == 0] = torch.tensor([float("nan"), float("inf")]).repeat(500)[: int((mask == 0).sum())].to(dtype)
+    dropped = kernels._drop(x, mask, 1.0)
+    assert torch.equal(dropped[mask != 0], x[mask != 0])
+    assert (dropped[mask == 0] == 0).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
@@ -83,7 +100,7 @@ def test_attention_and_its_gradients_are_those_of_eager_attention(p: float, mask
     torch.manual_seed(9)
     ours = kernels._Attention.apply(q, k, v, mask, 0.5, p)
     torch.manual_seed(9)
-    keep = keep_mask(torch.Size([2, 3, LENGTH, LENGTH]), p)
+    keep = kept((2, 3, LENGTH, LENGTH), p)
     assert p == 0.0 or not keep.all()
     theirs = eager(q, k, v, mask, 0.5, keep, p)
     torch.testing.assert_close(ours, theirs)
@@ -161,6 +178,6 @@ def test_a_bert_in_training_draws_from_the_kernels(tmp_path, monkeypatch) -> Non
     model = load_classifier(source, outputs=2, pad_token_id=0)
     use_cpu_kernels(model)
     calls = []
-    monkeypatch.setattr(kernels, "keep_mask", lambda shape, p: calls.append(shape) or keep_mask(shape, p))
+    monkeypatch.setattr(kernels, "keep_mask", lambda *of: calls.append(of) or keep_mask(*of))
     model.train()(**padded())
     assert len(calls) == 1 + 2 * 3 + 1

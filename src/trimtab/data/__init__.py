@@ -9,10 +9,10 @@ row, tags a token, text without labels.
 from trimtab.data.corpus import Corpus, Split
 from trimtab.data.fingerprint import content_hash
 from trimtab.data.opening import open_corpus, open_labelled
-from trimtab.data.spec import TASKS, DataSpec, Example, LengthHistogram, Place, Problem, Severity, Task
+from trimtab.data.spec import TASKS, DataSpec, Example, LengthHistogram, Place, Problem, Severity, Task, TokenCount
 from trimtab.data.storage import from_json, to_json
 from trimtab.data.texts import read_texts
-from trimtab.data.tokens import approximate_lengths, count_lengths, describe, truncation_problem
+from trimtab.data.tokens import approximate_tokens, count_tokens, describe, truncation_problem
 
 __all__ = [
     "TASKS",
@@ -25,9 +25,10 @@ __all__ = [
     "Severity",
     "Split",
     "Task",
-    "approximate_lengths",
+    "TokenCount",
+    "approximate_tokens",
     "content_hash",
-    "count_lengths",
+    "count_tokens",
     "describe",
     "from_json",
     "open_corpus",

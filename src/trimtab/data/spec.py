@@ -105,13 +105,22 @@ class LengthHistogram:
         return np.array([padded_length(int(width)) for width in widths], np.int64)[where]
 
 
+@dataclass(frozen=True, slots=True)
+class TokenCount:
+    """What a tokenizer makes of texts: their lengths, and how many different tokens they hold (0 = unknown)."""
+
+    lengths: LengthHistogram
+    vocabulary: int = 0
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataSpec:
     """Facts of a data set after checking and splitting. Row counts are what is left for use.
 
     `columns` are the text columns, in order. `labels` are the label names in their order of index, empty for
     a regression. `label_counts` counts train rows per label. `fingerprint` is a hash of the files' bytes and
-    of every choice that decides which rows are used (task, columns, split seed).
+    of every choice that decides which rows are used (task, columns, split seed). `vocabulary` is how many
+    different tokens the train texts hold; 0 = not counted.
     """
 
     name: str
@@ -124,6 +133,7 @@ class DataSpec:
     dev_rows: int
     test_rows: int
     lengths: LengthHistogram
+    vocabulary: int = 0
     problems: tuple[Problem, ...] = ()
     encoding: str = "utf-8"
     fingerprint: str = ""

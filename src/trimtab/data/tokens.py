@@ -1,21 +1,21 @@
 """How long the texts of a corpus are in tokens, and the DataSpec that comes of it."""
 
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
 
 from trimtab.data.corpus import Corpus, Split
-from trimtab.data.spec import DataSpec, LengthHistogram, Problem
+from trimtab.data.spec import DataSpec, LengthHistogram, Problem, TokenCount
 from trimtab.errors import DataError, message
 
 _LETTERS_PER_TOKEN = 4.0
 _SPECIAL_TOKENS = 2
 
 
-def count_lengths(split: Split, tokenizer_file: Path, batch: int = 1024) -> LengthHistogram:
-    """Tokens of every example, special tokens included, nothing cut or padded.
+def count_tokens(split: Split, tokenizer_file: Path, batch: int = 1024) -> TokenCount:
+    """Tokens of every example, special tokens included, nothing cut or padded; and the different ones among them.
 
     `tokenizer_file` is a tokenizer.json. Streams `batch` examples at a time. Raises DataError TT-D077 where
     the file is no tokenizer.
@@ -29,26 +29,32 @@ def count_lengths(split: Split, tokenizer_file: Path, batch: int = 1024) -> Leng
     tokenizer.no_truncation()
     tokenizer.no_padding()
     counts = np.zeros(1, np.int64)
+    seen = np.zeros(tokenizer.get_vocab_size(with_added_tokens=True), dtype=bool)
     for texts in _batches(split, batch):
         inputs = [pair if len(pair) == 2 else pair[0] for pair in texts]
-        counts = _add(counts, [len(encoded) for encoded in tokenizer.encode_batch_fast(inputs)])
-    return LengthHistogram(tuple(counts.tolist()))
+        rows = [encoded.ids for encoded in tokenizer.encode_batch_fast(inputs)]
+        counts = _add(counts, [len(row) for row in rows])
+        ids = np.fromiter(chain.from_iterable(rows), dtype=np.int64)
+        if ids.max(initial=0) >= len(seen):  # ids may have gaps
+            seen = np.pad(seen, (0, int(ids.max()) + 1 - len(seen)))
+        seen[ids] = True
+    return TokenCount(LengthHistogram(tuple(counts.tolist())), int(seen.sum()))
 
 
-def approximate_lengths(split: Split, batch: int = 1024) -> LengthHistogram:
+def approximate_tokens(split: Split, batch: int = 1024) -> TokenCount:
     """Lengths by rule, for a model whose tokenizer is not at hand: a token for every four characters of text
     and for each character beyond U+2E7F (Chinese, Japanese, Korean), and two special tokens, three for a
     pair."""
     counts = np.zeros(1, np.int64)
     for texts in _batches(split, batch):
         counts = _add(counts, [_SPECIAL_TOKENS - 1 + sum(1 + _rule(text) for text in row) for row in texts])
-    return LengthHistogram(tuple(counts.tolist()))
+    return TokenCount(LengthHistogram(tuple(counts.tolist())))
 
 
-def describe(corpus: Corpus, lengths: LengthHistogram, *, approximate: bool = False) -> DataSpec:
-    """The facts of a corpus. `lengths` are those of its train split; `approximate` says that they come from
-    `approximate_lengths`, which is then one of the problems."""
-    problems = corpus.problems
+def describe(corpus: Corpus, tokens: TokenCount, *, approximate: bool = False) -> DataSpec:
+    """The facts of a corpus. `tokens` are those of its train split; `approximate` says that they come from
+    `approximate_tokens`, which is then one of the problems."""
+    problems, lengths = corpus.problems, tokens.lengths
     if approximate:
         problems += (Problem(message("TT-D076", mean=round(lengths.mean(lengths.longest))), "reported", 0),)
     return DataSpec(
@@ -62,6 +68,7 @@ def describe(corpus: Corpus, lengths: LengthHistogram, *, approximate: bool = Fa
         dev_rows=len(corpus.dev),
         test_rows=len(corpus.test) if corpus.test is not None else 0,
         lengths=lengths,
+        vocabulary=tokens.vocabulary,
         problems=problems,
         encoding=corpus.encoding,
         fingerprint=corpus.fingerprint,

@@ -6,6 +6,7 @@ from trimtab.data.spec import DataSpec
 from trimtab.estimation.estimate import Estimate, QualityPrior
 from trimtab.estimation.memory import BYTES, memory
 from trimtab.estimation.time import time
+from trimtab.estimation.updated import updated_parameters
 from trimtab.hardware.machine import Machine
 from trimtab.methods import Strategy, method_named
 from trimtab.models.spec import ModelSpec
@@ -36,7 +37,7 @@ def _disk(strategy: Strategy, spec: ModelSpec, data: DataSpec) -> Figure:
     total = strategy.total_parameters(spec, data.outputs)
     added = any(part.adapter for part in strategy.parts)
     artifact = (trained if added else total) * BYTES[strategy.precision] + _TOKENIZER_BYTES
-    checkpoints = _CHECKPOINTS_KEPT * trained * (4 + 8 + 4)
+    checkpoints = _CHECKPOINTS_KEPT * updated_parameters(strategy, spec, data) * (4 + 8 + 4)
     return Figure.within(artifact + checkpoints, 0.1, Evidence.FORMULA)
 
 

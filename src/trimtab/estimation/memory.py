@@ -7,12 +7,12 @@ transformers classes, see docs/formulas.md:
     queries, keys, values                    3 s d: with a padding mask, keys and values are repeated to the
                                              number of query heads
     attention                                fused kernel: its output s d, the mask s L, 4 heads
-                                             with dropout on a CPU: probabilities and their mask (s + 1) heads L;
+                                             with dropout on a CPU: probabilities and their mask (s + m) heads L;
                                              a decoder's goes through torch's own, in fp32: 12 heads L
     input of every layer norm                s h each
     input of every RMS norm                  4 h each, an fp32 copy; where it is trained also its result, s h
     input of the activation function         s f                 (gated: gate, its activation, up: 3 s f)
-    dropout masks                            1 byte: 2 h
+    dropout masks                            m h each; m = s in the kernels for CPUs, 1 byte elsewhere
     input of every trained matrix            s times its inputs; q, k, v share one, gate and up share one, and
                                              the input of o is the output of a fused attention
 
@@ -29,6 +29,7 @@ import numpy as np
 
 from trimtab.data.spec import DataSpec, padded_length
 from trimtab.estimation.estimate import MemoryEstimate, MemoryParts
+from trimtab.estimation.updated import table_parameters, updated_parameters
 from trimtab.hardware.machine import Machine
 from trimtab.methods import Strategy
 from trimtab.models.spec import ModelSpec, Role
@@ -63,6 +64,7 @@ class _Sizes:
     weights: int
     masters: int
     gradients: int
+    table_gradient: int
     states: int
     activations: int
     temporaries: int
@@ -89,8 +91,9 @@ def _phases(sizes: _Sizes, runtime: int, strategy: Strategy) -> tuple[tuple[str,
         return MemoryParts(**{f"{name}_bytes": bytes_of.get(name, 0) for name in names}, runtime_bytes=runtime)
 
     held = {"weights": sizes.weights + sizes.masters, "optimizer": sizes.states}
-    # While micro-batches add up, the sums of those before are alive during forward and backward.
-    waiting = sizes.gradients if strategy.accumulation > 1 else 0
+    # While micro-batches add up, the sums of those before are alive during forward and backward; the token table's
+    # always is.
+    waiting = sizes.gradients if strategy.accumulation > 1 else sizes.table_gradient
     return (
         (
             "forward-backward",
@@ -108,7 +111,8 @@ def _phases(sizes: _Sizes, runtime: int, strategy: Strategy) -> tuple[tuple[str,
 
 
 def _sizes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine) -> _Sizes:
-    trained = strategy.trainable_parameters(spec, data.outputs)
+    updated = updated_parameters(strategy, spec, data)
+    table = table_parameters(strategy, spec, data)
     total = strategy.total_parameters(spec, data.outputs)
     number = BYTES[strategy.precision]
     rows = min(strategy.micro_batch, max(1, data.train_rows))
@@ -117,13 +121,14 @@ def _sizes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine
     stored = spec.stored_bytes or total * BYTES[spec.weights_dtype]
     return _Sizes(
         weights=total * number,
-        masters=0 if strategy.precision == "fp32" else trained * _MASTER_BYTES,
-        gradients=trained * _GRADIENT_BYTES,
-        states=trained * _ADAM_STATES_BYTES,
+        masters=(table if strategy.precision == "fp32" else updated) * _MASTER_BYTES,
+        gradients=updated * _GRADIENT_BYTES,
+        table_gradient=table * _GRADIENT_BYTES,
+        states=updated * _ADAM_STATES_BYTES,
         activations=round(holes * rows * length * _activation_bytes(strategy, spec, length, machine)),
         temporaries=round(holes * rows * length * _temporary_bytes(strategy, spec, length, machine)),
         logits=rows * data.outputs * (number + 4) * 2,
-        load=stored + trained * _MASTER_BYTES,
+        load=stored + updated * _MASTER_BYTES,
     )
 
 
@@ -133,7 +138,7 @@ def _activation_bytes(strategy: Strategy, spec: ModelSpec, length: int, machine:
     lowest = strategy.lowest_layer(spec)
     layers = range(max(0, lowest), spec.layers)
     kept = [_layer_bytes(strategy, spec, layer, length, machine) for layer in layers]
-    embeddings = spec.hidden * (number + 1) if lowest < 0 else 0
+    embeddings = spec.hidden * (number + _mask_bytes(number, machine)) if lowest < 0 else 0
     if strategy.recompute and kept:
         # Each layer keeps its input; one layer at a time is computed again in full.
         return embeddings + len(kept) * spec.hidden * number + max(kept)
@@ -154,7 +159,7 @@ def _layer_bytes(strategy: Strategy, spec: ModelSpec, layer: int, length: int, m
         + _attention_bytes(strategy, spec, length, machine)
         + _norm_bytes(spec, number, trained=any(load.everything_else for load in loads))
         + number * spec.ffn * (3 if spec.gated_ffn else 1)
-        + (2 * spec.hidden if spec.hidden_dropout > 0 else 0)
+        + _dropout_bytes(spec, number, machine)
     )
 
 
@@ -164,8 +169,19 @@ def _attention_bytes(strategy: Strategy, spec: ModelSpec, length: int, machine: 
     if not _drops_probabilities(spec, machine):
         return number * (width + length) + 4 * spec.heads
     if spec.kind == "encoder":
-        return number * width + (number + 1) * spec.heads * length
+        return number * width + (number + _mask_bytes(number, machine)) * spec.heads * length
     return 4 * (width + 3 * spec.heads * length)
+
+
+def _dropout_bytes(spec: ModelSpec, number: int, machine: Machine) -> int:
+    if not spec.hidden_dropout:
+        return 0
+    return spec.dropouts_per_layer * spec.hidden * _mask_bytes(number, machine)
+
+
+def _mask_bytes(number: int, machine: Machine) -> int:
+    """Bytes of a dropout mask for each number it is for."""
+    return number if machine.device.kind == "cpu" else 1
 
 
 def _norm_bytes(spec: ModelSpec, number: int, *, trained: bool) -> int:

@@ -10,6 +10,7 @@ unknown until a run is in the ledger. Leaves out: loading, saving, tokenising.
 
 from trimtab.data.spec import DataSpec
 from trimtab.estimation.estimate import TimeEstimate
+from trimtab.estimation.updated import updated_parameters
 from trimtab.estimation.work import forward_flop, training_flop
 from trimtab.hardware.machine import Machine
 from trimtab.methods import Strategy
@@ -55,8 +56,7 @@ def _step_seconds(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: 
     work = training_flop(strategy, spec, length) * length * min(strategy.batch, max(1, data.train_rows))
     cpu = machine.device.kind == "cpu"
     efficiency = _CPU_EFFICIENCY[strategy.precision] if cpu else _GPU_EFFICIENCY
-    trained = strategy.trainable_parameters(spec, data.outputs)
-    update = trained * _OPTIMIZER_BYTES / (_bandwidth(machine))
+    update = updated_parameters(strategy, spec, data) * _OPTIMIZER_BYTES / (_bandwidth(machine))
     fixed = strategy.accumulation * spec.layers * (_CPU_LAYER_SECONDS if cpu else _GPU_LAYER_SECONDS)
     return work / (rate * efficiency) + update + fixed
 

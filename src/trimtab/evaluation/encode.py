@@ -35,6 +35,12 @@ class Encoded:
         """Tokens of every row, int64."""
         return np.diff(self.starts)
 
+    def distinct_tokens(self, padding: int) -> np.ndarray:
+        """Ids of all tokens in these rows and of the padding token, int64, ascending."""
+        seen = np.zeros(max(int(self.ids.max(initial=0)), padding) + 1, dtype=bool)
+        seen[self.ids] = seen[padding] = True
+        return np.flatnonzero(seen)
+
 
 @dataclass(frozen=True, slots=True)
 class Collator:

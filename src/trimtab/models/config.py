@@ -92,6 +92,7 @@ def shape_from(config: Config, name: str) -> ModelSpec:
         experts_per_token=reader.size("experts_per_token"),
         attention_dropout=reader.share(*table.attention_dropout),
         hidden_dropout=reader.share(*table.hidden_dropout),
+        dropouts_per_layer=table.dropouts_per_layer,
         pad_token_id=reader.pad_token_id(),
     )
 

@@ -51,6 +51,7 @@ class ConfigTable:
     qk_norm: bool = False
     head_bias: bool = False
     hidden_dropout: tuple[str, float] = ("", 0.0)
+    dropouts_per_layer: int = 2
     attention_dropout: tuple[str, float] = ("attention_dropout", 0.0)
     pad_token_id: int | None = None
     only: tuple[tuple[str, object], ...] = ()
@@ -88,6 +89,7 @@ _DISTILBERT = replace(
     keys={**_KEYS, "layers": "n_layers", "hidden": "dim", "heads": "n_heads", "ffn": "hidden_dim"},
     defaults={},
     hidden_dropout=("dropout", 0.1),
+    dropouts_per_layer=1,
     attention_dropout=("attention_dropout", 0.1),
 )
 _ELECTRA = replace(

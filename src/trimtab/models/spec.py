@@ -81,6 +81,7 @@ class ModelSpec:
     experts_per_token: int = 0
     attention_dropout: float = 0.0
     hidden_dropout: float = 0.0
+    dropouts_per_layer: int = 2  # of hidden states; attention's is another
     pad_token_id: int | None = None
     weights_dtype: str = "unknown"
     stored_bytes: int = 0

@@ -51,9 +51,9 @@ def open_corpus(data: str, reading: Reading) -> Corpus:
 def describe(corpus: Corpus, tokenizer: Path | None) -> DataSpec:
     """The facts of a corpus, lengths counted with the model's tokenizer where there is one."""
     if tokenizer is None:
-        lengths = data_room.approximate_lengths(corpus.train)
+        lengths = data_room.approximate_tokens(corpus.train)
         return data_room.describe(corpus, lengths, approximate=True)
-    return data_room.describe(corpus, data_room.count_lengths(corpus.train, tokenizer))
+    return data_room.describe(corpus, data_room.count_tokens(corpus.train, tokenizer))
 
 
 def data_spec(data: str, reading: Reading, tokenizer: Path | None) -> DataSpec:

@@ -2,7 +2,8 @@
 
 torch draws one Bernoulli number an element there, which costs a fifth of a LoRA step of a small encoder.
 Four 16-bit draws fit in one 64-bit number; the keep rate is exact to 1/65,536 and the generator is torch's own,
-so a seed and a saved generator state still decide everything. Masks are kept as one byte an element.
+so a seed and a saved generator state still decide everything. A mask is an integer as wide as the number it
+keeps (all bits set) or drops (none): applying it is one vectorised `and`, four times faster than `torch.where`.
 Leaves out: GPUs, where torch's kernels are good, and evaluation, where nothing is dropped.
 """
 
@@ -13,6 +14,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 _NAME = "trimtab_cpu"
+_INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def use_cpu_kernels(model: PreTrainedModel) -> None:
@@ -27,11 +29,14 @@ def use_cpu_kernels(model: PreTrainedModel) -> None:
         model.set_attn_implementation(_NAME)
 
 
-def keep_mask(shape: torch.Size, p: float) -> torch.Tensor:
-    """Boolean tensor of `shape`, on the CPU, each element True with probability 1 - p (to 1/65,536)."""
+def keep_mask(shape: torch.Size, p: float, dtype: torch.dtype) -> torch.Tensor:
+    """Mask for numbers of `dtype`, on the CPU: an integer tensor of `shape`, as wide as they are, each element -1
+    (all bits set) with probability 1 - p (to 1/65,536) and else 0."""
     count = shape.numel()
-    draws = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
-    return (draws.view(torch.int16)[:count] >= round(p * 65536) - 32768).view(shape)
+    draws = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
+    mask = torch.empty(shape, dtype=_INTEGERS[dtype.itemsize])
+    torch.ge(draws[:count].view(shape), round(p * 65536) - 32768, out=mask)
+    return mask.neg_()
 
 
 class Dropout(nn.Dropout):
@@ -46,7 +51,7 @@ class Dropout(nn.Dropout):
 class _Dropout(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, p):  # type: ignore[no-untyped-def]
-        keep = keep_mask(x.shape, p)
+        keep = keep_mask(x.shape, p, x.dtype)
         ctx.save_for_backward(keep)
         ctx.scale = 1.0 / (1.0 - p)
         return _drop(x, keep, ctx.scale)
@@ -59,36 +64,41 @@ class _Dropout(torch.autograd.Function):
 
 class _Attention(torch.autograd.Function):
     """softmax(q k' * scaling + mask) with dropout, times v. Shapes: q, k, v (B, H, L, D), mask (B or 1, 1, L, L)
-    boolean (True = attend) or None. Keeps q, k, v, the probabilities and one byte of mask for backward."""
+    boolean (True = attend) or None. Keeps q, k, v, the probabilities and their mask for backward.
+
+    Inside, batch and heads are one dimension: torch copies every operand that it has to flatten, here each once.
+    """
 
     @staticmethod
     def forward(ctx, q, k, v, mask, scaling, p):  # type: ignore[no-untyped-def]
-        scores = torch.matmul(q, k.transpose(-1, -2)).mul_(scaling)
+        shape = q.shape
+        q, k, v = (x.reshape(-1, *shape[2:]) for x in (q, k, v))
+        scores = torch.bmm(q, k.mT).mul_(scaling)
         if mask is not None:
-            scores.masked_fill_(~mask, torch.finfo(scores.dtype).min)
+            scores.view(*shape[:2], *scores.shape[1:]).masked_fill_(~mask, torch.finfo(scores.dtype).min)
         probabilities = torch.softmax(scores, dim=-1)
-        keep = keep_mask(probabilities.shape, p)
+        keep = keep_mask(probabilities.shape, p, probabilities.dtype)
         ctx.save_for_backward(q, k, v, probabilities, keep)
         ctx.scaling, ctx.scale = scaling, 1.0 / (1.0 - p)
-        return torch.matmul(_drop(probabilities, keep, ctx.scale), v)
+        return torch.bmm(_drop(probabilities, keep, ctx.scale), v).view(shape)
 
     @staticmethod
     def backward(ctx, gradient):  # type: ignore[no-untyped-def]
         q, k, v, probabilities, keep = ctx.saved_tensors
-        dropped = _drop(probabilities, keep, ctx.scale)
-        grad_v = torch.matmul(dropped.transpose(-1, -2), gradient)
-        grad_dropped = torch.matmul(gradient, v.transpose(-1, -2))
-        grad_probabilities = _drop(grad_dropped, keep, ctx.scale)
+        shape = gradient.shape
+        gradient = gradient.reshape(v.shape)
+        grad_v = torch.bmm(_drop(probabilities, keep, ctx.scale).mT, gradient)
+        grad_probabilities = _drop(torch.bmm(gradient, v.mT), keep, ctx.scale)
         grad_scores = torch._softmax_backward_data(
             grad_probabilities, probabilities, -1, probabilities.dtype
         ).mul_(ctx.scaling)
-        grad_q = torch.matmul(grad_scores, k)
-        grad_k = torch.matmul(grad_scores.transpose(-1, -2), q)
-        return grad_q, grad_k, grad_v, None, None, None
+        grad_q = torch.bmm(grad_scores, k)
+        grad_k = torch.bmm(grad_scores.mT, q)
+        return grad_q.view(shape), grad_k.view(shape), grad_v.view(shape), None, None, None
 
 
 def _drop(x: torch.Tensor, keep: torch.Tensor, scale: float) -> torch.Tensor:
-    return torch.where(keep, x, 0).mul_(scale)
+    return (x.view(keep.dtype) & keep).view(x.dtype).mul_(scale)
 
 
 def _attention_forward(  # type: ignore[no-untyped-def]

@@ -171,7 +171,8 @@ class _Loop:
     def _step(self, rows: np.ndarray) -> Iterator[Event]:
         start = time.perf_counter()
         progress, optimizer = self.progress, self.session.optimizer
-        train_mode(self.strategy, self.session.model, self.job.spec)
+        if not self.session.model.training:  # after an evaluation
+            train_mode(self.strategy, self.session.model, self.job.spec)
         rate = learning_rate_at(self.strategy, progress.step + 1, self.steps)
         loss = yield from self._gradients(rows)
         if not math.isfinite(loss):

@@ -5,24 +5,40 @@ while AdamW keeps an fp32 master of every trained one ("Mixed Precision Training
 small updates are not rounded away, and gradients of micro-batches are summed in fp32. fp16 losses are scaled,
 and a step whose scaled gradients overflow is skipped while the scale is halved.
 
-Bytes a trained parameter: fp32 4 + 4 gradient + 8 states; bf16/fp16 2 + 4 master + 4 gradient + 8 states.
+Bytes a trained parameter: fp32 4 + 4 gradient + 8 states; bf16/fp16 2 + 4 master + 4 gradient + 8 states. Of the
+token embedding only the rows that the training texts read are kept and updated (`Table`).
 """
 
 import torch
 from torch import nn
 
 from trimtab.methods import Strategy
+from trimtab.training.table import Table, token_table
 
 _FIRST_FP16_SCALE = 2.0**13
 
 
 class Optimizer:
-    """AdamW with decay on matrices only. One `step` follows one or more `collect`s."""
+    """AdamW with decay on matrices only. One `step` follows one or more `collect`s and a `clip`.
 
-    def __init__(self, model: nn.Module, strategy: Strategy) -> None:
-        self._parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    `tokens`: ids of all tokens that training will read, int64, ascending; None where they are not known, and the
+    token embedding is updated as a whole.
+    """
+
+    def __init__(self, model: nn.Module, strategy: Strategy, tokens: torch.Tensor | None = None) -> None:
+        parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self._tables: dict[str, Table] = {}
+        found = None if tokens is None else token_table(model)
+        if found is not None and tokens is not None:
+            name, embedding = found
+            embedding.sparse = True
+            self._tables[name] = Table(parameters[name], tokens)
         self._shared = strategy.precision == "fp32"
-        self.masters = {name: self._master(p) for name, p in self._parameters.items()}
+        self._parameters = {name: p for name, p in parameters.items() if name not in self._tables}
+        self.masters = {
+            name: self._tables[name].master if name in self._tables else self._master(p)
+            for name, p in parameters.items()
+        }
         settings = strategy.optimizer
         matrices = [p for p in self.masters.values() if p.ndim >= 2]
         vectors = [p for p in self.masters.values() if p.ndim < 2]
@@ -44,7 +60,9 @@ class Optimizer:
         return parameter.detach().float().clone().requires_grad_()
 
     def collect(self) -> None:
-        """Add the gradients just computed to the fp32 sums and free them. A no-op in fp32."""
+        """Add the gradients just computed to the fp32 sums and free them. In fp32 they are the sums."""
+        for table in self._tables.values():
+            table.collect(self.loss_scale)
         if self._shared:
             return
         for name, parameter in self._parameters.items():
@@ -57,9 +75,12 @@ class Optimizer:
             master.grad = gradient if master.grad is None else master.grad.add_(gradient)
 
     def clip(self, max_norm: float) -> float:
-        """Scale the gradients to at most `max_norm` (0 = leave them) and return their norm before that."""
-        limit = max_norm if max_norm > 0 else float("inf")
-        return float(torch.nn.utils.clip_grad_norm_(list(self.masters.values()), limit))
+        """Return the norm of the gradients; `step` will scale them to at most `max_norm` (0 = leave them)."""
+        norm = torch.nn.utils.get_total_norm(m.grad for m in self.masters.values() if m.grad is not None)
+        # The fused kernel divides as it reads: a pass over all gradients less than clipping them here.
+        excess = float(norm) / max_norm if max_norm > 0 else 0.0
+        self._adamw.grad_scale = norm / max_norm if excess > 1.0 else None  # type: ignore[attr-defined]
+        return float(norm)
 
     def step(self, learning_rate: float) -> None:
         """One AdamW update at `learning_rate`, then the low-precision weights follow their masters."""
@@ -70,7 +91,9 @@ class Optimizer:
         self.zero()
 
     def write_back(self) -> None:
-        """Copy the masters into the weights the model computes with. A no-op in fp32."""
+        """Copy the masters into the weights the model computes with. In fp32 most are those weights."""
+        for table in self._tables.values():
+            table.write_back()
         if self._shared:
             return
         with torch.no_grad():
@@ -87,9 +110,11 @@ class Optimizer:
         return True
 
     def zero(self) -> None:
-        for name, master in self.masters.items():
-            master.grad = None
-            self._parameters[name].grad = None
+        """Drop the gradients."""
+        for name, parameter in self._parameters.items():
+            self.masters[name].grad = parameter.grad = None
+        for table in self._tables.values():
+            table.clear()
 
     def reserve(self) -> None:
         """Make the states that the first step would make, so that memory can be judged before it."""

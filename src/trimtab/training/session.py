@@ -105,7 +105,8 @@ def prepare(job: Job, corpus: Corpus) -> Session:
         trust_remote_code=job.trust_remote_code,
     )
     accelerator = Accelerator(cpu=not _has_accelerator())
-    model, optimizer = make_trainable(model, strategy, job.spec, accelerator.device)
+    tokens = train.distinct_tokens(int(tokenizer.pad_token_id))
+    model, optimizer = make_trainable(model, strategy, job.spec, accelerator.device, torch.from_numpy(tokens))
     model = accelerator.prepare_model(model)
     return Session(
         job=job,
@@ -121,15 +122,20 @@ def prepare(job: Job, corpus: Corpus) -> Session:
 
 
 def make_trainable(
-    model: PreTrainedModel, strategy: Strategy, spec: ModelSpec, device: torch.device
+    model: PreTrainedModel,
+    strategy: Strategy,
+    spec: ModelSpec,
+    device: torch.device,
+    tokens: torch.Tensor | None = None,
 ) -> tuple[PreTrainedModel, Optimizer]:
-    """Attach the strategy, take the fp32 masters, cast to the strategy's precision, choose kernels."""
+    """Attach the strategy, take the fp32 masters, cast to the strategy's precision, choose kernels. `tokens` as
+    in `Optimizer`."""
     torch.manual_seed(strategy.seed)
     tuning.apply(strategy, model, spec)
     if strategy.precision == "fp32":
         model.float()
     model.to(device)
-    optimizer = Optimizer(model, strategy)
+    optimizer = Optimizer(model, strategy, tokens)
     tuning.cast(model, strategy.precision)
     if device.type == "cpu":
         use_cpu_kernels(model)
