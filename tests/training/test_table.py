@@ -128,3 +128,46 @@ def test_a_table_that_is_frozen_or_shared_is_left_to_the_optimizer() -> None:
     assert token_table(frozen) is None
     found = token_table(Net())
     assert found is not None and found[0] == "embedding.weight"
+
+
+def test_other_rows_after_a_restore_keep_what_was_learned() -> None:
+    """The data has changed: rows 3 and 49 are no longer read, 5 and 6 are new."""
+    net, fresh = Net(), Net()
+    optimizer = optimizer_of(net)
+    for number in range(3):
+        step(net, number)
+        optimizer.collect()
+        optimizer.clip(1.0)
+        optimizer.step(0.01)
+    kept = {name: tensor.clone() for name, tensor in optimizer.state().items()}
+    assert torch.equal(kept["rows/embedding.weight"], READ)
+    rows = torch.tensor([0, 4, 5, 6, 7, 21])  # as many as before
+    strategy = Strategy(method="full", parts=(Weights(),), optimizer=SETTINGS)
+    restored = Optimizer(fresh, strategy, rows)
+    restored.restore(kept)
+    assert torch.equal(fresh.embedding.weight, net.embedding.weight)
+    state = restored.state()
+    for kind in ("average", "square"):
+        before = torch.zeros(VOCABULARY, WIDTH).index_copy_(0, READ, kept[f"{kind}/embedding.weight"])
+        before[[3, 49]] = 0.0
+        assert torch.equal(state[f"{kind}/embedding.weight"], before[rows])
+
+
+def test_a_dense_gradient_is_taken_too() -> None:
+    """A model that reads the weight past its embedding."""
+    sparse, dense = Net(), Net()
+    first, second = optimizer_of(sparse), optimizer_of(dense)
+    dense.embedding.sparse = False
+    for net, optimizer in ((sparse, first), (dense, second)):
+        step(net, 1)
+        optimizer.collect()
+        optimizer.clip(1.0)
+        optimizer.step(0.01)
+    torch.testing.assert_close(sparse.embedding.weight, dense.embedding.weight)
+
+
+def test_a_class_of_its_own_kind_has_no_table() -> None:
+    net = Net()
+    net.get_input_embeddings = lambda: (_ for _ in ()).throw(NotImplementedError)  # type: ignore[method-assign]
+    assert token_table(net) is None
+    assert token_table(nn.Linear(2, 2)) is None

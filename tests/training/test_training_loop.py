@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoConfig, AutoModel
 
 from tiny_training import assert_equal, facts, run, tiny_job, tiny_strategy, trained, write_data
 from trimtab.data import Corpus, open_corpus
-from trimtab.errors import BadInput, Diverged, TrimtabError
+from trimtab.errors import BadInput, Diverged, ModelError, TrimtabError
 from trimtab.methods import AdamW, Schedule
 from trimtab.metrics import Metric, Score
 from trimtab.training import (
@@ -136,7 +137,7 @@ def test_another_runtime_error_is_not_taken_for_memory(tmp_path: Path, monkeypat
 
 def masters_of(session: Session) -> dict[str, torch.Tensor]:
     """The fp32 weights as a checkpoint names them."""
-    return {f"master/{name}": tensor.detach() for name, tensor in session.optimizer.masters.items()}
+    return session.optimizer.weights()
 
 
 def diverge(job: Job, corpus: Corpus) -> tuple[Diverged, dict[str, torch.Tensor]]:
@@ -156,7 +157,7 @@ def test_a_huge_learning_rate_stops_before_the_update(tmp_path: Path) -> None:
     assert kept is not None and not damaged
     assert error.message.fact("kept") == str(kept.path)
     assert kept.progress.step == error.message.fact("step") - 1
-    masters = {name: tensor for name, tensor in kept.tensors.items() if name.startswith("master/")}
+    masters = {name: kept.tensors[name] for name in weights}
     assert all(torch.isfinite(tensor).all() for tensor in masters.values())
     assert_equal(weights, masters)  # the step that diverged was not applied
 
@@ -277,3 +278,62 @@ def test_pairs_and_regressions_go_through_the_same_loop(tmp_path: Path, task: st
     assert events[-1].run.dev.metrics[0].name == {"pair": "accuracy", "regress": "pearson"}[task]
     assert session.train.seconds.any() == (task == "pair")
     assert session.model.config.num_labels == (2 if task == "pair" else 1)
+
+
+def test_a_resume_on_changed_data_keeps_what_words_have_learned(tmp_path: Path) -> None:
+    """Full tuning, then other texts: a word that only the old ones hold keeps its trained row."""
+    job, corpus = tiny_job(tmp_path)
+    events = iter(Training(job, corpus))
+    for event in events:
+        if isinstance(event, Saved):
+            break
+    events.close()
+    kept, _ = checkpoint.newest(job.checkpoints)
+    assert kept is not None
+    name = "bert.embeddings.word_embeddings.weight"
+    rows, master = kept.tensors[f"rows/{name}"], kept.tensors[f"master/{name}"]
+    data = tmp_path / "data" / "train.csv"
+    lines = data.read_text().splitlines()
+    data.write_text("\n".join([*lines[:1], *lines[1 : len(lines) // 3]]) + "\n")
+    changed = open_corpus(str(tmp_path / "data"))
+    other = replace(job, data=facts(changed, job.source), resume=True)
+    with pytest.raises(BadInput) as caught:
+        run(other, changed)
+    assert caught.value.code == "TT-T021"
+    _, session = run(replace(other, allow_changed=True), changed)
+    unread = [place for place, row in enumerate(rows) if row not in session.optimizer.weights()[f"rows/{name}"]]
+    weight = dict(session.model.named_parameters())[name]
+    assert unread and torch.equal(weight[rows[unread]], master[unread])
+
+
+def test_memory_that_runs_out_outside_a_step_is_no_surprise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, corpus = tiny_job(tmp_path)
+
+    def full(*of: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes")
+
+    monkeypatch.setattr("trimtab.training.optimizer.Optimizer.reserve", full)
+    with pytest.raises(MemoryError, match="not enough memory"):
+        run(job, corpus)
+
+
+def test_a_token_beyond_the_vocabulary_is_refused(tmp_path: Path) -> None:
+    job, corpus = tiny_job(tmp_path)
+    with pytest.raises(ModelError) as caught:
+        run(replace(job, spec=replace(job.spec, vocab=8)), corpus)
+    assert caught.value.code == "TT-T005"
+
+
+def test_the_longest_text_a_roberta_takes_is_the_longest_it_is_given(tmp_path: Path) -> None:
+    """Its positions begin after the padding id: the first rows of their table are never read."""
+    job, _ = tiny_job(tmp_path, "roberta")
+    spec = job.spec
+    assert spec.pad_token_id is not None
+    assert spec.longest_text == spec.max_positions - spec.pad_token_id - 1
+    config = AutoConfig.from_pretrained(job.source.folder)
+    model = AutoModel.from_config(config).eval()
+    model(torch.full((1, spec.longest_text), 5))
+    with pytest.raises(IndexError):
+        model(torch.full((1, spec.longest_text + 1), 5))

@@ -13,7 +13,7 @@ from trimtab.models.spec import ModelSpec
 from trimtab.units import MIB, Evidence, Figure
 
 _TOKENIZER_BYTES = 2 * MIB
-_CHECKPOINTS_KEPT = 2
+_CHECKPOINTS_AT_ONCE = 3
 _HEAD_LOSS = 10.0
 _DEPTH_RATE = 5.0
 
@@ -32,12 +32,13 @@ def estimate(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machi
 
 
 def _disk(strategy: Strategy, spec: ModelSpec, data: DataSpec) -> Figure:
-    """The most the output folder holds: two checkpoints (masters, two states, best weights) and the artifact."""
+    """The most the output folder holds: checkpoints (masters, two states, best weights) and the artifact. A third
+    checkpoint is written before the first is deleted."""
     trained = strategy.trainable_parameters(spec, data.outputs)
     total = strategy.total_parameters(spec, data.outputs)
     added = any(part.adapter for part in strategy.parts)
     artifact = (trained if added else total) * BYTES[strategy.precision] + _TOKENIZER_BYTES
-    checkpoints = _CHECKPOINTS_KEPT * updated_parameters(strategy, spec, data) * (4 + 8 + 4)
+    checkpoints = _CHECKPOINTS_AT_ONCE * updated_parameters(strategy, spec, data) * (4 + 8 + 4)
     return Figure.within(artifact + checkpoints, 0.1, Evidence.FORMULA)
 
 

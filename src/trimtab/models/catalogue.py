@@ -116,6 +116,7 @@ def _spec(row: Mapping[str, str]) -> ModelSpec:
         experts_per_token=count("experts_per_token"),
         attention_dropout=_DROPOUT if row["family"] in _WITH_DROPOUT else 0.0,
         hidden_dropout=_DROPOUT if row["family"] in _WITH_DROPOUT else 0.0,
+        first_position=2 if row["family"] in ("roberta", "xlm-roberta") else 0,
         dropouts_per_layer=1 if row["family"] == "distilbert" else 2,
         weights_dtype="bf16" if row["norm"] == "rms" else "fp32",
         source=f"catalogue ({row['source']}, {row['confidence']})",

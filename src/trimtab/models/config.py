@@ -93,6 +93,7 @@ def shape_from(config: Config, name: str) -> ModelSpec:
         attention_dropout=reader.share(*table.attention_dropout),
         hidden_dropout=reader.share(*table.hidden_dropout),
         dropouts_per_layer=table.dropouts_per_layer,
+        first_position=(reader.pad_token_id() or 0) + 1 if table.positions_after_padding else 0,
         pad_token_id=reader.pad_token_id(),
     )
 

@@ -54,6 +54,7 @@ class ConfigTable:
     dropouts_per_layer: int = 2
     attention_dropout: tuple[str, float] = ("attention_dropout", 0.0)
     pad_token_id: int | None = None
+    positions_after_padding: bool = False  # the first position is the padding id plus one
     only: tuple[tuple[str, object], ...] = ()
 
     @property
@@ -83,7 +84,7 @@ _BERT = ConfigTable(
     pad_token_id=0,
     only=(("add_cross_attention", False),),
 )
-_ROBERTA = replace(_BERT, pad_token_id=1)
+_ROBERTA = replace(_BERT, pad_token_id=1, positions_after_padding=True)
 _DISTILBERT = replace(
     _BERT,
     keys={**_KEYS, "layers": "n_layers", "hidden": "dim", "heads": "n_heads", "ffn": "hidden_dim"},

@@ -64,6 +64,7 @@ class ModelSpec:
     gated_ffn: bool
     vocab: int
     max_positions: int
+    first_position: int = 0  # RoBERTa's table holds positions from the padding id plus one
     type_vocab: int = 0
     embedding_size: int = 0  # 0: the same as hidden (no factorised embedding)
     tied_embeddings: bool = True
@@ -87,6 +88,11 @@ class ModelSpec:
     stored_bytes: int = 0
     fingerprint: str = ""
     source: str = ""
+
+    @property
+    def longest_text(self) -> int:
+        """Tokens that fit, special ones included; 0 = no limit of the model's own."""
+        return max(0, self.max_positions - self.first_position)
 
     @cached_property
     def linears(self) -> tuple[Linear, ...]:

@@ -91,7 +91,7 @@ def precisions(machine: Machine, wanted: Precision | None) -> tuple[Precision, .
 def default_max_length(spec: ModelSpec, data: DataSpec) -> int:
     """The longest text, rounded up to a multiple of 8 for the sake of the hardware, below the caps."""
     longest = -(-max(data.lengths.longest, 1) // 8) * 8
-    return min(longest, LENGTH_CAPS[spec.kind], spec.max_positions or longest)
+    return min(longest, LENGTH_CAPS[spec.kind], spec.longest_text or longest)
 
 
 def default_epochs(rows: int, batch: int) -> int:

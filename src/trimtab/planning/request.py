@@ -107,8 +107,8 @@ def _check_depth(spec: ModelSpec, choices: Choices) -> None:
 
 
 def _check_length(spec: ModelSpec, settings: Settings) -> None:
-    if settings.max_length is not None and spec.max_positions and settings.max_length > spec.max_positions:
-        raise UsageError("TT-P009", asked=settings.max_length, model=spec.name, positions=spec.max_positions)
+    if settings.max_length is not None and spec.longest_text and settings.max_length > spec.longest_text:
+        raise UsageError("TT-P009", asked=settings.max_length, model=spec.name, positions=spec.longest_text)
 
 
 def _check_precision(machine: Machine, settings: Settings) -> None:

@@ -87,7 +87,7 @@ def carry_out(request: TrainRequest, opened: Opened) -> Iterator[Event | Planned
 
 
 def command_of(request: TrainRequest) -> str:
-    """The command line that makes this training again."""
+    """The command line that makes this training again, as far as the command line can ask for it."""
     words = ["trimtab", "train", request.model, "--data", request.data, "--out", request.out]
     settings, choices, reading = request.settings, request.choices, request.reading
     options = {
@@ -113,7 +113,15 @@ def command_of(request: TrainRequest) -> str:
         words += ["--text", column]
     if reading.keep_overlap:
         words.append("--keep-overlap")
+    if request.trust_remote_code:
+        words.append("--trust-remote-code")
     return shlex.join(words)
+
+
+def _question(request: TrainRequest) -> str:
+    """Everything of a request that decides what is trained. Equal for two requests of the same training."""
+    asked = (request.goal, request.limits, request.method, request.choices, request.settings, request.reading)
+    return repr((request.model, request.data, *asked))
 
 
 def _plan(request: TrainRequest, opened: Opened) -> Planned:
@@ -138,10 +146,10 @@ def _plan(request: TrainRequest, opened: Opened) -> Planned:
 
 
 def _begun(request: TrainRequest) -> Strategy | None:
-    """The strategy of the unfinished training in the folder, where it was begun with the same words."""
+    """The strategy of the unfinished training in the folder, where the same was asked for."""
     try:
         plain = json.loads((Path(request.out) / _REQUEST).read_text(encoding="utf-8"))
-        return strategy_from_json(plain["strategy"]) if plain["command"] == command_of(request) else None
+        return strategy_from_json(plain["strategy"]) if plain["question"] == _question(request) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -149,7 +157,7 @@ def _begun(request: TrainRequest) -> Strategy | None:
 def _remember(request: TrainRequest, out: Path, strategy: Strategy) -> None:
     if request.resume and (out / _REQUEST).exists():
         return
-    plain = {"command": command_of(request), "strategy": strategy_to_json(strategy)}
+    plain = {"question": _question(request), "strategy": strategy_to_json(strategy)}
     write_atomically(out / _REQUEST, json.dumps(plain, indent=1))
 
 

@@ -52,6 +52,7 @@ class Progress:
     without_gain: int = 0
     stopped_early: bool = False
     loss_scale: float = 1.0
+    peak_memory_bytes: int = 0
     history: list[LossPoint] = field(default_factory=list)
 
 
@@ -112,16 +113,13 @@ def newest(folder: Path) -> tuple[Checkpoint | None, tuple[Message, ...]]:
         if damage:
             passed.append(message("TT-T020", path=str(path), why=damage))
             continue
-        content = json.loads((path / _PROGRESS).read_text(encoding="utf-8"))
-        plain = content["progress"]
-        plain["history"] = [LossPoint(**point) for point in plain["history"]]
-        checkpoint = Checkpoint(
-            path=path,
-            progress=Progress(**plain),
-            identity=content["identity"],
-            tensors=load_file(path / _STATE),
-        )
-        return checkpoint, tuple(passed)
+        try:
+            progress, identity = _read_progress(path / _PROGRESS)
+        except (TypeError, KeyError):
+            passed.append(message("TT-T020", path=str(path), why=f"{_PROGRESS} is of another version"))
+            continue
+        tensors = load_file(path / _STATE)
+        return Checkpoint(path=path, progress=progress, identity=identity, tensors=tensors), tuple(passed)
     return None, tuple(passed)
 
 
@@ -150,6 +148,13 @@ def remove_all(folder: Path) -> None:
 
 def size_bytes(path: Path) -> int:
     return sum(file.stat().st_size for file in path.iterdir())
+
+
+def _read_progress(file: Path) -> tuple[Progress, dict[str, str]]:
+    content = json.loads(file.read_text(encoding="utf-8"))
+    plain = content["progress"]
+    plain["history"] = [LossPoint(**point) for point in plain["history"]]
+    return Progress(**plain), content["identity"]
 
 
 def _write_manifest(path: Path, hashes: Mapping[str, str]) -> None:

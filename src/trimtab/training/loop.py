@@ -51,6 +51,10 @@ class Training:
         try:
             with lock.acquire(timeout=0), self._stop.listening():
                 yield from self._locked()
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise MemoryError(str(error)) from error  # outside a step there is no micro-batch to halve
         except Timeout as error:
             raise BadInput("TT-T010", folder=str(self.job.folder)) from error
 
@@ -106,7 +110,7 @@ class _Loop:
             checkpoint.require_same(found.identity, self.job.identity())
         try:
             self.session.optimizer.restore(found.tensors)
-        except (KeyError, RuntimeError) as error:
+        except (KeyError, IndexError, RuntimeError) as error:
             raise BadInput("TT-T024", path=str(found.path), why=str(error)) from error
         _set_random_state(found.tensors)
         self.progress = found.progress
@@ -297,7 +301,7 @@ class _Loop:
     def _save(self) -> Saved:
         optimizer, progress = self.session.optimizer, self.progress
         progress.loss_scale = optimizer.loss_scale
-        masters = {f"master/{name}": master.detach() for name, master in optimizer.masters.items()}
+        progress.peak_memory_bytes = max(progress.peak_memory_bytes, self.meter.peak_bytes())
         keeps_older = self.last_path is not None and progress.best_step != progress.step
         try:
             path = checkpoint.save(
@@ -305,7 +309,7 @@ class _Loop:
                 progress,
                 self.job.identity(),
                 {**optimizer.state(), **_random_state()},
-                checkpoint.best_file(self.last_path) if keeps_older and self.last_path else masters,
+                checkpoint.best_file(self.last_path) if keeps_older and self.last_path else optimizer.weights(),
             )
         except OSError as error:
             raise TrimtabError("TT-T025", folder=str(self.job.checkpoints), why=str(error)) from error
@@ -328,14 +332,14 @@ class _Loop:
         session, progress = self.session, self.progress
         if self.last_path is not None and progress.best_step != progress.step:
             session.optimizer.restore_masters(checkpoint.load_best(self.last_path))
-        peak_bytes = self.meter.peak_bytes()
+        peak_bytes = max(progress.peak_memory_bytes, self.meter.peak_bytes())
         dev = score_split(session, session.dev, "dev")
         test = None if session.test is None else score_split(session, session.test, "test")
         yield Finished(
             run=Run(
                 seconds=progress.seconds,
                 load_seconds=load_seconds,
-                step_seconds=median(self.step_seconds) if self.step_seconds else 0.0,
+                step_seconds=self._typical_step_seconds(),
                 evaluate_seconds=progress.evaluate_seconds,
                 steps=progress.step,
                 epochs=progress.step / self.steps_per_epoch,
@@ -355,6 +359,13 @@ class _Loop:
                 versions=versions(),
             )
         )
+
+    def _typical_step_seconds(self) -> float:
+        """The median of this process's steps; the mean of the whole training where all were another process's."""
+        if self.step_seconds:
+            return median(self.step_seconds)
+        progress = self.progress
+        return (progress.seconds - progress.evaluate_seconds) / max(1, progress.step)
 
 
 def score_split(session: Session, split: Encoded, name: str) -> Score:

@@ -5,8 +5,9 @@ while AdamW keeps an fp32 master of every trained one ("Mixed Precision Training
 small updates are not rounded away, and gradients of micro-batches are summed in fp32. fp16 losses are scaled,
 and a step whose scaled gradients overflow is skipped while the scale is halved.
 
-Bytes a trained parameter: fp32 4 + 4 gradient + 8 states; bf16/fp16 2 + 4 master + 4 gradient + 8 states. Of the
-token embedding only the rows that the training texts read are kept and updated (`Table`).
+Bytes a trained parameter: fp32 4 + 4 gradient + 8 states; bf16/fp16 2 + 4 master + 4 gradient + 8 states. The
+token embedding is a case of its own (`Table`): the rows that the training texts read have a master in fp32 too,
+the others nothing.
 """
 
 import torch
@@ -127,17 +128,21 @@ class Optimizer:
         self._adamw.state.clear()
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Everything a resumed run needs, flat: master/NAME, steps/NAME and, once that is above 0, average/NAME
-        and square/NAME."""
-        tensors: dict[str, torch.Tensor] = {}
+        """Everything a resumed run needs, flat: what `weights` gives, steps/NAME and, once that is above 0,
+        average/NAME and square/NAME."""
+        tensors = self.weights()
         for name, master in self.masters.items():
-            tensors[f"master/{name}"] = master.detach()
             state = self._adamw.state.get(master)
             tensors[f"steps/{name}"] = state["step"] if state else torch.zeros(())
             if state:
                 tensors[f"average/{name}"] = state["exp_avg"]
                 tensors[f"square/{name}"] = state["exp_avg_sq"]
         return tensors
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """The trained weights in fp32: master/NAME, and rows/NAME where it holds rows of a table only."""
+        tensors = {f"master/{name}": master.detach() for name, master in self.masters.items()}
+        return tensors | {f"rows/{name}": table.rows for name, table in self._tables.items()}
 
     def restore(self, tensors: dict[str, torch.Tensor]) -> None:
         """The reverse of `state`. Raises KeyError where a tensor is missing."""
@@ -146,16 +151,26 @@ class Optimizer:
             if not tensors[f"steps/{name}"]:
                 continue  # every step so far was skipped
             self._adamw.state[master] = {
-                "exp_avg": tensors[f"average/{name}"].to(master.device),
-                "exp_avg_sq": tensors[f"square/{name}"].to(master.device),
+                "exp_avg": self._state(name, "average", tensors),
+                "exp_avg_sq": self._state(name, "square", tensors),
                 "step": tensors[f"steps/{name}"].to(master.device, copy=True),
             }
+
+    def _state(self, name: str, kind: str, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+        master, kept = self.masters[name], tensors[f"{kind}/{name}"]
+        if name not in self._tables:
+            return kept.to(master.device)
+        return self._tables[name].aligned(tensors[f"rows/{name}"], kept, torch.zeros_like(master))
 
     def restore_masters(self, tensors: dict[str, torch.Tensor]) -> None:
         """Set the trained weights alone (best weights, resumed weights)."""
         with torch.no_grad():
             for name, master in self.masters.items():
-                master.copy_(tensors[f"master/{name}"])
+                kept = tensors[f"master/{name}"]
+                if name in self._tables:
+                    self._tables[name].restore(tensors[f"rows/{name}"], kept)
+                else:
+                    master.copy_(kept)
         self.write_back()
 
 

@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 from trimtab import tuning
 from trimtab.data import Corpus
 from trimtab.data.spec import DataSpec
+from trimtab.errors import ModelError
 from trimtab.evaluation.encode import Collator, Encoded, encode
 from trimtab.methods import Strategy, strategy_to_json
 from trimtab.models import ModelSource
@@ -96,6 +97,9 @@ def prepare(job: Job, corpus: Corpus) -> Session:
     ]
     train, dev, test = splits
     assert train is not None and dev is not None, "a corpus has a train and a dev split"
+    tokens = train.distinct_tokens(int(tokenizer.pad_token_id))
+    if tokens[-1] >= job.spec.vocab:
+        raise ModelError("TT-T005", folder=str(job.source.folder), token=int(tokens[-1]), rows=job.spec.vocab)
     model = tuning.load_classifier(
         job.source,
         outputs=job.data.outputs,
@@ -105,7 +109,6 @@ def prepare(job: Job, corpus: Corpus) -> Session:
         trust_remote_code=job.trust_remote_code,
     )
     accelerator = Accelerator(cpu=not _has_accelerator())
-    tokens = train.distinct_tokens(int(tokenizer.pad_token_id))
     model, optimizer = make_trainable(model, strategy, job.spec, accelerator.device, torch.from_numpy(tokens))
     model = accelerator.prepare_model(model)
     return Session(

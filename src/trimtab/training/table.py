@@ -19,10 +19,10 @@ class Table:
 
     def __init__(self, parameter: nn.Parameter, rows: torch.Tensor) -> None:
         self._parameter = parameter
-        self._rows = rows.to(parameter.device)
+        self.rows = rows.to(parameter.device)
         self._place = torch.full((len(parameter),), -1, device=parameter.device)
-        self._place[self._rows] = torch.arange(len(rows), device=parameter.device)
-        self.master = parameter.detach()[self._rows].float().requires_grad_()
+        self._place[self.rows] = torch.arange(len(rows), device=parameter.device)
+        self.master = parameter.detach()[self.rows].float().requires_grad_()
         self._gradient = torch.zeros_like(self.master, requires_grad=False)
         self._read: list[torch.Tensor] = []
 
@@ -31,7 +31,11 @@ class Table:
         gradient, self._parameter.grad = self._parameter.grad, None
         if gradient is None:
             return
-        rows, values = self._place[gradient._indices()[0]], gradient._values().float()
+        if not gradient.is_sparse:  # the weight was used past its embedding
+            gradient = gradient[self.rows].to_sparse(1)
+            rows, values = gradient._indices()[0], gradient._values().float()
+        else:
+            rows, values = self._place[gradient._indices()[0]], gradient._values().float()
         self._gradient.index_add_(0, rows, values if scale == 1.0 else values / scale)
         self._read.append(rows)
         self.master.grad = self._gradient
@@ -47,15 +51,35 @@ class Table:
     @torch.no_grad()
     def write_back(self) -> None:
         """Copy the master into the rows the model computes with, in pieces that stay in the cache."""
-        for rows, master in zip(self._rows.split(_PIECE), self.master.split(_PIECE), strict=True):
+        piece = _PIECE if self.rows.device.type == "cpu" else max(1, len(self.rows))
+        for rows, master in zip(self.rows.split(piece), self.master.split(piece), strict=True):
             self._parameter.index_copy_(0, rows, master.to(self._parameter.dtype))
+
+    @torch.no_grad()
+    def restore(self, rows: torch.Tensor, master: torch.Tensor) -> None:
+        """Take over a master that was kept for `rows`, which are other rows where the data has changed: what only
+        the old texts read keeps what it learned, what only the new ones read starts as it is."""
+        rows, master = rows.to(self.rows.device), master.to(self.rows.device)
+        self._parameter.index_copy_(0, rows, master.to(self._parameter.dtype))
+        self.master.copy_(self.aligned(rows, master, self.master))
+
+    def aligned(self, rows: torch.Tensor, kept: torch.Tensor, fresh: torch.Tensor) -> torch.Tensor:
+        """`kept`, whose rows are `rows`, as this table's rows; `fresh` where it has none. A new tensor."""
+        place, out = self._place[rows.to(self.rows.device)], fresh.detach().clone()
+        known = place >= 0
+        return out.index_copy_(0, place[known], kept.to(out.device)[known])
 
 
 def token_table(model: nn.Module) -> tuple[str, nn.Embedding] | None:
-    """Name of the weight and module of the token embedding, where it is trained and nobody else's."""
-    get = getattr(model, "get_input_embeddings", None)
-    module = get() if get is not None else None
+    """Name of the weight and module of the token embedding, where it is trained and nobody else's, and where its
+    gradient can be sparse."""
+    try:
+        module = model.get_input_embeddings()  # type: ignore[operator]
+    except (AttributeError, NotImplementedError):  # a class of its own kind
+        return None
     if not isinstance(module, nn.Embedding) or not module.weight.requires_grad:
+        return None
+    if module.scale_grad_by_freq or module.max_norm is not None:
         return None
     # named_modules gives each module once, so a second owner of the weight is another module.
     owners = [at for at, owner in model.named_modules() if getattr(owner, "weight", None) is module.weight]

@@ -30,6 +30,8 @@ def load_tokenizer(source: ModelSource, *, trust_remote_code: bool = False) -> T
         raise ModelError("TT-T003", folder=str(source.folder), why="it knows no words")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
+    if tokenizer.pad_token_id is None:
+        raise ModelError("TT-T003", folder=str(source.folder), why="it has neither a padding nor an end token")
     return tokenizer
 
 
