@@ -157,6 +157,23 @@ def test_free_text_is_no_class(jsonl: Jsonl) -> None:
     assert refused(jsonl(rows), "TT-D047").message.fact("count") == 80
 
 
+def test_more_labels_than_are_remembered_are_no_classes(jsonl: Jsonl, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trimtab.data.labels.MOST_LABELS", 60)
+    path = jsonl(reviews(280, labels=[f"name {i}" for i in range(70)]))
+    error = refused(path, "TT-D047")
+    assert (error.message.fact("count"), error.message.fact("rows")) == (61, 280)
+    with pytest.raises(DataError) as caught:
+        open_labelled(path, task="classify", columns=("text",), label_column="label", labels=("name 0",))
+    assert caught.value.code == "TT-D047"
+
+
+def test_more_numbers_than_are_remembered_are_targets(jsonl: Jsonl, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trimtab.data.labels.MOST_LABELS", 60)
+    corpus = open_corpus(jsonl(reviews(280, labels=[i + 0.5 for i in range(70)])))
+    assert corpus.task == "regress"
+    assert max(example.label or 0 for example in corpus.train) > 60
+
+
 @pytest.mark.parametrize("missing", [None, float("nan"), "", "  ", "NaN", "null"])
 def test_a_missing_label_is_named(jsonl: Jsonl, missing: object) -> None:
     rows = reviews(20)
@@ -196,6 +213,11 @@ def test_lone_surrogates_become_readable(raw: Raw) -> None:
     lines = "".join(f'{{"text": "bad \\ud83d end {i}", "label": {i % 2}}}\n' for i in range(20))
     corpus = open_corpus(raw("a.jsonl", lines.encode()))
     assert all("\ufffd" in text for text in texts(corpus.train))
+
+
+def test_lone_surrogates_in_labels_become_readable(raw: Raw) -> None:
+    lines = "".join(f'{{"text": "end {i}", "label": "{"ab"[i % 2]}\\ud83d"}}\n' for i in range(20))
+    assert open_corpus(raw("a.jsonl", lines.encode())).labels == ("a\ufffd", "b\ufffd")
 
 
 # Findings and repairs

@@ -21,6 +21,9 @@ from trimtab.planning.request import Request, Settings
         ("TT-P009", {"settings": Settings(max_length=513)}, "512 tokens"),
         ("TT-P010", {"settings": Settings(precision="fp16")}, "It can train in: fp32, bf16."),
         ("TT-P010", {"settings": Settings(precision="bf16"), "machine": gpu(("fp32", 1e13))}, "a GPU"),
+        ("TT-P010", {"settings": Settings(precision="int8"), "machine": gpu(("int8", 1e13))}, "in: fp32."),
+        ("TT-P010", {"settings": Settings(precision="tf32"), "machine": gpu(("tf32", 1e13))}, "in: fp32."),
+        ("TT-P012", {"settings": Settings(max_length=7)}, "--max-length must be at least 8, not 7"),
     ],
 )
 def test_the_impossible_is_refused(code: str, changes: dict[str, object], said: str) -> None:
@@ -30,3 +33,7 @@ def test_the_impossible_is_refused(code: str, changes: dict[str, object], said: 
     assert caught.value.code == code
     assert said in str(caught.value)
     assert caught.value.message.text("zh") != caught.value.message.text("en")
+
+
+def test_the_shortest_length_is_planned_with() -> None:
+    Request(spec=MINILM, data=data(), machine=cpu(), settings=Settings(max_length=8)).check()

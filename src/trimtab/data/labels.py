@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 
 from trimtab.data.spec import Task
+from trimtab.data.texts import cell_text
 from trimtab.errors import DataError
 
 MISSING = -1
@@ -21,15 +22,12 @@ _MANY_LABELS = 50
 
 
 def label_name(value: object) -> str | None:
-    """A label as text, the same for 1, 1.0, "1" and " 1 "; None where there is none (null, NaN, empty).
+    """A label as text, the same for 1, 1.0, "1" and " 1 ", cleaned as the texts are; None where there is none
+    (null, NaN, empty).
 
     Raises TypeError for a list or an object, which no single label can be.
     """
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return None
-    if isinstance(value, list | dict | tuple):
-        raise TypeError
-    text = str(value).strip()
+    text = cell_text(value).strip()
     if text.lower() in _MISSING_WORDS:
         return None
     whole = _WHOLE.fullmatch(text)

@@ -74,8 +74,7 @@ def open_corpus(
     check.refuse_missing_labels(splits.given)
     names = _used_names(splits, book)
     decided = decide_task(task, len(columns.texts), names, sum(map(len, splits.given)))
-    if decided == "regress":
-        check.refuse_infinite_targets(splits.given)
+    _refuse_unusable_labels(decided, splits.given, book)
     labels = () if decided == "regress" else sorted_labels(names)
     problems += check.encodings(found) + check.ignored_files(found) + check.mixed_labels(labels)
 
@@ -113,8 +112,7 @@ def open_labelled(
     book = LabelBook()
     rows = scan("test", (table,), Columns(columns, label_column), book)
     check.refuse_missing_labels([rows])
-    if task == "regress":
-        check.refuse_infinite_targets([rows])
+    _refuse_unusable_labels(task, [rows], book)
     rows = rows.with_targets(labels, book)
     check.refuse_unknown_labels(rows, book.names, labels)
     rows = rows.without_empty_texts()
@@ -145,6 +143,15 @@ def _require_columns(table: Table, names: tuple[str, ...]) -> None:
         if name not in table.columns:
             file = table.place(1, "").file
             raise DataError("TT-D032", path=file, column=name, columns=", ".join(table.columns))
+
+
+def _refuse_unusable_labels(task: Task, scans: list[Scan], book: LabelBook) -> None:
+    """Raises DataError: a target that is not finite, or more classes than are told apart (TT-D047)."""
+    if task == "regress":
+        check.refuse_infinite_targets(scans)
+    elif any(scan.overflowed for scan in scans):
+        # Those beyond the book were not counted: there is at least one.
+        raise DataError("TT-D047", count=len(book.names) + 1, rows=sum(map(len, scans)))
 
 
 def _words_for_missing(splits: _Splits, book: LabelBook) -> _Splits:

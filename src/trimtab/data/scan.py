@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from trimtab.data.columns import Columns
-from trimtab.data.labels import MISSING, LabelBook
+from trimtab.data.labels import MISSING, OVERFLOW, LabelBook
 from trimtab.data.source import SplitName
 from trimtab.data.spec import Place
 from trimtab.data.table import Table
@@ -49,6 +49,11 @@ class Scan:
     def kept_targets(self) -> np.ndarray:
         return self.targets[self.kept]
 
+    @property
+    def overflowed(self) -> bool:
+        """A label came after as many as are remembered by name."""
+        return bool((self.codes == OVERFLOW).any())
+
     def keep(self, mask: np.ndarray) -> "Scan":
         """The same rows with fewer of them in use; `mask` is bool[k] over the kept rows."""
         return replace(self, kept=self.kept[mask])
@@ -57,13 +62,14 @@ class Scan:
         return self.keep(~self.empty[self.kept])
 
     def with_targets(self, labels: Sequence[str], book: LabelBook) -> "Scan":
-        """The same rows with their targets: indexes into `labels` (MISSING for a label not among them), or,
-        without labels, the numbers themselves."""
+        """The same rows with their targets: indexes into `labels` (MISSING for a label not among them and
+        for a code without a name), or, without labels, the numbers themselves."""
         if not labels:
             return replace(self, targets=self.values)
         index = {label: i for i, label in enumerate(labels)}
-        by_code = np.array([index.get(name, MISSING) for name in book.names], np.int64)
-        return replace(self, targets=by_code[self.codes])
+        # The last entry is for all codes below zero, which would otherwise count from the end.
+        by_code = np.array([*(index.get(name, MISSING) for name in book.names), MISSING], np.int64)
+        return replace(self, targets=by_code[np.maximum(self.codes, -1)])
 
     def place(self, index: int, column: str) -> Place:
         """Where row `index` (of all rows) stands."""

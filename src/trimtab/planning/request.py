@@ -11,6 +11,8 @@ from trimtab.models.spec import ModelSpec
 from trimtab.planning.plan import GOALS, Goal, Limits
 
 _LARGEST_SEED = 2**32 - 1  # what every library that draws takes
+# Up to four special tokens and a token of each of two texts; with less room a tokenizer cuts nothing at all.
+_SHORTEST_LENGTH = 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,8 +62,11 @@ class Request:
 
 
 def can_compute(machine: Machine, precision: str) -> bool:
-    """Whether `machine` can train in `precision` at all. A CPU emulates bf16 where it lacks the instructions;
-    fp16 needs a GPU, since its range is too small to train in without tensor hardware's fp32 sums."""
+    """Whether `machine` can train in `precision` at all; in none but `PRECISIONS`, though devices list peaks of
+    int8 too. A CPU emulates bf16 where it lacks the instructions; fp16 needs a GPU, since its range is too small
+    to train in without tensor hardware's fp32 sums."""
+    if precision not in PRECISIONS:
+        return False
     if precision == "fp32" or (precision == "bf16" and machine.device.kind == "cpu"):
         return True
     return machine.device.kind != "cpu" and machine.device.peak(precision) is not None
@@ -107,8 +112,11 @@ def _check_depth(spec: ModelSpec, choices: Choices) -> None:
 
 
 def _check_length(spec: ModelSpec, settings: Settings) -> None:
-    if settings.max_length is not None and spec.longest_text and settings.max_length > spec.longest_text:
-        raise UsageError("TT-P009", asked=settings.max_length, model=spec.name, positions=spec.longest_text)
+    asked = settings.max_length
+    if asked is not None and asked < _SHORTEST_LENGTH:
+        raise UsageError("TT-P012", asked=asked, least=_SHORTEST_LENGTH)
+    if asked is not None and spec.longest_text and asked > spec.longest_text:
+        raise UsageError("TT-P009", asked=asked, model=spec.name, positions=spec.longest_text)
 
 
 def _check_precision(machine: Machine, settings: Settings) -> None:

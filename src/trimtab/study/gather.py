@@ -3,19 +3,22 @@
 import contextlib
 import hashlib
 import os
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib import metadata
 from pathlib import Path
 
 from trimtab import data as data_room
 from trimtab.data import Corpus, DataSpec, LengthHistogram
-from trimtab.errors import TrimtabError
+from trimtab.errors import TrimtabError, UsageError
 from trimtab.hardware import machine_named, this_machine
 from trimtab.hardware.calibration import cached_calibration, calibration_key, probe_matmul
 from trimtab.hardware.machine import Machine
 from trimtab.home import cache_folder, write_atomically
 from trimtab.models import locate
 from trimtab.study.request import Reading, Shape
+
+# Beyond these a shape is a slip of the keyboard; memory grows with the length and the labels imagined.
+_LARGEST_SHAPE = Shape(rows=10**12, length=10**6, labels=10**5)
 
 
 def machine_for(on: str | None) -> Machine:
@@ -70,7 +73,9 @@ def data_spec(data: str, reading: Reading, tokenizer: Path | None) -> DataSpec:
 
 
 def imagined(shape: Shape) -> DataSpec:
-    """A data set of one shape, for estimates without data. A tenth of the rows again is for dev."""
+    """A data set of one shape, for estimates without data. A tenth of the rows again is for dev. Raises
+    UsageError for a shape that no data has."""
+    _check_shape(shape)
     counts = [0] * shape.length + [shape.rows]
     return DataSpec(
         name=f"{shape.rows} x {shape.length}",
@@ -86,9 +91,19 @@ def imagined(shape: Shape) -> DataSpec:
     )
 
 
+def _check_shape(shape: Shape) -> None:
+    for name, value in asdict(shape).items():
+        most = getattr(_LARGEST_SHAPE, name)
+        if value < 1:
+            raise UsageError("TT-P006", flag=f"--{name}", value=value)
+        if value > most:
+            raise UsageError("TT-P013", flag=f"--{name}", value=value, most=most)
+
+
 def _key(data: str, reading: Reading, tokenizer: Path | None) -> str:
     """Changes whenever the files, the tokenizer, the reading or Trimtab itself change."""
-    facts = [metadata.version("trimtab"), os.path.abspath(data), repr(reading), *_stamps(Path(data))]
+    path = Path(data).expanduser()
+    facts = [metadata.version("trimtab"), os.path.abspath(path), repr(reading), *_stamps(path)]
     if data == "demo":
         facts += _demo_stamp()
     if tokenizer is not None:

@@ -1,0 +1,45 @@
+"""The facts a plan is made from: imagined shapes, and when what was kept is made anew."""
+
+from pathlib import Path
+
+import pytest
+
+from trimtab.errors import UsageError
+from trimtab.study import Reading, Shape, gather
+
+
+@pytest.mark.parametrize(
+    ("code", "shape", "said"),
+    [
+        ("TT-P006", Shape(rows=0), "--rows must be greater than 0, not 0"),
+        ("TT-P006", Shape(rows=-5), "--rows"),
+        ("TT-P006", Shape(length=-1), "--length"),
+        ("TT-P006", Shape(labels=0), "--labels"),
+        ("TT-P013", Shape(rows=10**12 + 1), "--rows must be at most 1,000,000,000,000"),
+        ("TT-P013", Shape(length=10**30), "--length"),
+        ("TT-P013", Shape(labels=10**30), "--labels"),
+    ],
+)
+def test_a_shape_no_data_has_is_refused(code: str, shape: Shape, said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        gather.imagined(shape)
+    assert caught.value.code == code
+    assert said in str(caught.value)
+    assert caught.value.message.text("zh") != caught.value.message.text("en")
+
+
+def test_the_smallest_shape_is_imagined() -> None:
+    facts = gather.imagined(Shape(rows=1, length=1, labels=1))
+    assert (facts.train_rows, facts.lengths.counts, facts.labels) == (1, (0, 1), ("0",))
+
+
+def test_a_changed_file_below_home_is_read_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("TRIMTAB_HOME", str(tmp_path / "cache"))
+
+    def labels_of(labels: int) -> int:
+        lines = [f"review {i},{i % labels}" for i in range(60)]
+        (tmp_path / "a.csv").write_text("\n".join(["text,label", *lines]), encoding="utf-8")
+        return len(gather.data_spec("~/a.csv", Reading(), None).labels)
+
+    assert (labels_of(2), labels_of(3)) == (2, 3)
