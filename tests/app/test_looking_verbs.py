@@ -30,6 +30,19 @@ def test_data_check_counts_labels_and_names_places(tt, tmp_path: Path) -> None:
     assert "d.csv:81" in shown and "classify" in shown
 
 
+def test_data_check_prints_the_next_step_of_a_problem_that_has_one(tt, tmp_path: Path) -> None:
+    path = tmp_path / "d.csv"
+    rows = [f"row number {n},{'b' if n % 40 == 0 else 'a'}" for n in range(400)] + ["row number 3,a"]
+    path.write_text("text,label\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    problems = json.loads(tt("data", "check", str(path), "--json").out)["problems"]
+    codes = {problem["message"]["code"] for problem in problems}
+    assert {"TT-D066"} < codes  # unbalanced labels, which has a next step; others have none
+    lines = tt("data", "check", str(path)).out.splitlines()
+    steps = [line for line in lines if "Read macro-F1" in line]
+    assert len(steps) == 1 and steps[0].startswith("  ")
+    assert "macro-F1" in tt("data", "check", str(path), "--lang", "zh").out
+
+
 def test_an_empty_ledger_says_so(tt) -> None:
     assert "empty" in tt("ledger").out
     assert json.loads(tt("ledger", "--json").out) == {"scoreboard": [], "entries": []}

@@ -47,7 +47,15 @@ def test_missing_libraries_are_named() -> None:
     found = library_findings({"torch": "2.13.0", "numpy": "2.4"})
     (missing,) = [finding for finding in found if finding.code == "TT-H021"]
     assert "peft" in str(missing.fact("missing")) and "numpy" not in str(missing.fact("missing"))
-    assert {"TT-H012", "TT-H017", "TT-H018"} <= codes(found)
+    assert {"TT-H017", "TT-H018"} <= codes(found)
+
+
+def test_a_card_that_the_catalogue_does_not_have_is_a_fact() -> None:
+    """No next step: no training here makes its assumed speed better."""
+    card = machine_named("l4")
+    unknown = replace(card, device=replace(card.device, source="driver; not in the catalogue"))
+    (found,) = [finding for finding in device_findings(unknown, "2.13.0+cu128", ()) if finding.code == "TT-H011"]
+    assert not found.next_step("en") and not found.next_step("zh")
 
 
 def test_the_hub_folder_follows_the_hubs_own_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

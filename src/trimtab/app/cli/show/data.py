@@ -1,5 +1,6 @@
 """A data set on a terminal: one line of facts, its labels and lengths, and the problems found."""
 
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -34,15 +35,17 @@ def data_line(data: DataSpec, face: Face) -> str:
 
 
 def show_problems(face: Face, data: DataSpec) -> None:
-    """Each kind of finding once, with its count and the first few places."""
+    """Each kind of finding once, with its count, the first few places and the next step where there is one."""
     if not data.problems:
         return
     face.out.print()
     face.out.print(Text(face.say("TT-V250"), style="bold"))
     for problem in data.problems:
         code, style = _SEVERITY[problem.severity]
-        told = Flow(f"{problem.message.code} {face.tell(problem.message)}{_places(problem)}")
-        face.out.print(hanging(Text(f"  {face.say(code)}", style=style), told))
+        told = [Flow(f"{problem.message.code} {face.tell(problem.message)}{_places(problem)}")]
+        if step := problem.message.next_step(face.language):
+            told.append(Flow(step, "dim"))
+        face.out.print(hanging(Text(f"  {face.say(code)}", style=style), Group(*told)))
 
 
 def show_data(face: Face, data: DataSpec) -> None:
