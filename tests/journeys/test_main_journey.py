@@ -84,7 +84,7 @@ def test_a_plan_is_a_table_with_the_command_to_type_next(tt: Terminal) -> None:
     shown = tt.done("plan", "--data", "topics.csv")
     for word in ("full", "lora", "freeze", "head", "MiB", "classify", "96 rows to train", "3 labels"):
         assert word in shown.out
-    assert "trimtab train demo --data topics.csv --out runs/" in shown.out
+    assert "trimtab train demo --data topics.csv --method " in shown.out
     assert shown.err == ""
 
 

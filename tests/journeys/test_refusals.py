@@ -190,3 +190,14 @@ def test_torch_is_not_what_a_refusal_waits_for(tt: Terminal, bert: Path) -> None
     )
     python = tt.python("-c", script, str(bert))
     assert python.code == 0, python.err
+
+
+def test_a_folder_of_somebody_else_is_left_alone(tt: Terminal) -> None:
+    theirs = tt.folder / "project"
+    (theirs / "checkpoints" / "step-500").mkdir(parents=True)
+    (theirs / "README.md").write_text("mine", encoding="utf-8")
+    refused = tt("train", "demo", "--data", "topics.csv", "--out", "project")
+    assert refused.code == 5 and "TT-T028" in refused.err and "new or empty folder" in refused.err
+    assert "TT-T029" in tt("train", "demo", "--data", "topics.csv", "--out", "topics.csv").err
+    assert (theirs / "README.md").read_text(encoding="utf-8") == "mine"
+    assert {path.name for path in theirs.rglob("*")} == {"checkpoints", "README.md", "step-500"}

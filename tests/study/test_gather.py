@@ -43,3 +43,12 @@ def test_a_changed_file_below_home_is_read_anew(tmp_path: Path, monkeypatch: pyt
         return len(gather.data_spec("~/a.csv", Reading(), None).labels)
 
     assert (labels_of(2), labels_of(3)) == (2, 3)
+
+
+def test_a_gpu_is_not_given_the_speed_of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    from trimtab.hardware import machine_named
+
+    card = machine_named("rtx3060-12g")
+    monkeypatch.setattr("trimtab.study.gather.this_machine", lambda: card)
+    assert gather.machine_for(None) is card
+    assert card.calibration is None

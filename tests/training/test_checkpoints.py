@@ -217,3 +217,14 @@ def test_a_full_disk_leaves_the_checkpoint_before_whole(tmp_path: Path, tiny_dis
     assert next(event for event in events if isinstance(event, Started)).resumed_step == 5
     _, straight = run(replace(job, folder=tmp_path / "straight"), corpus)
     assert_equal(trained(resumed), trained(straight))
+
+
+def test_only_our_own_checkpoints_are_deleted(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoints"
+    (folder / "step-00000003").mkdir(parents=True)
+    (folder / "mine").mkdir()
+    checkpoint.remove_all(folder)
+    assert [path.name for path in folder.iterdir()] == ["mine"]
+    (folder / "mine").rmdir()
+    checkpoint.remove_all(folder)
+    assert not folder.exists()

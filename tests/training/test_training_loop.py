@@ -335,5 +335,5 @@ def test_the_longest_text_a_roberta_takes_is_the_longest_it_is_given(tmp_path: P
     config = AutoConfig.from_pretrained(job.source.folder)
     model = AutoModel.from_config(config).eval()
     model(torch.full((1, spec.longest_text), 5))
-    with pytest.raises(IndexError):
+    with pytest.raises((IndexError, RuntimeError)):
         model(torch.full((1, spec.longest_text + 1), 5))

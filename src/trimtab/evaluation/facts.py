@@ -29,8 +29,8 @@ class Base:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ArtifactFacts:
-    """`adapter`: the folder holds what was added to the base; else it holds the whole model.
-    `files` are (name, bytes, sha256)."""
+    """`adapter`: the folder holds what was added to the base; else it holds the whole model. `split_seed` decided
+    which rows were held out. `files` are (name, bytes, sha256)."""
 
     adapter: bool
     task: Task
@@ -41,6 +41,7 @@ class ArtifactFacts:
     base: Base
     strategy: Strategy
     trimtab_version: str
+    split_seed: int = 0
     files: tuple[tuple[str, int, str], ...] = ()
 
     def write(self, folder: Path) -> None:

@@ -22,7 +22,7 @@ from trimtab.models.families import (
     top_parameters,
 )
 from trimtab.models.read import ModelSource, read_spec, weights_hash
-from trimtab.models.sources import locate, spec_of
+from trimtab.models.sources import locate, spec_of, tokenizer_of
 from trimtab.models.spec import Kind, Linear, ModelSpec, Role
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "shape_named",
     "spec_of",
     "stored_layers",
+    "tokenizer_of",
     "top_parameters",
     "weights_hash",
 ]

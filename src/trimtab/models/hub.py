@@ -66,6 +66,16 @@ def download(name: str, repo: str, revision: str | None, trust_remote_code: bool
         return source(_cached_snapshot(repo, revision, wanted, unreachable))
 
 
+def fetch_tokenizer(repo: str, revision: str | None) -> Path | None:
+    """tokenizer.json alone, from the cache or the hub; None where there is none or the hub does not answer."""
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return Path(hf_hub_download(repo, "tokenizer.json", revision=revision, etag_timeout=_TIMEOUT_SECONDS))
+    except Exception:  # for a plan, lengths by rule are good enough
+        return None
+
+
 def read_remote_spec(name: str, repo: str, revision: str | None, trust_remote_code: bool) -> ModelSpec:
     """The spec of a repository from its config.json and safetensors headers. Raises as `download` does."""
     try:

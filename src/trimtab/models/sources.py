@@ -73,6 +73,20 @@ def spec_of(model: str, *, trust_remote_code: bool = False) -> ModelSpec:
         return replace(shape_named(repo), name=model)
 
 
+def tokenizer_of(model: str) -> Path | None:
+    """tokenizer.json of a model, fetched alone where it is not at hand; None where there is none."""
+    try:
+        folder = _folder_of(model) or (_demo().folder if model == "demo" else None)
+        hub_id = None if folder is not None else _HUB_ID.fullmatch(model)
+        if folder is None and not model.startswith(_MODELSCOPE_PREFIX):
+            repo = hub_id["repo"] if hub_id else shape_named(model).hub_id
+            return hub.fetch_tokenizer(repo, hub_id["revision"] if hub_id else None)
+    except ModelError:
+        return None
+    file = folder / "tokenizer.json" if folder is not None else None
+    return file if file is not None and file.is_file() else None
+
+
 def _find(model: str, trust_remote_code: bool) -> ModelSource:
     folder = _folder_of(model)
     if folder is not None:

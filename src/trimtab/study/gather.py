@@ -9,12 +9,12 @@ from pathlib import Path
 
 from trimtab import data as data_room
 from trimtab.data import Corpus, DataSpec, LengthHistogram
-from trimtab.errors import TrimtabError, UsageError
+from trimtab.errors import UsageError
 from trimtab.hardware import machine_named, this_machine
 from trimtab.hardware.calibration import cached_calibration, calibration_key, probe_matmul
 from trimtab.hardware.machine import Machine
 from trimtab.home import cache_folder, write_atomically
-from trimtab.models import locate
+from trimtab.models import tokenizer_of
 from trimtab.study.request import Reading, Shape
 
 # Beyond these a shape is a slip of the keyboard; memory grows with the length and the labels imagined.
@@ -26,17 +26,15 @@ def machine_for(on: str | None) -> Machine:
     if on is not None:
         return machine_named(on)
     machine = this_machine()
+    if machine.device.kind != "cpu":
+        return machine  # what is measured here is the CPU's
     key = calibration_key(machine)
     return replace(machine, calibration=cached_calibration(key) or probe_matmul(machine))
 
 
 def tokenizer_file(model: str) -> Path | None:
-    """tokenizer.json of a model at hand, or None: a name from the catalogue has no files."""
-    try:
-        path = locate(model).folder / "tokenizer.json"
-    except TrimtabError:
-        return None
-    return path if path.is_file() else None
+    """tokenizer.json of a model, without its weights; None where there is none or the hub does not answer."""
+    return tokenizer_of(model)
 
 
 def open_corpus(data: str, reading: Reading) -> Corpus:

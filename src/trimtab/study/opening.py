@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trimtab.data import Corpus, DataSpec
+from trimtab.errors import BadInput
 from trimtab.hardware import Machine, this_machine
 from trimtab.models import ModelSource, ModelSpec, locate, read_spec
 from trimtab.planning import Request
 from trimtab.study import gather
 from trimtab.study.request import TrainRequest
+
+ARTIFACT_FILE = "artifact.json"  # evaluation.facts.NAME, spelled out: that room loads torch
+REQUEST_FILE = "request.json"  # written when a training starts, deleted when it is finished
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,8 +32,9 @@ class Opened:
 def open_training(request: TrainRequest) -> Opened:
     """Find the model, read and check the data, refuse what contradicts itself; the output folder is not touched.
 
-    Raises ModelError, DataError (exit 5), UsageError (2).
+    Raises BadInput TT-T028 where that folder is somebody else's, ModelError, DataError (exit 5), UsageError (2).
     """
+    refuse_foreign_folder(Path(request.out))
     source = locate(request.model, trust_remote_code=request.trust_remote_code)
     spec = read_spec(source)
     corpus = gather.open_corpus(request.data, request.reading)
@@ -41,6 +46,16 @@ def open_training(request: TrainRequest) -> Opened:
         method=request.method, choices=request.choices, settings=request.settings,
     ).check()  # fmt: skip
     return Opened(source=source, spec=spec, corpus=corpus, data=data, machine=machine)
+
+
+def refuse_foreign_folder(out: Path) -> None:
+    """A training writes README.md and config.json, and deletes its checkpoints: only into a folder that is new,
+    empty, or its own."""
+    if out.exists() and not out.is_dir():
+        raise BadInput("TT-T029", path=str(out))
+    names = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
+    if not set(names) <= {".lock"} and not set(names) & {REQUEST_FILE, ARTIFACT_FILE}:
+        raise BadInput("TT-T028", folder=str(out), found=next(name for name in names if name != ".lock"))
 
 
 def _file_or_none(path: Path) -> Path | None:

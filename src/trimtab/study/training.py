@@ -37,14 +37,13 @@ from trimtab.methods import Strategy, strategy_from_json, strategy_to_json
 from trimtab.metrics import confusion_matrix
 from trimtab.models import ModelSource, weights_hash
 from trimtab.study.card import model_card
-from trimtab.study.opening import Opened
+from trimtab.study.opening import REQUEST_FILE, Opened
 from trimtab.study.record import record
 from trimtab.study.report import Confusion, Report, WorstExample, comparisons, report_html, report_json
 from trimtab.study.request import Planned, Trained, TrainRequest
 from trimtab.training import Event, Finished, Job, Run, Session, Started, Training, checkpoint
 from trimtab.training.calibrate import calibrated
 
-_REQUEST = "request.json"
 _GATE_ROWS = 32
 _WORST = 20
 
@@ -52,7 +51,7 @@ _WORST = 20
 def carry_out(request: TrainRequest, opened: Opened) -> Iterator[Event | Planned | Trained]:
     """What `trimtab.study.train` does once the request has been opened; yields and raises as it does."""
     out = Path(request.out)
-    if (out / ARTIFACT).exists() and not (request.resume and (out / _REQUEST).exists()):
+    if (out / ARTIFACT).exists() and not (request.resume and (out / REQUEST_FILE).exists()):
         raise BadInput("TT-T026", folder=str(out))
     source, corpus = opened.source, opened.corpus
     planned = _plan(request, opened)
@@ -70,13 +69,13 @@ def carry_out(request: TrainRequest, opened: Opened) -> Iterator[Event | Planned
     assert session is not None and run is not None, "a training ends with Finished"
 
     try:
-        _keep(session, source, corpus, out)
+        _keep(session, source, corpus, out, split_seed=request.reading.seed)
         report = _report(request, planned, run, session, corpus)
         _write_pages(report, out, request.language)
     except (OSError, SafetensorError) as error:
         raise TrimtabError("TT-T027", folder=str(out), why=str(error)) from error
     record(report, out)
-    (out / _REQUEST).unlink(missing_ok=True)
+    (out / REQUEST_FILE).unlink(missing_ok=True)
     checkpoint.remove_all(out / "checkpoints")
     yield Trained(
         artifact_path=str(out),
@@ -127,7 +126,8 @@ def _question(request: TrainRequest) -> str:
 def _plan(request: TrainRequest, opened: Opened) -> Planned:
     """Plan on this machine, measured first; a resumed training keeps the strategy it was begun with."""
     spec, facts, machine = opened.spec, opened.data, opened.machine
-    machine = replace(machine, calibration=calibrated(calibration_key(machine), machine.cores))
+    if machine.device.kind == "cpu":
+        machine = replace(machine, calibration=calibrated(calibration_key(machine), machine.cores))
     made = planning.plan(
         spec,
         facts,
@@ -148,17 +148,17 @@ def _plan(request: TrainRequest, opened: Opened) -> Planned:
 def _begun(request: TrainRequest) -> Strategy | None:
     """The strategy of the unfinished training in the folder, where the same was asked for."""
     try:
-        plain = json.loads((Path(request.out) / _REQUEST).read_text(encoding="utf-8"))
+        plain = json.loads((Path(request.out) / REQUEST_FILE).read_text(encoding="utf-8"))
         return strategy_from_json(plain["strategy"]) if plain["question"] == _question(request) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def _remember(request: TrainRequest, out: Path, strategy: Strategy) -> None:
-    if request.resume and (out / _REQUEST).exists():
+    if request.resume and (out / REQUEST_FILE).exists():
         return
     plain = {"question": _question(request), "strategy": strategy_to_json(strategy)}
-    write_atomically(out / _REQUEST, json.dumps(plain, indent=1))
+    write_atomically(out / REQUEST_FILE, json.dumps(plain, indent=1))
 
 
 def _job(request: TrainRequest, source: ModelSource, planned: Planned) -> Job:
@@ -178,7 +178,7 @@ def _job(request: TrainRequest, source: ModelSource, planned: Planned) -> Job:
     )
 
 
-def _keep(session: Session, source: ModelSource, corpus: Corpus, out: Path) -> None:
+def _keep(session: Session, source: ModelSource, corpus: Corpus, out: Path, *, split_seed: int) -> None:
     """Save the artifact, open it again, and hold it to the model that was trained."""
     strategy = session.job.strategy
     facts = ArtifactFacts(
@@ -197,6 +197,7 @@ def _keep(session: Session, source: ModelSource, corpus: Corpus, out: Path) -> N
         ),
         strategy=strategy,
         trimtab_version=__version__,
+        split_seed=split_seed,
     )
     rows = _first_rows(session.dev, _GATE_ROWS)
     trained = logits(session.model, rows, session.collator)

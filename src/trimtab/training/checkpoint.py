@@ -9,6 +9,7 @@ A checkpoint is written in a hidden folder, synced, and renamed. Loading takes t
 and passes over damaged ones, saying so. The two newest are kept. safetensors and JSON only: nothing here can run.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -142,8 +143,11 @@ def load_best(path: Path) -> dict[str, torch.Tensor]:
 
 
 def remove_all(folder: Path) -> None:
-    """Delete every checkpoint, once the training they would resume is finished."""
-    shutil.rmtree(folder, ignore_errors=True)
+    """Delete every checkpoint, once the training they would resume is finished; nothing else."""
+    for path in (*_complete(folder), *folder.glob(".step-*.tmp")):
+        shutil.rmtree(path, ignore_errors=True)
+    with contextlib.suppress(OSError):  # not empty: somebody else's files, or not there
+        folder.rmdir()
 
 
 def size_bytes(path: Path) -> int:

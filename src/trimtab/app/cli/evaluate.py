@@ -10,7 +10,6 @@ def evaluate(
     *,
     folder: options.Folder,
     data: options.Data,
-    task: options.Task = None,
     text: options.Text = None,
     label: options.Label = None,
     json: options.Json = False,
@@ -19,7 +18,7 @@ def evaluate(
     from trimtab.app.cli.show.score import show_score
     from trimtab.study.jsonable import jsonable
 
-    score = study.evaluate(folder, data, options.reading(task, text, label, seed=0))
+    score = study.evaluate(folder, data, options.reading(None, text, label, seed=0))
     if json:
         ctx.obj.print_json(jsonable(score))
     else:

@@ -44,4 +44,5 @@ def plan(
         ),
         reading=options.reading(task, text, label, seed),
     )
-    show_plan(ctx.obj, planned)
+    source = ctx.get_parameter_source("model")
+    show_plan(ctx.obj, planned, model_typed=source is not None and source.name == "COMMANDLINE")

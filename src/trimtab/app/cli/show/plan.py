@@ -40,8 +40,9 @@ _ROOM_FOR_ONE_LINE = 240  # and from which, as in a pipe, a row needs no second 
 _PART_FIELDS = ("weights", "gradients", "optimizer", "activations", "logits", "temporaries", "runtime")
 
 
-def show_plan(face: Face, planned: "Planned", *, next_step: bool = True) -> None:
-    """Everything a person wants to know before they train, or all of it as JSON."""
+def show_plan(face: Face, planned: "Planned", *, next_step: bool = True, model_typed: bool = True) -> None:
+    """Everything a person wants to know before they train, or all of it as JSON. `model_typed`: the words typed
+    name the model."""
     if face.json:
         face.print_json(planned_facts(planned, face.language))
         return
@@ -56,7 +57,7 @@ def show_plan(face: Face, planned: "Planned", *, next_step: bool = True) -> None
     _show_memory(face, planned.plan.chosen.estimate)
     show_problems(face, planned.data)
     if next_step:
-        _show_next(face, planned)
+        _show_next(face, planned, model_typed)
 
 
 def show_no_plan(face: Face, plan: Plan) -> None:
@@ -199,13 +200,14 @@ def _show_memory(face: Face, estimate: Estimate) -> None:
     face.out.print(Group(*lines))
 
 
-def _show_next(face: Face, planned: "Planned") -> None:
-    """The command that carries the plan out: the one typed, with another verb and never without a model."""
+def _show_next(face: Face, planned: "Planned", model_typed: bool) -> None:
+    """The command that carries the plan out: the one typed, with another verb, the model and the method named."""
     words = [word for word in face.arguments if word != "--json"]
     if not words or words[0] != "plan" or not planned.machine.is_here:
         return
-    model = [] if planned.model.name in words else [planned.model.name]
-    out = f"runs/{planned.plan.chosen.estimate.strategy.method}"
-    command = shlex.join(["trimtab", "train", *model, *words[1:], "--out", out])
+    method = planned.plan.chosen.estimate.strategy.method
+    model = [] if model_typed else [planned.model.name]
+    chosen = [] if any(word.partition("=")[0] == "--method" for word in words) else ["--method", method]
+    command = shlex.join(["trimtab", "train", *model, *words[1:], *chosen, "--out", f"runs/{method}"])
     face.out.print()
     face.out.print(Text.assemble((face.say("TT-V240"), "bold"), f" {command}"), soft_wrap=True)
