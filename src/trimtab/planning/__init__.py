@@ -4,7 +4,7 @@ one to run, with the reason for each in numbers. Pure arithmetic: nothing is loa
 
 from trimtab.planning.feasible import usable_bytes
 from trimtab.planning.plan import GOALS, Candidate, Goal, Limits, NoPlan, Plan
-from trimtab.planning.request import Request, Settings
+from trimtab.planning.request import Request, Settings, check_range
 from trimtab.planning.search import plan
 from trimtab.planning.words import part_word, phase_word
 
@@ -17,6 +17,7 @@ __all__ = [
     "Plan",
     "Request",
     "Settings",
+    "check_range",
     "part_word",
     "phase_word",
     "plan",

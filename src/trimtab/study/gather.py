@@ -9,16 +9,16 @@ from pathlib import Path
 
 from trimtab import data as data_room
 from trimtab.data import Corpus, DataSpec, LengthHistogram
-from trimtab.errors import UsageError
 from trimtab.hardware import machine_named, this_machine
 from trimtab.hardware.calibration import cached_calibration, calibration_key, probe_matmul
 from trimtab.hardware.machine import Machine
 from trimtab.home import cache_folder, write_atomically
 from trimtab.models import tokenizer_of
+from trimtab.planning import check_range
 from trimtab.study.request import Reading, Shape
 
-# Beyond these a shape is a slip of the keyboard; memory grows with the length and the labels imagined.
-_LARGEST_SHAPE = Shape(rows=10**12, length=10**6, labels=10**5)
+# Beyond these a shape is a slip of the keyboard; memory grows with what is imagined.
+_LARGEST_SHAPE = Shape(rows=10**8, length=10**6, labels=10**5)
 
 
 def machine_for(on: str | None) -> Machine:
@@ -91,11 +91,7 @@ def imagined(shape: Shape) -> DataSpec:
 
 def _check_shape(shape: Shape) -> None:
     for name, value in asdict(shape).items():
-        most = getattr(_LARGEST_SHAPE, name)
-        if value < 1:
-            raise UsageError("TT-P006", flag=f"--{name}", value=value)
-        if value > most:
-            raise UsageError("TT-P013", flag=f"--{name}", value=value, most=most)
+        check_range(f"--{name}", value, getattr(_LARGEST_SHAPE, name))
 
 
 def _key(data: str, reading: Reading, tokenizer: Path | None) -> str:
