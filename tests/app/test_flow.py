@@ -1,7 +1,7 @@
 """Lines that fit, in English and Chinese."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
@@ -27,6 +27,7 @@ def test_a_word_wider_than_the_line_is_cut() -> None:
     assert list(wrap("abcdefgh", 3)) == ["abc", "def", "gh"]
 
 
+@example(" 、、、、", 8)
 @given(st.text(alphabet="ab 、。（）字词，%1", max_size=60), st.integers(min_value=8, max_value=30))
 def test_no_line_is_too_wide_and_nothing_is_lost(text: str, width: int) -> None:
     lines = list(wrap(text, width))

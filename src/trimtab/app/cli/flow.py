@@ -48,8 +48,8 @@ def wrap(text: str, width: int) -> Iterator[str]:
     for paragraph in text.splitlines() or [""]:
         line, used = "", 0
         for piece in _pieces(paragraph, width):
-            full = used + cell_len(piece) > width and line.strip()
-            if full:
+            full = used + cell_len(piece) > width
+            if full and line.strip():
                 yield line.rstrip()
             line = piece.lstrip() if full else line + piece
             used = cell_len(line)
