@@ -128,8 +128,16 @@ def _sizes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine
         activations=round(holes * rows * length * _activation_bytes(strategy, spec, length, machine)),
         temporaries=round(holes * rows * length * _temporary_bytes(strategy, spec, length, machine)),
         logits=rows * data.outputs * (number + 4) * 2,
-        load=stored + updated * _MASTER_BYTES,
+        load=stored + updated * _MASTER_BYTES + _cast_bytes(strategy, spec),
     )
+
+
+def _cast_bytes(strategy: Strategy, spec: ModelSpec) -> int:
+    """Weights are cast one after the other: for a moment the token embedding, the largest, is there twice."""
+    number = BYTES[strategy.precision]
+    if number == BYTES[spec.weights_dtype]:
+        return 0
+    return spec.vocab * (spec.embedding_size or spec.hidden) * number
 
 
 def _activation_bytes(strategy: Strategy, spec: ModelSpec, length: int, machine: Machine) -> int:
