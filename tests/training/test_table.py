@@ -44,6 +44,14 @@ def step(net: Net, number: int) -> None:
     nn.functional.cross_entropy(net(ids), torch.randint(0, 2, (5,), generator=draw)).backward()
 
 
+def update(net: Net, optimizer: Optimizer, number: int) -> None:
+    """One whole step on batch `number`."""
+    step(net, number)
+    optimizer.collect()
+    optimizer.clip(1.0)
+    optimizer.step(0.01)
+
+
 def reference(net: Net) -> torch.optim.AdamW:
     decayed = [net.embedding.weight, net.out.weight]
     groups = [{"params": decayed, "weight_decay": 0.1}, {"params": [net.out.bias], "weight_decay": 0.0}]
@@ -78,10 +86,7 @@ def test_bf16_rows_follow_their_masters() -> None:
     before = net.embedding.weight.detach().clone().bfloat16()
     optimizer = optimizer_of(net, "bf16")
     for number in range(6):
-        step(net, number)
-        optimizer.collect()
-        optimizer.clip(1.0)
-        optimizer.step(0.01)
+        update(net, optimizer, number)
     rows, master = net.embedding.weight[READ], optimizer.masters["embedding.weight"]
     assert master.dtype == torch.float32 and master.shape == (len(READ), WIDTH)
     assert torch.equal(rows, master.bfloat16()) and not torch.equal(rows, before[READ])
@@ -95,29 +100,20 @@ def test_dropped_gradients_leave_no_trace() -> None:
     second.collect()
     second.zero()
     for net, optimizer in ((clean, first), (dirty, second)):
-        step(net, 2)
-        optimizer.collect()
-        optimizer.clip(1.0)
-        optimizer.step(0.01)
+        update(net, optimizer, 2)
     assert torch.equal(clean.embedding.weight, dirty.embedding.weight)
 
 
 def test_a_restored_table_goes_on_alike() -> None:
     net, fresh = Net(), Net()
     optimizer = optimizer_of(net)
-    step(net, 1)
-    optimizer.collect()
-    optimizer.clip(1.0)
-    optimizer.step(0.01)
+    update(net, optimizer, 1)
     kept = {name: tensor.clone() for name, tensor in optimizer.state().items()}
     restored = optimizer_of(fresh)
     restored.restore(kept)
     assert torch.equal(net.embedding.weight, fresh.embedding.weight)
     for one, made in ((net, optimizer), (fresh, restored)):
-        step(one, 2)
-        made.collect()
-        made.clip(1.0)
-        made.step(0.01)
+        update(one, made, 2)
     assert torch.equal(net.embedding.weight, fresh.embedding.weight)
 
 
@@ -135,10 +131,7 @@ def test_other_rows_after_a_restore_keep_what_was_learned() -> None:
     net, fresh = Net(), Net()
     optimizer = optimizer_of(net)
     for number in range(3):
-        step(net, number)
-        optimizer.collect()
-        optimizer.clip(1.0)
-        optimizer.step(0.01)
+        update(net, optimizer, number)
     kept = {name: tensor.clone() for name, tensor in optimizer.state().items()}
     assert torch.equal(kept["rows/embedding.weight"], READ)
     rows = torch.tensor([0, 4, 5, 6, 7, 21])  # as many as before
@@ -159,10 +152,7 @@ def test_a_dense_gradient_is_taken_too() -> None:
     first, second = optimizer_of(sparse), optimizer_of(dense)
     dense.embedding.sparse = False
     for net, optimizer in ((sparse, first), (dense, second)):
-        step(net, 1)
-        optimizer.collect()
-        optimizer.clip(1.0)
-        optimizer.step(0.01)
+        update(net, optimizer, 1)
     torch.testing.assert_close(sparse.embedding.weight, dense.embedding.weight)
 
 

@@ -53,9 +53,9 @@ def refuse_foreign_folder(out: Path) -> None:
     empty, or its own."""
     if out.exists() and not out.is_dir():
         raise BadInput("TT-T029", path=str(out))
-    names = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
-    if not set(names) <= {".lock"} and not set(names) & {REQUEST_FILE, ARTIFACT_FILE}:
-        raise BadInput("TT-T028", folder=str(out), found=next(name for name in names if name != ".lock"))
+    names = sorted(path.name for path in out.iterdir() if not path.name.startswith(".")) if out.is_dir() else []
+    if names and not {REQUEST_FILE, ARTIFACT_FILE} & set(names):
+        raise BadInput("TT-T028", folder=str(out), found=names[0])
 
 
 def _file_or_none(path: Path) -> Path | None:

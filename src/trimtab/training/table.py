@@ -14,8 +14,7 @@ _PIECE = 1024  # rows
 
 
 class Table:
-    """The trained rows of one embedding. `rows` (int64, ascending) are all that training will ever read; the
-    embedding's gradient must be sparse."""
+    """The trained rows of one embedding. `rows` (int64, ascending) are all that training will ever read."""
 
     def __init__(self, parameter: nn.Parameter, rows: torch.Tensor) -> None:
         self._parameter = parameter
@@ -31,12 +30,11 @@ class Table:
         gradient, self._parameter.grad = self._parameter.grad, None
         if gradient is None:
             return
-        if not gradient.is_sparse:  # the weight was used past its embedding
-            gradient = gradient[self.rows].to_sparse(1)
-            rows, values = gradient._indices()[0], gradient._values().float()
-        else:
-            rows, values = self._place[gradient._indices()[0]], gradient._values().float()
-        self._gradient.index_add_(0, rows, values if scale == 1.0 else values / scale)
+        if gradient.is_sparse:
+            rows, values = self._place[gradient._indices()[0]], gradient._values()
+        else:  # the weight was read past its embedding
+            rows, values = self._place[self.rows], gradient[self.rows]
+        self._gradient.index_add_(0, rows, values.float() / scale)
         self._read.append(rows)
         self.master.grad = self._gradient
 
