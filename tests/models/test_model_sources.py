@@ -55,13 +55,14 @@ def hub(tmp_path: Path) -> Iterator[HubServer]:
 
 
 def ask(expression: str, home: Path, **environment: str) -> dict[str, str]:
-    """`expression`, a locate or spec_of, in a fresh process: its facts, or its error's code and text."""
+    """What `expression` gives in a fresh process: a model's facts or a path, or its error's code and text."""
     program = f"""
 import dataclasses, json
 from trimtab.errors import ModelError
-from trimtab.models import locate, spec_of, read_spec
+from trimtab.models import locate, spec_of, read_spec, tokenizer_of
 try:
-    answer = dataclasses.asdict({expression})
+    found = {expression}
+    answer = dataclasses.asdict(found) if dataclasses.is_dataclass(found) else {{"path": found}}
 except ModelError as error:
     answer = {{"code": error.code, "text": str(error)}}
 print(json.dumps(answer, default=str))
@@ -178,6 +179,18 @@ def test_a_plan_reads_config_and_header_only(hub: HubServer, tmp_path: Path) -> 
     assert spec["stored_bytes"] == WEIGHTS_BYTES
     assert hub.endpoint in spec["source"]
     assert hub.bytes_sent["model.safetensors"] < WEIGHTS_BYTES / 5
+
+
+@pytest.mark.parametrize("model", ["org/plain", "org/plain@main", "bert-base-chinese"])
+def test_a_plan_fetches_the_tokenizer_and_no_weights(hub: HubServer, tmp_path: Path, model: str) -> None:
+    found = ask(f"tokenizer_of('{model}')", tmp_path, HF_ENDPOINT=hub.endpoint)
+    assert Path(found["path"]).name == "tokenizer.json" and Path(found["path"]).is_file()
+    assert not [request for request in hub.seen if "safetensors" in request]
+
+
+@pytest.mark.parametrize("model", ["org/none", "no-such-name", "modelscope:org/plain", "./nowhere"])
+def test_a_tokenizer_that_is_not_to_be_had_is_none(hub: HubServer, tmp_path: Path, model: str) -> None:
+    assert ask(f"tokenizer_of('{model}')", tmp_path, HF_ENDPOINT=hub.endpoint)["path"] is None
 
 
 def test_hub_and_folder_give_the_same_fingerprint(hub: HubServer, tmp_path: Path) -> None:

@@ -74,7 +74,8 @@ def spec_of(model: str, *, trust_remote_code: bool = False) -> ModelSpec:
 
 
 def tokenizer_of(model: str) -> Path | None:
-    """tokenizer.json of a model, fetched alone where it is not at hand; None where there is none."""
+    """tokenizer.json of a model: for plans. On the hub it is fetched alone; ModelScope is not asked for it. None
+    where there is none, or the hub does not answer."""
     try:
         folder = _folder_of(model) or (_demo().folder if model == "demo" else None)
         hub_id = None if folder is not None else _HUB_ID.fullmatch(model)
