@@ -14,7 +14,6 @@ from typing import Any
 
 # Options of a training that takes seconds.
 SHORT = ("--epochs", "1", "--batch", "8", "--max-length", "16")
-_PATIENCE_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
@@ -41,6 +40,7 @@ class Terminal:
 
     folder: Path
     home: Path
+    patience_seconds: float = 120.0
 
     @property
     def environment(self) -> dict[str, str]:
@@ -100,7 +100,7 @@ class Terminal:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=_PATIENCE_SECONDS,
+            timeout=self.patience_seconds,
             check=False,
         )
         return Outcome(done.returncode, done.stdout, done.stderr)

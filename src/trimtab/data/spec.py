@@ -45,6 +45,9 @@ class Problem:
     places: tuple[Place, ...] = ()
 
 
+EVALUATION_TOKENS = 4096  # the most padded tokens that an evaluation runs at once, where one row is not longer
+
+
 def padded_length(length: int) -> int:
     """The width a batch is padded to: `length` rounded up to a multiple of 4; above 64 tokens of 8, above 128
     of 16.

@@ -37,7 +37,8 @@ class MemoryParts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MemoryEstimate:
-    """Peak memory. `phase` is where it peaks (forward-backward, optimizer, load, evaluate).
+    """Peak memory. `phase` is where it peaks: load, forward-backward, optimizer, evaluate, save (what was
+    saved is opened again, to be held to the trained model, which has gone by then).
 
     `kind` says which memory is meant: "rss" for a CPU process, "device" for reserved memory plus context on a
     GPU, which is what decides over out-of-memory there.

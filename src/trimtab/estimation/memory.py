@@ -27,7 +27,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trimtab.data.spec import DataSpec, padded_length
+from trimtab.data.spec import EVALUATION_TOKENS, DataSpec, padded_length
 from trimtab.estimation.estimate import MemoryEstimate, MemoryParts
 from trimtab.estimation.updated import table_parameters, updated_parameters
 from trimtab.hardware.machine import Machine
@@ -47,9 +47,14 @@ _INPUT_OF: dict[Role, str] = {
 # What a process holds before any model. A rule where this machine has not been calibrated.
 _CPU_RUNTIME_BYTES = 620 * MIB
 # Fitted on benchmarks/memory_prediction.py (12 cells, MiniLM-L6, two AVX-512 cores):
-_CPU_WORKING_BYTES = 90 * MIB  # tokenizer, thread pools, allocator arenas, first kernels
+_CPU_WORKING_BYTES = 81 * MIB  # thread pools, allocator arenas, first kernels
 _CPU_HOLES = 0.05  # share of activations and temporaries lost to holes in the C heap
 _KERNEL_BYTES = 2 * MIB // 5
+# A tokenizer as `tokenizers` and transformers hold it, over the size of its file: 22 for MiniLM's 30,522 word
+# pieces, 20 for e5's 250,002 unigrams (314 MiB), 12 for SmolLM2's 49,152 byte pairs. Where the file is not at
+# hand, its size by rule: an entry takes 15 bytes (MiniLM) to 72 (SmolLM2).
+_TOKENIZER_SHARE = 20
+_TOKENIZER_ENTRY_BYTES = 40
 # Kinds of matmul: the layer's matrices forward; their and attention's gradients, with attention's own forward;
 # gradients of weights; LoRA's.
 _FORWARD_MATMULS, _BACKWARD_MATMULS, _WEIGHT_MATMULS, _BESIDE_MATMULS = 3, 9, 3, 4
@@ -70,13 +75,16 @@ class _Sizes:
     temporaries: int
     logits: int
     load: int
+    evaluate: int
+    save: int
+    kernels: int
 
 
 def memory(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine) -> MemoryEstimate:
     """Peak memory of training `strategy`, longest batch included."""
     sizes = _sizes(strategy, spec, data, machine)
     bare, evidence = _runtime(machine)
-    runtime = bare + _working_bytes(machine) + _kernel_bytes(strategy, spec, data, machine)
+    runtime = bare + _working_bytes(spec, machine)
     phase, parts = max(_phases(sizes, runtime, strategy), key=lambda item: item[1].total_bytes)
     total, above = parts.total_bytes, parts.total_bytes - bare
     margin = round(_FORMULA_SHARE * above + (0.1 * bare if evidence is Evidence.RULE else 0.02 * bare))
@@ -88,9 +96,10 @@ def memory(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine
 def _phases(sizes: _Sizes, runtime: int, strategy: Strategy) -> tuple[tuple[str, MemoryParts], ...]:
     def parts(**bytes_of: int) -> MemoryParts:
         names = ("weights", "gradients", "optimizer", "activations", "logits", "temporaries")
-        return MemoryParts(**{f"{name}_bytes": bytes_of.get(name, 0) for name in names}, runtime_bytes=runtime)
+        found = {f"{name}_bytes": bytes_of.get(name, 0) for name in names}
+        return MemoryParts(**found, runtime_bytes=runtime + bytes_of.get("kernels", 0))
 
-    held = {"weights": sizes.weights + sizes.masters, "optimizer": sizes.states}
+    held = {"weights": sizes.weights + sizes.masters, "optimizer": sizes.states, "kernels": sizes.kernels}
     # While micro-batches add up, the sums of those before are alive during forward and backward; the token table's
     # always is.
     waiting = sizes.gradients if strategy.accumulation > 1 else sizes.table_gradient
@@ -107,6 +116,8 @@ def _phases(sizes: _Sizes, runtime: int, strategy: Strategy) -> tuple[tuple[str,
         ),
         ("optimizer", parts(**held, gradients=sizes.gradients)),
         ("load", parts(weights=sizes.load)),
+        ("evaluate", parts(**held, temporaries=sizes.evaluate)),
+        ("save", parts(weights=sizes.save, kernels=sizes.kernels)),
     )
 
 
@@ -118,26 +129,38 @@ def _sizes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine
     rows = min(strategy.micro_batch, max(1, data.train_rows))
     length = padded_length(min(strategy.max_length, max(1, data.lengths.longest)))
     holes = 1.0 + (_CPU_HOLES if machine.device.kind == "cpu" else 0.0)
-    stored = spec.stored_bytes or total * BYTES[spec.weights_dtype]
+    masters = (table if strategy.precision == "fp32" else updated) * _MASTER_BYTES
+    loaded = _loaded_bytes(strategy, spec, data)
     return _Sizes(
         weights=total * number,
-        masters=(table if strategy.precision == "fp32" else updated) * _MASTER_BYTES,
+        masters=masters,
         gradients=updated * _GRADIENT_BYTES,
         table_gradient=table * _GRADIENT_BYTES,
         states=updated * _ADAM_STATES_BYTES,
         activations=round(holes * rows * length * _activation_bytes(strategy, spec, length, machine)),
         temporaries=round(holes * rows * length * _temporary_bytes(strategy, spec, length, machine)),
         logits=rows * data.outputs * (number + 4) * 2,
-        load=stored + updated * _MASTER_BYTES + _cast_bytes(strategy, spec),
+        load=loaded + masters,
+        evaluate=_evaluate_bytes(strategy, spec, length),
+        save=loaded if any(part.adapter for part in strategy.parts) else total * number,
+        kernels=_kernel_bytes(strategy, spec, data, machine),
     )
 
 
-def _cast_bytes(strategy: Strategy, spec: ModelSpec) -> int:
-    """Weights are cast one after the other: for a moment the token embedding, the largest, is there twice."""
+def _loaded_bytes(strategy: Strategy, spec: ModelSpec, data: DataSpec) -> int:
+    """A model as it is opened: the file, mapped, is in memory once it has been read; weights that are cast are
+    there beside it until the last one is."""
+    total = strategy.total_parameters(spec, data.outputs)
+    stored = spec.stored_bytes or total * BYTES[spec.weights_dtype]
     number = BYTES[strategy.precision]
-    if number == BYTES[spec.weights_dtype]:
-        return 0
-    return spec.vocab * (spec.embedding_size or spec.hidden) * number
+    return stored + (0 if number == BYTES[spec.weights_dtype] else total * number)
+
+
+def _evaluate_bytes(strategy: Strategy, spec: ModelSpec, length: int) -> int:
+    """The widest moment of a forward pass that keeps nothing, over an evaluation batch."""
+    tokens = length * max(1, EVALUATION_TOKENS // length)
+    widest = max(spec.ffn * (3 if spec.gated_ffn else 2), 4 * spec.heads * spec.head_dim)
+    return tokens * BYTES[strategy.precision] * (widest + 2 * spec.hidden)
 
 
 def _activation_bytes(strategy: Strategy, spec: ModelSpec, length: int, machine: Machine) -> int:
@@ -217,9 +240,11 @@ def _drops_probabilities(spec: ModelSpec, machine: Machine) -> bool:
     return machine.device.kind == "cpu" and spec.attention_dropout > 0
 
 
-def _working_bytes(machine: Machine) -> int:
-    """What a CPU process takes when it starts to work, whatever the model."""
-    return _CPU_WORKING_BYTES if machine.device.kind == "cpu" else 0
+def _working_bytes(spec: ModelSpec, machine: Machine) -> int:
+    """What a CPU process takes when it starts to work, the tokenizer included. On other devices the host pays."""
+    if machine.device.kind != "cpu":
+        return 0
+    return _CPU_WORKING_BYTES + _TOKENIZER_SHARE * (spec.tokenizer_bytes or _TOKENIZER_ENTRY_BYTES * spec.vocab)
 
 
 def _kernel_bytes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine) -> int:

@@ -4,15 +4,13 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from trimtab.data.spec import Task, padded_length
+from trimtab.data.spec import EVALUATION_TOKENS, Task, padded_length
 from trimtab.evaluation.encode import Collator, Encoded
-
-_TOKENS_A_BATCH = 4096
 
 
 @torch.inference_mode()
 def logits(
-    model: PreTrainedModel, encoded: Encoded, collator: Collator, *, tokens: int = _TOKENS_A_BATCH
+    model: PreTrainedModel, encoded: Encoded, collator: Collator, *, tokens: int = EVALUATION_TOKENS
 ) -> np.ndarray:
     """Head outputs, float32 (rows, outputs). Batches hold at most `tokens` padded tokens. The model is put into
     evaluation mode and stays there."""

@@ -41,7 +41,9 @@ def read_spec(source: ModelSource, *, weights_needed: bool = True) -> ModelSpec:
     header = read_headers(source.folder)
     if weights_needed and not header.tensors:
         raise ModelError("TT-M010", path=str(source.folder))
-    return spec_from(config, header, source.name, source.hub_id, read_from=str(source.folder))
+    spec = spec_from(config, header, source.name, source.hub_id, read_from=str(source.folder))
+    tokenizer = source.folder / "tokenizer.json"
+    return replace(spec, tokenizer_bytes=tokenizer.stat().st_size) if tokenizer.is_file() else spec
 
 
 def spec_from(config: Config, header: WeightsHeader, name: str, hub_id: str, *, read_from: str) -> ModelSpec:

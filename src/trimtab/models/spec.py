@@ -46,9 +46,9 @@ class ModelSpec:
     `family` is transformers' `model_type` ("bert", "xlm-roberta", "gemma2"). `name` is what the user typed,
     `hub_id` the published name where known. `weights_dtype` is the dtype of the stored weights ("fp32",
     "bf16", "fp16"; "unknown" where only a shape is known), `stored_bytes` their bytes (0 where only a shape
-    is known). `pooler`: the published weights hold a pooler; whether a classifier runs one is
-    `families.pooler_parameters`. `fingerprint` is a hash of config and weights header, empty for a catalogue
-    shape. `source` says where the facts were read.
+    is known), `tokenizer_bytes` the size of tokenizer.json (0 where it is not at hand). `pooler`: the published
+    weights hold a pooler; whether a classifier runs one is `families.pooler_parameters`. `fingerprint` is a hash
+    of config and weights header, empty for a catalogue shape. `source` says where the facts were read.
     """
 
     name: str
@@ -86,6 +86,7 @@ class ModelSpec:
     pad_token_id: int | None = None
     weights_dtype: str = "unknown"
     stored_bytes: int = 0
+    tokenizer_bytes: int = 0
     fingerprint: str = ""
     source: str = ""
 

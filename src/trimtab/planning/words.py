@@ -16,6 +16,7 @@ _PHASES = {
     "forward-backward": "TT-P412",
     "optimizer": "TT-P413",
     "evaluate": "TT-P414",
+    "save": "TT-P415",
 }
 
 

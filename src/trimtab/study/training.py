@@ -7,7 +7,7 @@ report.json; while training also checkpoints/ and request.json.
 import json
 import shlex
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -16,7 +16,7 @@ import numpy as np
 from safetensors import SafetensorError
 
 from trimtab import __version__, planning
-from trimtab.data import Corpus
+from trimtab.data import Corpus, Split
 from trimtab.errors import BadInput, TrimtabError
 from trimtab.estimation import estimate
 from trimtab.evaluation import (
@@ -65,12 +65,12 @@ def carry_out(request: TrainRequest, opened: Opened) -> Iterator[Event | Planned
         if isinstance(event, Finished):
             run = event.run
         yield event
-    session = training.session
-    assert session is not None and run is not None, "a training ends with Finished"
+    assert run is not None, "a training ends with Finished"
 
     try:
-        _keep(session, source, corpus, out, split_seed=request.reading.seed)
-        report = _report(request, planned, run, session, corpus)
+        outcome = _keep(training, source, corpus, out, split_seed=request.reading.seed)
+        run = replace(run, peak_memory_bytes=max(run.peak_memory_bytes, training.peak_memory_bytes()))
+        report = _report(request, planned, run, outcome, corpus)
         _write_pages(report, out, request.language)
     except (OSError, SafetensorError) as error:
         raise TrimtabError("TT-T027", folder=str(out), why=str(error)) from error
@@ -178,10 +178,42 @@ def _job(request: TrainRequest, source: ModelSource, planned: Planned) -> Job:
     )
 
 
-def _keep(session: Session, source: ModelSource, corpus: Corpus, out: Path, *, split_seed: int) -> None:
-    """Save the artifact, open it again, and hold it to the model that was trained."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Outcome:
+    """What the trained model says of the split that is reported: `outputs` float32 (rows, outputs)."""
+
+    split: Split
+    labels: np.ndarray
+    outputs: np.ndarray
+
+
+def _keep(training: Training, source: ModelSource, corpus: Corpus, out: Path, *, split_seed: int) -> _Outcome:
+    """Save the artifact, let the model go, open the artifact, and hold it to what the model computed: at no time
+    are two models in memory."""
+    session = training.session
+    assert session is not None, "a training that finished has a session"
+    rows = _first_rows(session.dev, _GATE_ROWS)
+    trained = logits(session.model, rows, session.collator)
+    outcome = _outcome(session, corpus)
+    facts = _artifact_facts(session, source, corpus, split_seed)
+    save_artifact(out, facts, session.model, session.tokenizer, session.job.spec)
+    del session
+    training.release()
+    require_equal(open_artifact(out, trust_remote_code=source.trust_remote_code), rows, trained)
+    return outcome
+
+
+def _outcome(session: Session, corpus: Corpus) -> _Outcome:
+    split, encoded = corpus.dev, session.dev
+    if corpus.test is not None and session.test is not None:
+        split, encoded = corpus.test, session.test
+    outputs = logits(session.model, encoded, session.collator)
+    return _Outcome(split=split, labels=encoded.labels, outputs=outputs)
+
+
+def _artifact_facts(session: Session, source: ModelSource, corpus: Corpus, split_seed: int) -> ArtifactFacts:
     strategy = session.job.strategy
-    facts = ArtifactFacts(
+    return ArtifactFacts(
         adapter=any(part.adapter for part in strategy.parts),
         task=corpus.task,
         labels=corpus.labels,
@@ -199,10 +231,6 @@ def _keep(session: Session, source: ModelSource, corpus: Corpus, out: Path, *, s
         trimtab_version=__version__,
         split_seed=split_seed,
     )
-    rows = _first_rows(session.dev, _GATE_ROWS)
-    trained = logits(session.model, rows, session.collator)
-    save_artifact(out, facts, session.model, session.tokenizer, session.job.spec)
-    require_equal(open_artifact(out, trust_remote_code=source.trust_remote_code), rows, trained)
 
 
 def _lasting_name(source: ModelSource) -> str:
@@ -226,25 +254,21 @@ def _first_rows(encoded: Encoded, count: int) -> Encoded:
     )
 
 
-def _report(request: TrainRequest, planned: Planned, run: Run, session: Session, corpus: Corpus) -> Report:
-    split, encoded = corpus.dev, session.dev
-    if corpus.test is not None and session.test is not None:
-        split, encoded = corpus.test, session.test
-    outputs = logits(session.model, encoded, session.collator)
-    guessed = predictions(outputs, corpus.task)
-    lost = losses(outputs, encoded.labels, corpus.task)
+def _report(request: TrainRequest, planned: Planned, run: Run, outcome: _Outcome, corpus: Corpus) -> Report:
+    guessed = predictions(outcome.outputs, corpus.task)
+    lost = losses(outcome.outputs, outcome.labels, corpus.task)
     worst = {int(row): rank for rank, row in enumerate(np.argsort(-lost, kind="stable")[:_WORST])}
     found: list[tuple[int, WorstExample]] = []
-    for row, example in enumerate(split):
+    for row, example in enumerate(outcome.split):
         if row in worst:
             shown = WorstExample(
                 texts=example.texts,
-                expected=_shown(encoded.labels[row], corpus),
+                expected=_shown(outcome.labels[row], corpus),
                 predicted=_shown(guessed[row], corpus),
                 loss=float(lost[row]),
             )
             found.append((worst[row], shown))
-    counts = confusion_matrix(guessed, encoded.labels, len(corpus.labels)).tolist() if corpus.labels else None
+    counts = confusion_matrix(guessed, outcome.labels, len(corpus.labels)).tolist() if corpus.labels else None
     return Report(
         plan=planned.plan,
         run=run,

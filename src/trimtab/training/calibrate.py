@@ -5,6 +5,8 @@ rates come from the catalogue until runs are in the ledger.
 """
 
 import os
+import subprocess
+import sys
 import time
 
 import torch
@@ -26,7 +28,7 @@ def calibrated(key: str, cores: int) -> Calibration:
     kept = cached_calibration(key)
     if kept is not None and kept.evidence is Evidence.MEASURED:
         return kept
-    runtime_bytes = MemoryMeter(torch.device("cpu")).now_bytes()
+    runtime_bytes = _bare_runtime_bytes()
     threads = max(1, min(cores, os.cpu_count() or 1))
     torch.set_num_threads(threads)
     rates = tuple((name, _rate(dtype)) for name, dtype in _DTYPES.items())
@@ -40,6 +42,20 @@ def calibrated(key: str, cores: int) -> Calibration:
     )
     save_calibration(fresh)
     return fresh
+
+
+def _bare_runtime_bytes() -> int:
+    """Resident memory of a fresh process that has imported the training stack: this one may hold data already."""
+    program = (
+        "import trimtab.study.training, torch\n"
+        "from trimtab.training.meter import MemoryMeter\n"
+        "print(MemoryMeter(torch.device('cpu')).now_bytes())"
+    )
+    try:
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        return int(done.stdout)
+    except (OSError, ValueError, subprocess.CalledProcessError):  # no second process to be had: an embedded Python
+        return MemoryMeter(torch.device("cpu")).now_bytes()
 
 
 def _rate(dtype: torch.dtype) -> float:

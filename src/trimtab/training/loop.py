@@ -43,7 +43,16 @@ class Training:
         self.job = job
         self._corpus = corpus
         self.session: Session | None = None
+        self._meter = MemoryMeter(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
         self._stop = StopRequest()
+
+    def peak_memory_bytes(self) -> int:
+        """The highest so far, since the training began; it goes on rising with what is done after it."""
+        return self._meter.peak_bytes()
+
+    def release(self) -> None:
+        """Let the model, its optimiser and its rows go."""
+        self.session = None
 
     def __iter__(self) -> Iterator[Event]:
         self.job.folder.mkdir(parents=True, exist_ok=True)
@@ -59,13 +68,12 @@ class Training:
             raise BadInput("TT-T010", folder=str(self.job.folder)) from error
 
     def _locked(self) -> Iterator[Event]:
-        meter = MemoryMeter(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-        runtime_bytes = meter.now_bytes()
-        with meter.running():
+        runtime_bytes = self._meter.now_bytes()
+        with self._meter.running():
             start = time.perf_counter()
             session = prepare(self.job, self._corpus)
             self.session = session
-            loop = _Loop(session, meter, self._stop)
+            loop = _Loop(session, self._meter, self._stop)
             yield from loop.restore()
             load_seconds = time.perf_counter() - start
             yield loop.started(load_seconds)

@@ -1,0 +1,49 @@
+"""The same commands on a Chinese set and a multilingual model, as they are: plan, train, evaluate, predict.
+
+Long, and reads what users do not have: part of `make soak`.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from terminal import Terminal
+
+pytestmark = pytest.mark.soak
+
+MODEL = "multilingual-e5-small"
+GOOD, BAD = "房间很干净，服务员态度也好，下次还会来住。", "太差了，房间又小又吵，早餐也难吃，再也不来了。"
+
+
+@pytest.fixture
+def model() -> Path:
+    folder = Path(os.environ.get("TRIMTAB_MODELS", Path.home() / ".cache/trimtab-dev-models")) / MODEL
+    if not (folder / "model.safetensors").is_file():
+        pytest.skip(f"model {MODEL} is not at hand (TRIMTAB_MODELS)")
+    return folder
+
+
+def test_hotel_reviews_with_a_multilingual_encoder(
+    shared: Callable[[str], str], model: Path, tmp_path: Path
+) -> None:
+    tt = Terminal(tmp_path, tmp_path / "home", patience_seconds=3600)
+    data = shared("chnsenticorp")
+    plan = tt.done("plan", str(model), "--data", data, "--json").json
+    assert plan["data"]["train_rows"] == 7612
+
+    short = ("--epochs", "1", "--max-length", "96")
+    tt.done("train", str(model), "--data", data, *short, "--out", "out", "--lang", "zh")
+    report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
+    test = report["scores"]["test"]
+    assert (test["n"], test["metrics"][0]["name"]) == (1179, "accuracy")
+    assert test["metrics"][0]["low"] > 0.80, "about half of the reviews are good ones"
+    memory = next(row for row in report["comparisons"] if row["quantity"] == "memory")
+    assert memory["predicted"]["value"] == pytest.approx(memory["measured"], rel=0.15), memory
+
+    score = tt.done("evaluate", "out", "--data", f"{data}/test.jsonl", "--json").json
+    assert score["metrics"][0]["value"] == pytest.approx(test["metrics"][0]["value"], abs=1e-9)
+    answers = tt.done("predict", "out", "--text", GOOD, "--text", BAD, "--json").lines
+    labels = [json.loads(line)["label"] for line in answers]
+    assert labels[0] != labels[1]
