@@ -1,1 +1,36 @@
-"""Puts this folder on the path, so that tests of several rooms share tiny_models and tiny_training."""
+"""Puts this folder on the path, so that tests of several rooms share tiny_models and tiny_training; and says where
+real models and data sets lie, which users do not have."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared() -> Callable[[str], str]:
+    """Path of a real data set; skips where the sets are not at hand."""
+    root = Path(os.environ.get("TRIMTAB_SHARED", ROOT / "../shared")).resolve() / "data"
+
+    def find(name: str) -> str:
+        if not (root / name).is_dir():
+            pytest.skip(f"data set {name} is not at hand (TRIMTAB_SHARED)")
+        return str(root / name)
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def real_model() -> Callable[[str], Path]:
+    """Folder of a real model; skips where the models are not at hand."""
+    root = Path(os.environ.get("TRIMTAB_MODELS", Path.home() / ".cache/trimtab-dev-models"))
+
+    def find(name: str) -> Path:
+        if not (root / name / "model.safetensors").is_file():
+            pytest.skip(f"model {name} is not at hand (TRIMTAB_MODELS)")
+        return root / name
+
+    return find

@@ -1,40 +1,16 @@
-"""Writers of small data sets, and where the real ones lie."""
+"""Writers of small data sets."""
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-
 
 @pytest.fixture
-def shared() -> Callable[[str], str]:
-    """Path of a real data set; skips where the sets are not at hand."""
-    root = Path(os.environ.get("TRIMTAB_SHARED", ROOT / "../shared")) / "data"
-
-    def find(name: str) -> str:
-        if not (root / name).is_dir():
-            pytest.skip(f"data set {name} is not at hand (TRIMTAB_SHARED)")
-        return str(root / name)
-
-    return find
-
-
-@pytest.fixture
-def tokenizer() -> Callable[[str], Path]:
+def tokenizer(real_model: Callable[[str], Path]) -> Callable[[str], Path]:
     """tokenizer.json of a real model; skips where the models are not at hand."""
-    root = Path(os.environ.get("TRIMTAB_MODELS", Path.home() / ".cache/trimtab-dev-models"))
-
-    def find(model: str) -> Path:
-        path = root / model / "tokenizer.json"
-        if not path.is_file():
-            pytest.skip(f"model {model} is not at hand (TRIMTAB_MODELS)")
-        return path
-
-    return find
+    return lambda model: real_model(model) / "tokenizer.json"
 
 
 @pytest.fixture

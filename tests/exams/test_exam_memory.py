@@ -6,10 +6,10 @@ constants were not fitted on.
 """
 
 import json
-import os
 import random
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,14 +18,6 @@ from tiny_models import WORDS
 from trimtab.units import MIB
 
 MODEL = "paraphrase-minilm-l3-v2"
-
-
-@pytest.fixture
-def model() -> Path:
-    folder = Path(os.environ.get("TRIMTAB_MODELS", Path.home() / ".cache/trimtab-dev-models")) / MODEL
-    if not (folder / "model.safetensors").is_file():
-        pytest.skip(f"model {MODEL} is not at hand (TRIMTAB_MODELS)")
-    return folder
 
 
 def write_long_texts(folder: Path) -> Path:
@@ -39,10 +31,10 @@ def write_long_texts(folder: Path) -> Path:
 
 
 @pytest.mark.model
-def test_predicted_memory_is_near_the_measured(model: Path, tmp_path: Path) -> None:
+def test_predicted_memory_is_near_the_measured(real_model: Callable[[str], Path], tmp_path: Path) -> None:
     data = write_long_texts(tmp_path / "data")
     program = Path(__file__).with_name("measured_cell.py")
-    words = [sys.executable, str(program), str(model), str(data), str(tmp_path / "out"), "lora"]
+    words = [sys.executable, str(program), str(real_model(MODEL)), str(data), str(tmp_path / "out"), "lora"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     cell = json.loads(done.stdout.splitlines()[-1])

@@ -4,7 +4,6 @@ Long, and reads what users do not have: part of `make soak`.
 """
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,24 +16,16 @@ MODEL = "multilingual-e5-small"
 GOOD, BAD = "房间很干净，服务员态度也好，下次还会来住。", "太差了，房间又小又吵，早餐也难吃，再也不来了。"
 
 
-@pytest.fixture
-def model() -> Path:
-    folder = Path(os.environ.get("TRIMTAB_MODELS", Path.home() / ".cache/trimtab-dev-models")) / MODEL
-    if not (folder / "model.safetensors").is_file():
-        pytest.skip(f"model {MODEL} is not at hand (TRIMTAB_MODELS)")
-    return folder
-
-
 def test_hotel_reviews_with_a_multilingual_encoder(
-    shared: Callable[[str], str], model: Path, tmp_path: Path
+    shared: Callable[[str], str], real_model: Callable[[str], Path], tmp_path: Path
 ) -> None:
     tt = Terminal(tmp_path, tmp_path / "home", patience_seconds=3600)
-    data = shared("chnsenticorp")
-    plan = tt.done("plan", str(model), "--data", data, "--json").json
+    data, model = shared("chnsenticorp"), str(real_model(MODEL))
+    plan = tt.done("plan", model, "--data", data, "--json").json
     assert plan["data"]["train_rows"] == 7612
 
     short = ("--epochs", "1", "--max-length", "96")
-    tt.done("train", str(model), "--data", data, *short, "--out", "out", "--lang", "zh")
+    tt.done("train", model, "--data", data, *short, "--out", "out", "--lang", "zh")
     report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
     test = report["scores"]["test"]
     assert (test["n"], test["metrics"][0]["name"]) == (1179, "accuracy")
