@@ -46,7 +46,8 @@ def hub(tmp_path: Path) -> Iterator[HubServer]:
     model = make_model(repositories / "org" / "plain")
     (model / "pytorch_model.bin").write_bytes(bytes(1000))
     (model / "notes.md").write_text("a file nobody needs")
-    make_model(repositories / "org" / "code", auto_map={"AutoModel": "modeling_x.X"})
+    coded = make_model(repositories / "org" / "code", auto_map={"AutoModel": "modeling_x.X"})
+    (coded / "modeling_x.py").write_text("class X: ...")
     pickled = make_model(repositories / "org" / "pickled")
     (pickled / "model.safetensors").rename(pickled / "pytorch_model.bin")
     make_model(repositories / "google-bert" / "bert-base-chinese")
@@ -232,6 +233,9 @@ def test_pickle_and_foreign_code_are_refused_before_any_weights(
 def test_foreign_code_can_be_allowed(hub: HubServer, tmp_path: Path) -> None:
     spec = ask("spec_of('org/code', trust_remote_code=True)", tmp_path, HF_ENDPOINT=hub.endpoint)
     assert spec["hidden"] == 64
+    source = ask("locate('org/code', trust_remote_code=True)", tmp_path, HF_ENDPOINT=hub.endpoint)
+    names = {path.name for path in Path(source["folder"]).iterdir()}
+    assert names == {"config.json", "tokenizer.json", "model.safetensors", "modeling_x.py"}
 
 
 @pytest.mark.parametrize(

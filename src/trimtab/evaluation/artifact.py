@@ -22,7 +22,7 @@ from trimtab.evaluation.encode import Collator, Encoded, encode
 from trimtab.evaluation.facts import NAME as FACTS_FILE
 from trimtab.evaluation.facts import ArtifactFacts, read_facts
 from trimtab.evaluation.predict import logits, probabilities
-from trimtab.models import ModelSource, locate, read_spec, weights_hash
+from trimtab.models import ModelSource, load_config, locate, read_spec, weights_hash
 from trimtab.models.spec import ModelSpec
 
 _WINDOW = 512  # texts read ahead, so that batches have like lengths
@@ -94,12 +94,17 @@ def open_artifact(folder: Path, *, trust_remote_code: bool = False) -> Artifact:
     """Load an artifact from its folder; an adapter finds its base by the name it was trained from.
 
     Raises ArtifactError (TT-A…) where a file or the base is not what was saved, ModelError where the base
-    cannot be found.
+    cannot be found, or where there is code of its own that is not trusted (TT-M016).
     """
     facts = read_facts(folder)
     own = ModelSource(folder=folder, name=str(folder), kind="folder")
+    if facts.adapter:
+        source = _base_source(facts, trust_remote_code)
+    else:
+        # Where code is not trusted transformers takes its own class in silence, which computes something else.
+        load_config(folder, trust_remote_code=trust_remote_code)
+        source = own
     tokenizer = tuning.load_tokenizer(own, trust_remote_code=trust_remote_code)
-    source = _base_source(facts, trust_remote_code) if facts.adapter else own
     model = tuning.load_classifier(
         source,
         outputs=facts.outputs,

@@ -29,6 +29,7 @@ TOKENIZER_FILES = (
     "chat_template.jinja",
     "generation_config.json",
 )
+CODE_FILES = ("*.py",)  # only where the user trusts them
 WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors")
 
 _TIMEOUT_SECONDS = 5  # a plan must not wait long for a hub that does not answer
@@ -56,7 +57,7 @@ def download(name: str, repo: str, revision: str | None, trust_remote_code: bool
             trust_remote_code=trust_remote_code,
         )
 
-    wanted = [*CONFIG_FILES, *TOKENIZER_FILES, *WEIGHT_FILES]
+    wanted = [*CONFIG_FILES, *TOKENIZER_FILES, *WEIGHT_FILES, *(CODE_FILES if trust_remote_code else ())]
     try:
         with _hub_errors(repo, revision):
             _first_look(name, repo, revision, trust_remote_code)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from trimtab.errors import ModelError
 from trimtab.models.config import load_config
-from trimtab.models.hub import CONFIG_FILES, TOKENIZER_FILES, WEIGHT_FILES
+from trimtab.models.hub import CODE_FILES, CONFIG_FILES, TOKENIZER_FILES, WEIGHT_FILES
 from trimtab.models.read import ModelSource
 
 
@@ -21,7 +21,8 @@ def download(
     folder = _fetch(repo, revision, CONFIG_FILES)
     load_config(folder, name=name, trust_remote_code=trust_remote_code)
     if weights:
-        folder = _fetch(repo, revision, (*CONFIG_FILES, *TOKENIZER_FILES, *WEIGHT_FILES))
+        code = CODE_FILES if trust_remote_code else ()
+        folder = _fetch(repo, revision, (*CONFIG_FILES, *TOKENIZER_FILES, *WEIGHT_FILES, *code))
     return ModelSource(
         folder=folder,
         name=name,

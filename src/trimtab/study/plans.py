@@ -19,11 +19,13 @@ def plan(
     choices: Choices = Choices(),
     settings: Settings = Settings(),
     reading: Reading = Reading(),
+    trust_remote_code: bool = False,
 ) -> Planned:
     """Predict every strategy for `model` on `data` and choose one, with reasons.
 
     `model`: a folder, a hub id, "modelscope:org/name", a catalogue name, or "demo". `data`: a file, a folder of
-    splits, or "demo". `on`: a catalogue machine ("rtx3060-12g"), None = this machine.
+    splits, or "demo". `on`: a catalogue machine ("rtx3060-12g"), None = this machine. `trust_remote_code`: plan
+    for a model that brings code of its own; none of it runs.
 
     Raises ModelError, DataError (exit 5), UsageError (2), NoPlan (3).
 
@@ -31,7 +33,7 @@ def plan(
     >>> planned.plan.chosen.fits
     True
     """
-    spec = spec_of(model)
+    spec = spec_of(model, trust_remote_code=trust_remote_code)
     machine = gather.machine_for(on)
     facts = gather.data_spec(data, reading, gather.tokenizer_file(model))
     made = planning.plan(
@@ -50,12 +52,13 @@ def estimate(
     choices: Choices = Choices(),
     settings: Settings = Settings(),
     reading: Reading = Reading(),
+    trust_remote_code: bool = False,
 ) -> Planned:
     """Memory, time and disk of one method, on real data or on an imagined shape of data.
 
     A plan with only that method's candidates; raises as `plan` does.
     """
-    spec = spec_of(model)
+    spec = spec_of(model, trust_remote_code=trust_remote_code)
     machine = gather.machine_for(on)
     if data is None:
         facts = gather.imagined(shape)

@@ -32,12 +32,16 @@ def check(data: str, reading: Reading = Reading()) -> DataSpec:
     return gather.describe(gather.open_corpus(data, reading), None)
 
 
-def predict(folder: str, *, text: tuple[str, ...] = (), file: str | None = None) -> "Iterator[Prediction]":
+def predict(
+    folder: str, *, text: tuple[str, ...] = (), file: str | None = None, trust_remote_code: bool = False
+) -> "Iterator[Prediction]":
     """Predictions of an artifact, in order, streaming: for each of `text`, or for each row of `file` ("-" = lines
-    of standard input). For an artifact of pairs, `text` holds the two texts of one pair, and the next two."""
+    of standard input). For an artifact of pairs, `text` holds the two texts of one pair, and the next two.
+    `trust_remote_code` runs the code of a model that brings its own; without it such an artifact is refused.
+    """
     from trimtab.evaluation import open_artifact
 
-    artifact = open_artifact(Path(folder))
+    artifact = open_artifact(Path(folder), trust_remote_code=trust_remote_code)
     columns = artifact.facts.columns
     inputs = _grouped(text, columns) if file is None else data_room.read_texts(file, columns)
     if file == "-":  # whoever types or pipes lines waits for each answer
@@ -46,15 +50,15 @@ def predict(folder: str, *, text: tuple[str, ...] = (), file: str | None = None)
         yield from artifact.predict(inputs)
 
 
-def evaluate(folder: str, data: str, reading: Reading = Reading()) -> Score:
+def evaluate(folder: str, data: str, reading: Reading = Reading(), *, trust_remote_code: bool = False) -> Score:
     """Score an artifact: on all rows of a file, or on the test split (else dev) of a folder or of "demo".
 
-    Columns and labels are those it was trained with unless `reading` names columns. Raises ArtifactError,
-    DataError.
+    Columns and labels are those it was trained with unless `reading` names columns. `trust_remote_code` as in
+    `predict`. Raises ArtifactError, DataError.
     """
     from trimtab.evaluation import losses, open_artifact, predictions
 
-    artifact = open_artifact(Path(folder))
+    artifact = open_artifact(Path(folder), trust_remote_code=trust_remote_code)
     facts = artifact.facts
     split = _rows_to_score(data, facts, reading)
     encoded = artifact.encode(split)

@@ -30,6 +30,7 @@ def estimate(
     max_length: options.MaxLength = None,
     precision: options.Precision = None,
     seed: options.Seed = 0,
+    trust_remote_code: options.TrustCode = False,
     json: options.Json = False,
 ) -> None:
     from trimtab import study
@@ -46,5 +47,6 @@ def estimate(
             epochs=epochs, batch=batch, lr=lr, max_length=max_length, precision=precision, seed=seed
         ),
         reading=options.reading(task, text, label, seed),
+        trust_remote_code=trust_remote_code,
     )
     show_plan(ctx.obj, planned)

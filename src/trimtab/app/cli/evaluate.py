@@ -12,13 +12,15 @@ def evaluate(
     data: options.Data,
     text: options.Text = None,
     label: options.Label = None,
+    trust_remote_code: options.TrustCode = False,
     json: options.Json = False,
 ) -> None:
     from trimtab import study
     from trimtab.app.cli.show.score import show_score
     from trimtab.study.jsonable import jsonable
 
-    score = study.evaluate(folder, data, options.reading(None, text, label, seed=0))
+    reading = options.reading(None, text, label, seed=0)
+    score = study.evaluate(folder, data, reading, trust_remote_code=trust_remote_code)
     if json:
         ctx.obj.print_json(jsonable(score))
     else:

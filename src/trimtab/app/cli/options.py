@@ -49,6 +49,7 @@ Precision = Annotated[
     str | None, typer.Option("--precision", metavar=PRECISIONS, help="TT-V134", rich_help_panel=TRAINING)
 ]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", help="TT-V135", rich_help_panel=TRAINING)]
+TrustCode = Annotated[bool, typer.Option("--trust-remote-code", help="TT-V153")]
 Json = Annotated[bool, typer.Option("--json", help="TT-V140")]
 
 

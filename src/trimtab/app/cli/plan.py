@@ -26,6 +26,7 @@ def plan(
     max_length: options.MaxLength = None,
     precision: options.Precision = None,
     seed: options.Seed = 0,
+    trust_remote_code: options.TrustCode = False,
     json: options.Json = False,
 ) -> None:
     from trimtab import study
@@ -43,6 +44,7 @@ def plan(
             epochs=epochs, batch=batch, lr=lr, max_length=max_length, precision=precision, seed=seed
         ),
         reading=options.reading(task, text, label, seed),
+        trust_remote_code=trust_remote_code,
     )
     source = ctx.get_parameter_source("model")
     show_plan(ctx.obj, planned, model_typed=source is not None and source.name == "COMMANDLINE")

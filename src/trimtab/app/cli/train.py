@@ -15,7 +15,7 @@ def train(
     out: Annotated[str, typer.Option("--out", metavar="DIR", help="TT-V150")],
     resume: Annotated[bool, typer.Option("--resume", help="TT-V151")] = False,
     allow_changed: Annotated[bool, typer.Option("--allow-changed", help="TT-V152")] = False,
-    trust_remote_code: Annotated[bool, typer.Option("--trust-remote-code", help="TT-V153")] = False,
+    trust_remote_code: options.TrustCode = False,
     task: options.Task = None,
     text: options.Text = None,
     label: options.Label = None,
