@@ -471,6 +471,22 @@ def test_a_file_is_evaluated_whole_with_the_models_labels(jsonl: Jsonl) -> None:
             jsonl(rows), task="classify", columns=("text",), label_column="label", labels=("bad", "fine")
         )
     assert (caught.value.code, caught.value.message.fact("row")) == ("TT-D051", 1)
+    assert caught.value.message.fact("labels") == "good"
+
+
+@pytest.mark.parametrize("names", [("bad", "good"), ("good",)], ids=["two of three", "one of three"])
+def test_splits_with_some_of_the_models_labels_are_numbered_as_the_model_has_them(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    for split in ("train", "test"):
+        lines = [f"{split} {number},{names[number % len(names)]}\n" for number in range(20)]
+        (tmp_path / f"{split}.csv").write_text("text,label\n" + "".join(lines), encoding="utf-8")
+    corpus = open_corpus(str(tmp_path), labels=("awful", "bad", "good"))
+    assert corpus.labels == ("awful", "bad", "good") and corpus.test is not None
+    assert corpus.test.labels.tolist() == [corpus.labels.index(names[number % len(names)]) for number in range(20)]
+    with pytest.raises(DataError) as caught:
+        open_corpus(str(tmp_path), labels=("awful", "bad"))
+    assert (caught.value.code, caught.value.message.fact("labels")) == ("TT-D051", "good")
 
 
 def test_targets_are_evaluated_as_numbers(jsonl: Jsonl) -> None:

@@ -124,10 +124,27 @@ def test_a_flipped_byte_is_seen(tt: Terminal, full_artifact: Path) -> None:
 
 
 def test_labels_the_model_does_not_know_are_refused(tt: Terminal, full_artifact: Path) -> None:
-    write_csv(tt.folder / "other.csv", ("text", "label"), [(UNSEEN[0], "sports"), (UNSEEN[1], "gardening")])
-    refused = tt("evaluate", str(full_artifact), "--data", "other.csv")
-    assert_refused(refused, 5, "TT-D051")
-    assert "row 2" in refused.err and "gardening" in refused.err and refused.out == ""
+    """All of them by name, in a file and in a folder of splits; a label that does not occur is not missed."""
+    rows = [(UNSEEN[0], "sports"), (UNSEEN[1], "gardening"), (UNSEEN[2], "travel")]
+    write_csv(tt.folder / "other.csv", ("text", "label"), rows)
+    (tt.folder / "splits").mkdir()
+    for name, some in (("train", [*topics(), rows[1]]), ("test", rows[::2])):
+        write_csv(tt.folder / "splits" / f"{name}.csv", ("text", "label"), some)
+    for data, place in (("other.csv", "row 2"), ("splits", "train.csv")):
+        refused = tt("evaluate", str(full_artifact), "--data", data)
+        assert_refused(refused, 5, "TT-D051")
+        assert place in refused.err and "gardening, travel." in refused.err and refused.out == ""
+
+
+def test_some_of_the_models_labels_are_enough_to_score_it(tt: Terminal, full_artifact: Path) -> None:
+    rows = [(text, topic) for text, topic in topics() if topic != "cooking"]
+    (tt.folder / "splits").mkdir()
+    for name, some in (("train", rows[::2]), ("test", rows[1::2])):
+        write_csv(tt.folder / "splits" / f"{name}.csv", ("text", "label"), some)
+    score = tt.done("evaluate", str(full_artifact), "--data", "splits", "--json").json
+    rows_of = {entry["label"]: entry["support"] for entry in score["classes"]}
+    assert score["n"] == 40 and (rows_of["sports"], rows_of["weather"]) == (20, 20)
+    assert score["metrics"][0]["value"] > 0.5
 
 
 def test_an_adapter_whose_base_has_changed_is_refused(tt: Terminal) -> None:

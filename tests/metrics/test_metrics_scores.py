@@ -58,9 +58,7 @@ def test_class_metrics_equal_scikit_learn(rows: list[tuple[int, int]]) -> None:
     assert found["accuracy"].value == pytest.approx(sk.accuracy_score(targets, predictions))
     assert found["macro_f1"].value == pytest.approx(sk.f1_score(targets, predictions, average="macro"))
     assert found["mcc"].value == pytest.approx(sk.matthews_corrcoef(targets, predictions))
-    precision, recall, f1, support = sk.precision_recall_fscore_support(
-        targets, predictions, labels=[0, 1, 2], zero_division=0
-    )
+    precision, recall, f1, support = sk.precision_recall_fscore_support(targets, predictions, zero_division=0)
     assert [c.precision for c in result.classes] == pytest.approx(precision.tolist())
     assert [c.recall for c in result.classes] == pytest.approx(recall.tolist())
     assert [c.f1 for c in result.classes] == pytest.approx(f1.tolist())
@@ -89,11 +87,16 @@ def test_confusion_matrix_has_targets_as_rows() -> None:
     assert matrix.tolist() == [[1, 1], [0, 1]]
 
 
-def test_a_class_that_never_occurs_has_zeros_and_does_not_pull_macro_f1_down() -> None:
+def test_a_class_that_neither_occurs_nor_is_predicted_is_not_scored() -> None:
     result = classify([0, 1, 0], [0, 1, 1])
-    assert result.classes[2] == ClassScore(label="c", precision=0.0, recall=0.0, f1=0.0, support=0)
+    assert [entry.label for entry in result.classes] == ["a", "b"]
     # F1 of a: 2*1/(1+2) = 2/3; of b: 2*1/(2+1) = 2/3.
     assert named(result)["macro_f1"].value == pytest.approx(2 / 3)
+
+
+def test_a_class_that_is_predicted_and_never_occurs_has_zeros() -> None:
+    result = classify([0, 2], [0, 1])
+    assert result.classes[2] == ClassScore(label="c", precision=0.0, recall=0.0, f1=0.0, support=0)
 
 
 @pytest.mark.parametrize(

@@ -39,22 +39,28 @@ def refuse_infinite_targets(scans: Sequence[Scan]) -> None:
             raise DataError("TT-D048", path=place.file, row=place.row, column=place.column)
 
 
-def refuse_unknown_labels(scan: Scan, names: Sequence[str], labels: Sequence[str]) -> None:
-    """Raises DataError TT-D051 with the first row whose label is not one of `labels`; `names` are the names
-    of the codes."""
-    unknown = np.flatnonzero(scan.targets == MISSING)
-    if labels and len(unknown):
-        place = scan.place(int(unknown[0]), scan.columns.label)
+def refuse_unknown_labels(scans: Sequence[Scan], names: Sequence[str], labels: Sequence[str]) -> None:
+    """Raises DataError TT-D051 with the first row whose label is not one of `labels`, and all labels that are not;
+    `names` are the names of the codes."""
+    found = [(scan, np.flatnonzero(scan.targets == MISSING)) for scan in scans if labels]
+    found = [(scan, rows) for scan, rows in found if len(rows)]
+    if found:
+        place = found[0][0].place(int(found[0][1][0]), found[0][0].columns.label)
+        strangers = dict.fromkeys(names[code] for scan, rows in found for code in scan.codes[rows])
         raise DataError(
             "TT-D051", path=place.file, row=place.row, column=place.column,
-            label=names[scan.codes[unknown[0]]], known=", ".join(labels[:_LISTED_LABELS]),
+            labels=_listed(list(strangers)), known=_listed(labels),
         )  # fmt: skip
 
 
-def refuse_one_class(train: Scan, labels: Sequence[str]) -> None:
-    """Raises DataError: no train row is left, or all have the same label or target."""
+def refuse_no_rows(train: Scan) -> None:
+    """Raises DataError TT-D042 where no train row is left."""
     if not len(train):
         raise DataError("TT-D042", rows=0)
+
+
+def refuse_one_class(train: Scan, labels: Sequence[str]) -> None:
+    """Raises DataError TT-D041 where all train rows have the same label or target."""
     targets = np.unique(train.kept_targets)
     if len(targets) == 1:
         name = labels[int(targets[0])] if labels else f"{targets[0]:g}"
@@ -151,6 +157,10 @@ def mixed_labels(names: Sequence[str]) -> list[Problem]:
     if not is_mixed(names):
         return []
     return [Problem(message("TT-D069", labels=", ".join(sorted(names)[:10])), "reported", len(names))]
+
+
+def _listed(labels: Sequence[str]) -> str:
+    return ", ".join(labels[:_LISTED_LABELS]) + (", …" if len(labels) > _LISTED_LABELS else "")
 
 
 def _finding(

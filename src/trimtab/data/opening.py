@@ -50,6 +50,7 @@ def open_corpus(
     task: Task | None = None,
     text: tuple[str, ...] = (),
     label: str | None = None,
+    labels: tuple[str, ...] = (),
     seed: int = 0,
     dev_share: float = 0.1,
     test_share: float = 0.1,
@@ -58,9 +59,9 @@ def open_corpus(
     """Open a file, a folder of splits or "demo", check it and split it.
 
     `text` names one or two text columns, `label` the label column; without them they are inferred, and so is
-    the task. A missing dev split is cut from train (`dev_share` of its texts); a test split is cut only where
-    the source is a single file. Train rows whose text stands in dev or test are dropped unless
-    `keep_overlap`.
+    the task. `labels` are those of a finished model that the rows are for; the data may lack some. A missing
+    dev split is cut from train (`dev_share` of its texts); a test split is cut only where the source is a
+    single file. Train rows whose text stands in dev or test are dropped unless `keep_overlap`.
 
     Raises DataError with file, row and column for data that cannot be used, UsageError for a request that
     cannot be met. Everything repaired or worth knowing is in `Corpus.problems`.
@@ -75,10 +76,13 @@ def open_corpus(
     names = _used_names(splits, book)
     decided = decide_task(task, len(columns.texts), names, sum(map(len, splits.given)))
     _refuse_unusable_labels(decided, splits.given, book)
-    labels = () if decided == "regress" else sorted_labels(names)
+    inferred = not labels
+    if inferred and decided != "regress":
+        labels = sorted_labels(names)
     problems += check.encodings(found) + check.ignored_files(found) + check.mixed_labels(labels)
 
     splits = splits.with_targets(labels, book)
+    check.refuse_unknown_labels(splits.given, book.names, labels)
     problems += check.empty_texts(splits.given)
     splits = splits.without_empty_texts()
     problems += check.duplicates(splits.given) + check.conflicts(splits.given)
@@ -86,7 +90,9 @@ def open_corpus(
     problems += overlapping + check.dev_in_test(splits.dev, splits.test)
     if not keep_overlap:
         splits = replace(splits, train=splits.train.keep(fresh))
-    check.refuse_one_class(splits.train, labels)
+    check.refuse_no_rows(splits.train)
+    if inferred:
+        check.refuse_one_class(splits.train, labels)
     shares = (dev_share, test_share if len(found.tables) == 1 else 0.0)
     splits, cuts = _cut_missing(splits, shares, seed)
     choices = repr(
@@ -114,7 +120,7 @@ def open_labelled(
     check.refuse_missing_labels([rows])
     _refuse_unusable_labels(task, [rows], book)
     rows = rows.with_targets(labels, book)
-    check.refuse_unknown_labels(rows, book.names, labels)
+    check.refuse_unknown_labels([rows], book.names, labels)
     rows = rows.without_empty_texts()
     if not len(rows):
         raise DataError("TT-D050", split=path.name)

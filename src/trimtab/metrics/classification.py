@@ -36,7 +36,7 @@ def matthews(hits: np.ndarray, support: np.ndarray, predicted: np.ndarray) -> np
 
 
 def class_scores(confusion: np.ndarray, labels: Sequence[str]) -> tuple[ClassScore, ...]:
-    """Precision, recall and F1 of every label, 0 where a class is never predicted or never occurs."""
+    """Precision, recall and F1 of every label that occurs or is predicted, 0 where it does only one of both."""
     rows = zip(labels, *(values.tolist() for values in margins(confusion)), strict=True)
     return tuple(
         ClassScore(
@@ -47,4 +47,5 @@ def class_scores(confusion: np.ndarray, labels: Sequence[str]) -> tuple[ClassSco
             support=round(support),
         )
         for label, hits, support, predicted in rows
+        if support or predicted
     )

@@ -37,13 +37,15 @@ def tokenizer_file(model: str) -> Path | None:
     return tokenizer_of(model)
 
 
-def open_corpus(data: str, reading: Reading) -> Corpus:
-    """The checked corpus. Raises DataError, UsageError."""
+def open_corpus(data: str, reading: Reading, labels: tuple[str, ...] = ()) -> Corpus:
+    """The checked corpus; `labels` are those of the model it is for, where there is one. Raises DataError,
+    UsageError."""
     return data_room.open_corpus(
         data,
         task=reading.task,
         text=reading.text or (),
         label=reading.label,
+        labels=labels,
         seed=reading.seed,
         keep_overlap=reading.keep_overlap,
     )
