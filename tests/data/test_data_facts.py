@@ -149,6 +149,15 @@ def test_inputs_from_tables_need_no_label(raw: Raw, jsonl: Jsonl) -> None:
     assert "premise, hypothesis" in str(caught.value)
 
 
+def test_inputs_from_a_folder_are_refused_with_what_it_holds(raw: Raw) -> None:
+    folder = Path(raw("test.csv", b"text\nnice\n")).parent
+    raw("train.csv", b"text\nfine\n")
+    with pytest.raises(DataError) as caught:
+        list(read_texts(str(folder)))
+    assert caught.value.code == "TT-D082"
+    assert f"{folder} is a folder" in str(caught.value) and "test.csv, train.csv" in str(caught.value)
+
+
 def test_inputs_from_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     def stdin(content: bytes) -> None:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))

@@ -11,6 +11,8 @@ from trimtab.data.encoding import detect_encoding
 from trimtab.data.table import open_table
 from trimtab.errors import DataError
 
+_LISTED_FILES = 10
+
 
 def cell_text(value: object) -> str:
     """A cell as text: strings as they are (lone surrogates, which no tokenizer takes, become U+FFFD), null
@@ -43,6 +45,9 @@ def read_texts(source: str, columns: tuple[str, ...] = ()) -> Iterator[tuple[str
         yield from _split_lines(_stdin_lines(), "-", max(len(columns), 1))
         return
     path = Path(source).expanduser()
+    if path.is_dir():
+        files = sorted(file.name for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+        raise DataError("TT-D082", path=source, files=", ".join(files[:_LISTED_FILES]) or "-")
     if not path.is_file():
         raise DataError("TT-D001", path=source)
     if path.suffix.lower() == ".txt":
