@@ -43,6 +43,15 @@ def test_data_check_prints_the_next_step_of_a_problem_that_has_one(tt, tmp_path:
     assert "macro-F1" in tt("data", "check", str(path), "--lang", "zh").out
 
 
+def test_the_advice_on_estimated_lengths_can_be_taken(tt, reviews: str) -> None:
+    assert "data check takes --model" in tt("data", "check", reviews).out
+    shown = tt("data", "check", reviews, "--model", "demo")
+    assert (shown.code, shown.err) == (0, "") and "TT-D076" not in shown.out
+    checked = json.loads(tt("data", "check", reviews, "--model", "demo", "--json").out)
+    planned = json.loads(tt("plan", "demo", "--data", reviews, "--on", "laptop-16g", "--json").out)
+    assert checked["lengths"] == planned["data"]["lengths"]
+
+
 def test_an_empty_ledger_says_so(tt) -> None:
     assert "empty" in tt("ledger").out
     assert json.loads(tt("ledger", "--json").out) == {"scoreboard": [], "entries": []}

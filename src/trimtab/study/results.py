@@ -27,9 +27,10 @@ class Ledger:
     entries: tuple[LedgerEntry, ...]
 
 
-def check(data: str, reading: Reading = Reading()) -> DataSpec:
-    """What a data set is and what is wrong with it; lengths by rule, since no model is named."""
-    return gather.describe(gather.open_corpus(data, reading), None)
+def check(data: str, reading: Reading = Reading(), *, model: str | None = None) -> DataSpec:
+    """What a data set is and what is wrong with it; lengths counted by the tokenizer of `model`, else by rule."""
+    tokenizer = None if model is None else gather.tokenizer_file(model)
+    return gather.describe(gather.open_corpus(data, reading), tokenizer)
 
 
 def predict(

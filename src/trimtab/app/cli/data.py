@@ -1,5 +1,7 @@
 """trimtab data check: what a data set is and what is wrong with it, before anything is trained on it."""
 
+from typing import Annotated
+
 import typer
 
 from trimtab.app.cli import options
@@ -9,6 +11,9 @@ def check(
     ctx: typer.Context,
     *,
     data: options.DataArgument,
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="MODEL", help="TT-V164", rich_help_panel=options.DATA)
+    ] = None,
     task: options.Task = None,
     text: options.Text = None,
     label: options.Label = None,
@@ -20,7 +25,7 @@ def check(
     from trimtab.app.cli.show.data import show_data
     from trimtab.study.jsonable import jsonable
 
-    checked = study.check(data, options.reading(task, text, label, seed, keep_overlap))
+    checked = study.check(data, options.reading(task, text, label, seed, keep_overlap), model=model)
     if json:
         ctx.obj.print_json(jsonable(checked, ctx.obj.language))
     else:
