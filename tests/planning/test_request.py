@@ -1,10 +1,13 @@
 """What is refused before anything loads."""
 
+from dataclasses import replace
+
 import pytest
 from planning_cases import MINILM, cpu, data, gpu
 
-from trimtab.errors import UsageError
+from trimtab.errors import ModelError, UsageError
 from trimtab.methods import Choices
+from trimtab.planning import plan
 from trimtab.planning.request import Request, Settings
 
 
@@ -33,6 +36,16 @@ def test_the_impossible_is_refused(code: str, changes: dict[str, object], said: 
     assert caught.value.code == code
     assert said in str(caught.value)
     assert caught.value.message.text("zh") != caught.value.message.text("en")
+
+
+@pytest.mark.parametrize("method", [None, "head"])
+def test_a_model_that_training_refuses_is_not_planned_for(method: str | None) -> None:
+    """ALBERT: tests/exams holds the training's own refusal."""
+    spec = replace(MINILM, name="albert-base-v2", family="albert", embedding_size=128)
+    with pytest.raises(ModelError) as caught:
+        plan(spec, data(), cpu(), method=method)
+    assert (caught.value.code, caught.value.exit_code) == ("TT-P014", 5)
+    assert "albert-base-v2 (albert)" in str(caught.value) and "6 layers" in str(caught.value)
 
 
 def test_the_shortest_length_is_planned_with() -> None:

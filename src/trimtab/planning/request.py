@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field, fields
 
 from trimtab.data.spec import DataSpec
-from trimtab.errors import UsageError
+from trimtab.errors import ModelError, UsageError
 from trimtab.hardware.machine import Machine
 from trimtab.methods import METHODS, PRECISIONS, Choices, Method, Precision, method_named
 from trimtab.models.spec import ModelSpec
@@ -52,7 +52,9 @@ class Request:
         return tuple(method for method in named if set(_made(self.choices)) <= set(method.takes))
 
     def check(self) -> None:
-        """Raises UsageError where the request contradicts itself, the model or the machine."""
+        """Raises UsageError where the request contradicts itself, the model or the machine, ModelError TT-P014
+        where no method can train the model."""
+        _check_layers(self.spec)
         _check_goal(self.goal)
         _check_counts(self.settings, self.choices)
         _check_choices(self)
@@ -78,6 +80,13 @@ def _made(choices: Choices) -> tuple[str, ...]:
 
 def _flag(name: str) -> str:
     return "--lr" if name == "learning_rate" else "--" + name.replace("_", "-")
+
+
+def _check_layers(spec: ModelSpec) -> None:
+    """A part says which layers it trains, and the layers of ALBERT are one: neither the loop nor what the parts
+    count is right for it."""
+    if spec.stored_layers < spec.layers:
+        raise ModelError("TT-P014", model=spec.name, family=spec.family, layers=spec.layers)
 
 
 def _check_goal(goal: str) -> None:

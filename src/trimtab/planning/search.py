@@ -44,8 +44,9 @@ def plan(
 ) -> Plan:
     """The strategy to run and every other one with its reason. Pure: the same question, the same plan.
 
-    `method` None lets every method compete. Raises UsageError where the request is impossible in itself, and
-    NoPlan (exit 3), with the whole table, where nothing stays within `limits` and `machine`.
+    `method` None lets every method compete. Raises UsageError where the request is impossible in itself,
+    ModelError where no method can train the model, and NoPlan (exit 3), with the whole table, where nothing stays
+    within `limits` and `machine`.
     """
     request = Request(
         spec=spec, data=data, machine=machine, goal=goal, limits=limits,
