@@ -35,11 +35,12 @@ def tiny_model(
     layers: int = 2,
     hidden: int = 32,
     dropout: float = 0.1,
+    positions: int = _POSITIONS,
     dtype: torch.dtype = torch.float32,
     seed: int = 0,
 ) -> ModelSource:
     """Write a random model of `family` and its tokenizer into `folder`."""
-    shape = _SHAPES[family](layers, hidden, dropout)
+    shape = _SHAPES[family](layers, hidden, dropout) | {"max_position_embeddings": positions}
     config = AutoConfig.for_model(family, **shape, initializer_range=_SPREAD_OF_WEIGHTS)
     torch.manual_seed(seed)
     maker = AutoModelForCausalLM if family in DECODERS else AutoModel

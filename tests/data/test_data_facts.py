@@ -46,7 +46,8 @@ def test_histogram_equals_counting(lengths: list[int], cap: int, batch: int, twe
     assert counted.mean(cap) == pytest.approx(sum(cut) / len(cut))
     assert counted.share_longer_than(cap) == sum(n > cap for n in lengths) / len(lengths)
     batches = [cut[i : i + batch] for i in range(0, len(cut), batch)]
-    assert counted.batch_lengths(batch, cap).tolist() == [padded_length(max(b)) for b in batches]
+    assert counted.batch_lengths(batch, cap).tolist() == [padded_length(max(b), cap) for b in batches]
+    assert max(counted.batch_lengths(batch, cap)) <= cap
     enough = (n for n in range(max(lengths) + 1) if 20 * sum(m <= n for m in lengths) >= twentieths * len(lengths))
     assert counted.quantile(twentieths / 20) == next(enough)
 

@@ -47,9 +47,9 @@ def test_batches_are_those_of_tokenizer_pad(examples: list[Example], family: str
     encoded = encode(examples, tokenizer, MAX_LENGTH)
     rows = np.array([5, 0, 17, 30])
     picked = {name: [values[row] for row in rows] for name, values in expected.items()}
-    width = padded_length(max(len(ids) for ids in picked["input_ids"]))
+    width = padded_length(max(len(ids) for ids in picked["input_ids"]), MAX_LENGTH)
     reference = tokenizer.pad(picked, padding="max_length", max_length=width, return_tensors="pt")
-    batch = Collator.of(tokenizer).batch(encoded, rows)
+    batch = Collator.of(tokenizer, MAX_LENGTH).batch(encoded, rows)
     assert batch.keys() == reference.keys()
     for name, tensor in batch.items():
         assert tensor.dtype == torch.int64
@@ -58,11 +58,11 @@ def test_batches_are_those_of_tokenizer_pad(examples: list[Example], family: str
 
 def test_a_decoder_is_padded_on_the_left_and_a_bert_has_types() -> None:
     """The two cases above mean something."""
-    assert Collator.of(tiny_tokenizer("llama")).left
-    assert not Collator.of(tiny_tokenizer("bert")).left
+    assert Collator.of(tiny_tokenizer("llama"), MAX_LENGTH).left
+    assert not Collator.of(tiny_tokenizer("bert"), MAX_LENGTH).left
     tokenizer = tiny_tokenizer("bert")
     encoded = encode(PAIRS, tokenizer, MAX_LENGTH)
-    types = Collator.of(tokenizer).batch(encoded, np.arange(4))["token_type_ids"]
+    types = Collator.of(tokenizer, MAX_LENGTH).batch(encoded, np.arange(4))["token_type_ids"]
     assert (types.sum(1) > 0).all()
 
 
@@ -88,5 +88,5 @@ def test_nothing_to_encode_is_no_rows() -> None:
 
 def test_a_text_without_a_known_word_still_has_a_token() -> None:
     encoded = encode([Example(("",), 0), Example(("good",), 0)], tiny_tokenizer("qwen2"), MAX_LENGTH)
-    batch = Collator.of(tiny_tokenizer("qwen2")).batch(encoded, np.arange(2))
+    batch = Collator.of(tiny_tokenizer("qwen2"), MAX_LENGTH).batch(encoded, np.arange(2))
     assert batch["attention_mask"].sum(1).tolist() == [0, 1]

@@ -8,6 +8,7 @@ from tiny_models import WORDS, tiny_model, tiny_tokenizer
 from trimtab import tuning
 from trimtab.data import Example
 from trimtab.evaluation import Collator, encode, logits, losses, predictions, probabilities
+from trimtab.models import read_spec
 
 DRAW = np.random.default_rng(1)
 ROWS = [Example((" ".join(DRAW.choice(WORDS, int(n))),), 0) for n in DRAW.integers(1, 40, 60)]
@@ -17,7 +18,7 @@ ROWS = [Example((" ".join(DRAW.choice(WORDS, int(n))),), 0) for n in DRAW.intege
 def test_logits_do_not_depend_on_the_batching(family: str, tmp_path) -> None:
     source, tokenizer = tiny_model(tmp_path, family), tiny_tokenizer(family)
     model = tuning.load_classifier(source, outputs=3, pad_token_id=0)
-    encoded, collator = encode(ROWS, tokenizer, 60), Collator.of(tokenizer)
+    encoded, collator = encode(ROWS, tokenizer, 60), Collator.of(tokenizer, 60)
     together = logits(model, encoded, collator)
     one_by_one = logits(model, encoded, collator, tokens=1)
     in_threes = logits(model, encoded, collator, tokens=100)
@@ -30,6 +31,18 @@ def test_logits_do_not_depend_on_the_batching(family: str, tmp_path) -> None:
             np.testing.assert_allclose(one_by_one[row], model(**inputs).logits[0], atol=1e-5, rtol=1e-4)
     assert not model.training
     assert np.ptp(together, axis=0).max() > 0.1  # rows differ, so that their order can be seen
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert"])
+def test_a_batch_is_no_wider_than_the_model_reads(family: str, tmp_path) -> None:
+    """29 tokens are the most here; the next width would be 32."""
+    tokenizer = tiny_tokenizer(family)
+    source = tiny_model(tmp_path, family, positions=30 if family == "roberta" else 29)
+    most = read_spec(source).longest_text
+    model = tuning.load_classifier(source, outputs=3, pad_token_id=0)
+    encoded = encode(ROWS, tokenizer, most)
+    assert (most, encoded.lengths.max()) == (29, 29)
+    assert logits(model, encoded, Collator.of(tokenizer, most)).shape == (60, 3)
 
 
 def test_probabilities_and_losses_are_those_of_torch() -> None:

@@ -48,15 +48,15 @@ class Problem:
 EVALUATION_TOKENS = 4096  # the most padded tokens that an evaluation runs at once, where one row is not longer
 
 
-def padded_length(length: int) -> int:
+def padded_length(length: int, most: int) -> int:
     """The width a batch is padded to: `length` rounded up to a multiple of 4; above 64 tokens of 8, above 128
-    of 16.
+    of 16. Not beyond `most`, at which texts are cut: a model may have no position for more.
 
     On a CPU oneDNN compiles and keeps about a dozen kernels for every width it meets, megabytes in all; few widths
     keep that small. At most an eighth is added above 32 tokens.
     """
     grain = 4 if length <= 64 else 8 if length <= 128 else 16
-    return length + -length % grain
+    return min(length + -length % grain, most)
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class LengthHistogram:
         longest = np.minimum(np.arange(batch - 1, self.examples + batch - 1, batch), self.examples - 1)
         found = np.minimum(np.searchsorted(np.cumsum(self._array), longest, side="right"), cap)
         widths, where = np.unique(found, return_inverse=True)
-        return np.array([padded_length(int(width)) for width in widths], np.int64)[where]
+        return np.array([padded_length(int(width), cap) for width in widths], np.int64)[where]
 
 
 @dataclass(frozen=True, slots=True)

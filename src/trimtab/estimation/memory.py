@@ -127,7 +127,8 @@ def _sizes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine
     total = strategy.total_parameters(spec, data.outputs)
     number = BYTES[strategy.precision]
     rows = min(strategy.micro_batch, max(1, data.train_rows))
-    length = padded_length(min(strategy.max_length, max(1, data.lengths.longest)))
+    most = strategy.max_length
+    length = padded_length(min(most, max(1, data.lengths.longest)), most)
     holes = 1.0 + (_CPU_HOLES if machine.device.kind == "cpu" else 0.0)
     masters = (table if strategy.precision == "fp32" else updated) * _MASTER_BYTES
     loaded = _loaded_bytes(strategy, spec, data)

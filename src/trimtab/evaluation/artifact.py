@@ -54,7 +54,7 @@ class Artifact:
 
     def logits(self, encoded: Encoded) -> np.ndarray:
         """Head outputs, float32 (rows, outputs)."""
-        return logits(self.model, encoded, Collator.of(self.tokenizer))
+        return logits(self.model, encoded, Collator.of(self.tokenizer, self.facts.strategy.max_length))
 
     def predict(self, inputs: Iterable[tuple[str, ...]], *, ahead: int = _WINDOW) -> Iterator[Prediction]:
         """One Prediction an input, in order, reading `ahead` inputs at a time (1 = answer each at

@@ -44,15 +44,17 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class Collator:
-    """What padding needs to know of a tokenizer."""
+    """What padding needs to know of a tokenizer, and the length at which texts were cut."""
 
+    max_length: int
     pad_token_id: int
     token_types: bool
     left: bool
 
     @classmethod
-    def of(cls, tokenizer: Tokenizer) -> "Collator":
+    def of(cls, tokenizer: Tokenizer, max_length: int) -> "Collator":
         return cls(
+            max_length=max_length,
             pad_token_id=int(tokenizer.pad_token_id),
             token_types="token_type_ids" in tokenizer.model_input_names,
             left=tokenizer.padding_side == "left",
@@ -62,7 +64,7 @@ class Collator:
         """Model inputs of `rows`, padded to `padded_length` of the longest: input_ids, attention_mask and,
         where the tokenizer has them, token_type_ids; each int64 (rows, width)."""
         lengths = encoded.lengths[rows]
-        width = padded_length(int(lengths.max()))
+        width = padded_length(int(lengths.max()), self.max_length)
         columns = np.arange(width) - (width - lengths[:, None] if self.left else 0)
         mask = (columns >= 0) & (columns < lengths[:, None])
         ids = np.full(mask.shape, self.pad_token_id, dtype=np.int64)

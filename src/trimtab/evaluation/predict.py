@@ -17,7 +17,7 @@ def logits(
     model.eval()
     device = next(model.parameters()).device
     results: np.ndarray | None = None
-    for rows in _batches(encoded.lengths, tokens):
+    for rows in _batches(encoded.lengths, tokens, collator.max_length):
         inputs = {name: x.to(device) for name, x in collator.batch(encoded, rows).items()}
         out = model(**inputs).logits.float().cpu().numpy()
         if results is None:
@@ -45,12 +45,12 @@ def probabilities(outputs: np.ndarray) -> np.ndarray:
     return exponents / exponents.sum(axis=1, keepdims=True)
 
 
-def _batches(lengths: np.ndarray, tokens: int) -> list[np.ndarray]:
+def _batches(lengths: np.ndarray, tokens: int, max_length: int) -> list[np.ndarray]:
     """Rows by falling length, cut so that rows x longest <= tokens: memory peaks in the first batch."""
     order = np.argsort(-lengths, kind="stable")
     batches, start = [], 0
     while start < len(order):
-        rows = max(1, tokens // padded_length(int(max(1, lengths[order[start]]))))
+        rows = max(1, tokens // padded_length(int(max(1, lengths[order[start]])), max_length))
         batches.append(order[start : start + rows])
         start += rows
     return batches

@@ -115,7 +115,7 @@ def prepare(job: Job, corpus: Corpus) -> Session:
         job=job,
         model=model,
         tokenizer=tokenizer,
-        collator=Collator.of(tokenizer),
+        collator=Collator.of(tokenizer, strategy.max_length),
         optimizer=optimizer,
         device=accelerator.device,
         train=train,
