@@ -157,6 +157,26 @@ def test_the_two_newest_are_kept_and_what_a_kill_left_is_swept(tmp_path: Path) -
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000003", "step-00000004"]
 
 
+def test_a_damaged_checkpoint_is_not_one_of_the_two_that_are_kept(tmp_path: Path) -> None:
+    """Steps 8 and 9 are damaged; the training goes on from step 5 and saves step 6 again, then 7."""
+    tensors = {"master/a": torch.arange(100.0)}
+
+    def save(step: int) -> None:
+        checkpoint.save(tmp_path, Progress(micro_batch=1, step=step), {}, tensors, tensors)
+
+    save(8)
+    save(9)
+    for step in (8, 9):
+        _flip_a_bit(tmp_path / f"step-0000000{step}" / "state.safetensors")
+    kept = {}
+    for step in (5, 6, 7):
+        save(step)
+        kept[step] = [path.name[-1] for path in sorted(tmp_path.iterdir())]
+    assert kept == {5: ["5", "8", "9"], 6: ["5", "6", "8", "9"], 7: ["6", "7", "8", "9"]}
+    found, _ = checkpoint.newest(tmp_path)
+    assert found is not None and found.progress.step == 7
+
+
 def test_a_checkpoint_reads_back_as_it_was_written(tmp_path: Path) -> None:
     tensors = {
         "master/a": torch.randn(5, 3),

@@ -6,7 +6,8 @@
                               manifest.json       sha256 and size of each file; written last
 
 A checkpoint is written in a hidden folder, synced, and renamed. Loading takes the newest whose manifest holds
-and passes over damaged ones, saying so. The two newest are kept. safetensors and JSON only: nothing here can run.
+and passes over damaged ones, saying so. The two newest whole ones are kept. safetensors and JSON
+only: nothing here can run.
 """
 
 import contextlib
@@ -101,7 +102,7 @@ def save(
     shutil.rmtree(final, ignore_errors=True)
     temporary.rename(final)
     sync_folder(folder)
-    _prune(folder)
+    _prune(folder, final)
     return final
 
 
@@ -195,9 +196,16 @@ def _complete(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("step-*") if path.is_dir()) if folder.is_dir() else []
 
 
-def _prune(folder: Path) -> None:
-    """Remove all but the newest, and what a kill left half-written."""
-    for path in (*_complete(folder)[:-_KEEP], *folder.glob(".step-*.tmp")):
+def _prune(folder: Path, written: Path) -> None:
+    """Remove what is older than the newest whole ones, of which `written` is one, and what a kill left
+    half-written."""
+    whole, old = 0, []
+    for path in reversed(_complete(folder)):
+        if whole == _KEEP:
+            old.append(path)
+        elif path == written or not _damage(path):
+            whole += 1
+    for path in (*old, *folder.glob(".step-*.tmp")):
         shutil.rmtree(path, ignore_errors=True)
 
 
