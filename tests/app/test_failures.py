@@ -1,6 +1,7 @@
 """What ends a run: exit codes, one line of what, one line of what next; JSON where JSON was asked for."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -19,7 +20,10 @@ from trimtab.errors import ArtifactError, Diverged, Interrupted, TrimtabError
         (["plan", "--dat", "x"], "TT-V911", 2),
         (["plan", "--data", "x", "--epochs", "three"], "TT-V914", 2),
         (["plan", "--data", "x", "--lr", "fast"], "TT-V914", 2),
-        (["plan", "a", "b", "--data", "x"], "TT-V915", 2),
+        (["plan", "a", "b", "--data", "x"], "TT-V917", 2),
+        (["doctor", "x", "y"], "TT-V917", 2),
+        (["data", "check", "x", "y"], "TT-V917", 2),
+        (["doctor", "--json=yes"], "TT-V918", 2),
         (["plam", "--data", "x"], "TT-V910", 2),
         (["data", "chek"], "TT-V910", 2),
         (["plan", "--data", "x", "--lang", "fr"], "TT-V901", 2),
@@ -45,6 +49,27 @@ def test_every_refusal_has_its_code_and_two_lines(tt, argv: list[str], code: str
 def test_refusals_speak_chinese(tt) -> None:
     refused = tt("plan", "--data", "x", "--epochs", "three", environment={"LANG": "zh_CN.UTF-8"})
     assert refused.err.splitlines() == ["TT-V914: --epochs 的值必须是整数。", "-> 请看：trimtab plan --help"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "word"),
+    [
+        (("plan", "a", "b", "c", "--data", "x"), "b c"),
+        (("data", "check", "x", "y"), "y"),
+        (("plan", "--dta", "x"), "--dta"),
+        (("plan", "-x"), "-x"),
+        (("doctor", "--json=yes"), "--json"),
+        (("plan", "--data", "x", "--seed"), "--seed"),
+        (("plan",), "--data"),
+        (("plam",), "plam"),
+    ],
+)
+def test_what_is_typed_wrong_is_told_in_chinese_alone(tt, argv: tuple[str, ...], word: str) -> None:
+    what, following = tt(*argv, "--lang", "zh").err.splitlines()
+    assert word in what
+    for said in (what, following):
+        assert re.search("[一-鿿]", said)
+        assert not re.search("unexpected|argument|such|option|value|requires", said)
 
 
 def test_a_near_verb_is_suggested(tt) -> None:

@@ -31,7 +31,7 @@ def explain(error: BaseException, face: Face) -> int:
         return 1
     if isinstance(error, NothingFits):
         _show_candidates(error, face)
-    said, code = _message_of(error)
+    said, code = _message_of(error, face)
     if face.debug:
         traceback.print_exception(error)
     _print(said, face)
@@ -47,13 +47,13 @@ def _show_candidates(error: NothingFits, face: Face) -> None:
         show_no_plan(face, error.plan)
 
 
-def _message_of(error: BaseException) -> tuple[Message, int]:
+def _message_of(error: BaseException, face: Face) -> tuple[Message, int]:
     if isinstance(error, TrimtabError):
         return error.message, error.exit_status if isinstance(error, Interrupted) else error.exit_code
     if isinstance(error, KeyboardInterrupt | typer.Abort):
         return message("TT-V902"), INTERRUPTED
     if isinstance(error, typer.TyperException):
-        return _usage_message(error), USAGE
+        return _usage_message(error, face.arguments), USAGE
     return _surprise(error), 1
 
 
@@ -66,13 +66,13 @@ def _surprise(error: BaseException) -> Message:
     return message("TT-V905", kind=type(error).__name__, text=str(error).partition("\n")[0])
 
 
-def _usage_message(error: typer.TyperException) -> Message:
+def _usage_message(error: typer.TyperException, typed: tuple[str, ...]) -> Message:
     """The parser's complaints in our words. Its classes are not public in Typer; their attributes tell."""
     parameter = getattr(error, "param", None)
     context = getattr(error, "ctx", None)
     verb = context.command_path if context else "trimtab"
     if option := getattr(error, "option_name", None):
-        return _option_message(error, option, verb)
+        return _option_message(error, option, verb, typed)
     if parameter is None:
         return message("TT-V915", detail=error.message, verb=verb)
     name = parameter.opts[0] if parameter.param_type_name == "option" else parameter.metavar or parameter.name
@@ -84,8 +84,11 @@ def _usage_message(error: typer.TyperException) -> Message:
     return message("TT-V914", name=name, kind=message(kind), verb=verb)
 
 
-def _option_message(error: typer.TyperException, option: str, verb: str) -> Message:
-    """An option that does not exist (the parser then lists what is near), or one that lacks its value."""
+def _option_message(error: typer.TyperException, option: str, verb: str, typed: tuple[str, ...]) -> Message:
+    """An option that does not exist (the parser then lists what is near), that lacks its value, or that has one
+    and takes none."""
+    if not hasattr(error, "possibilities") and any(word.startswith(f"{option}=") for word in typed):
+        return message("TT-V918", option=option)
     if not hasattr(error, "possibilities"):
         return message("TT-V916", option=option, verb=verb)
     if error.possibilities:

@@ -19,6 +19,15 @@ _WIDEST = 110  # columns; longer lines are hard to read
 class VerbCommand(TyperCommand):
     """A verb, with our help page."""
 
+    allow_extra_args = True  # refused below: the parser would do it in English
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Raises UsageError TT-V917 where words are left over."""
+        rest = super().parse_args(ctx, args)
+        if rest and not ctx.resilient_parsing:
+            raise UsageError("TT-V917", extra=" ".join(rest), verb=ctx.command_path)
+        return rest
+
     def format_help(self, ctx: Any, formatter: Any) -> None:
         _print_page(ctx, ())
 
