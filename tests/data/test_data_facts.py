@@ -5,6 +5,8 @@ import json
 import string
 import subprocess
 import sys
+import tracemalloc
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,16 +48,28 @@ def test_histogram_equals_counting(lengths: list[int], cap: int, batch: int, twe
     assert counted.mean(cap) == pytest.approx(sum(cut) / len(cut))
     assert counted.share_longer_than(cap) == sum(n > cap for n in lengths) / len(lengths)
     batches = [cut[i : i + batch] for i in range(0, len(cut), batch)]
-    assert counted.batch_lengths(batch, cap).tolist() == [padded_length(max(b), cap) for b in batches]
-    assert max(counted.batch_lengths(batch, cap)) <= cap
+    widths, numbers = counted.batch_widths(batch, cap)
+    expected = Counter(padded_length(max(b), cap) for b in batches)
+    assert list(zip(widths.tolist(), numbers.tolist(), strict=True)) == sorted(expected.items())
+    assert max(widths) <= cap
     enough = (n for n in range(max(lengths) + 1) if 20 * sum(m <= n for m in lengths) >= twentieths * len(lengths))
     assert counted.quantile(twentieths / 20) == next(enough)
 
 
 def test_an_empty_histogram_has_no_batches() -> None:
     empty = LengthHistogram((0,))
-    assert empty.batch_lengths(8, 128).tolist() == []
+    assert [values.tolist() for values in empty.batch_widths(8, 128)] == [[], []]
     assert (empty.mean(128), empty.share_longer_than(3)) == (0.0, 0.0)
+
+
+def test_a_hundred_million_rows_take_no_array_of_batches() -> None:
+    """The largest shape that `estimate` takes, batched one by one: an entry a batch was 800 MB, several times."""
+    tracemalloc.start()
+    widths, numbers = LengthHistogram((0,) * 9 + (10**8,)).batch_widths(1, 128)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (widths.tolist(), numbers.tolist()) == ([12], [10**8])
+    assert peak < 2**20
 
 
 def word_tokenizer(path: Path) -> Path:

@@ -97,15 +97,18 @@ class LengthHistogram:
     def mean(self, cap: int) -> float:
         return self.tokens(cap) / max(self.examples, 1)
 
-    def batch_lengths(self, batch: int, cap: int) -> np.ndarray:
-        """Padded width of every batch when examples are batched in order of length, each cut at `cap`.
-
-        int64[ceil(examples / batch)], ascending; the last batch may be a short one.
+    def batch_widths(self, batch: int, cap: int) -> tuple[np.ndarray, np.ndarray]:
+        """Padded widths of the batches when examples are batched in order of length, each cut at `cap`: the
+        different widths, ascending, and how many batches have each, both int64. The last batch may be a short one.
         """
-        longest = np.minimum(np.arange(batch - 1, self.examples + batch - 1, batch), self.examples - 1)
-        found = np.minimum(np.searchsorted(np.cumsum(self._array), longest, side="right"), cap)
-        widths, where = np.unique(found, return_inverse=True)
-        return np.array([padded_length(int(width), cap) for width in widths], np.int64)[where]
+        within = np.cumsum(self._array)  # examples of at most so many tokens
+        whole = within // batch  # batches of nothing longer
+        whole[within == self.examples] = -(-self.examples // batch)
+        batches = np.diff(whole, prepend=0)
+        lengths = np.flatnonzero(batches)
+        padded = [padded_length(min(int(length), cap), cap) for length in lengths]
+        widths, where = np.unique(np.array(padded, np.int64), return_inverse=True)
+        return widths, np.bincount(where, batches[lengths], len(widths)).astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,8 +25,6 @@ vocabulary (no such task yet).
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from trimtab.data.spec import EVALUATION_TOKENS, DataSpec, padded_length
 from trimtab.estimation.estimate import MemoryEstimate, MemoryParts
 from trimtab.estimation.updated import table_parameters, updated_parameters
@@ -263,8 +261,8 @@ def _kernel_bytes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: 
         kinds += _BACKWARD_MATMULS
         kinds += _WEIGHT_MATMULS if any(load.trained for load in loads) else 0
         kinds += _BESIDE_MATMULS if any(load.beside for load in loads) else 0
-    widths = len(np.unique(data.lengths.batch_lengths(strategy.micro_batch, strategy.max_length)))
-    return widths * kinds * _KERNEL_BYTES
+    widths, _ = data.lengths.batch_widths(strategy.micro_batch, strategy.max_length)
+    return len(widths) * kinds * _KERNEL_BYTES
 
 
 def _runtime(machine: Machine) -> tuple[int, Evidence]:

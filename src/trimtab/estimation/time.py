@@ -71,8 +71,8 @@ def _forward_seconds(spec: ModelSpec, data: DataSpec, machine: Machine, rate: fl
 
 def _padded_length(strategy: Strategy, data: DataSpec) -> float:
     """Mean padded length of a micro-batch: batches are made of rows of like length."""
-    lengths = data.lengths.batch_lengths(strategy.micro_batch, strategy.max_length)
-    return float(lengths.mean()) if len(lengths) else float(strategy.max_length)
+    widths, batches = data.lengths.batch_widths(strategy.micro_batch, strategy.max_length)
+    return float(widths @ batches / batches.sum()) if len(widths) else float(strategy.max_length)
 
 
 def _rate(machine: Machine, precision: str) -> tuple[float, Evidence]:
