@@ -8,7 +8,9 @@ error: on the machine it was fitted on, within 20 % (benchmarks/memory_predictio
 unknown until a run is in the ledger. Leaves out: loading, saving, tokenising.
 """
 
-from trimtab.data.spec import DataSpec
+from functools import lru_cache
+
+from trimtab.data.spec import DataSpec, LengthHistogram
 from trimtab.estimation.estimate import TimeEstimate
 from trimtab.estimation.updated import updated_parameters
 from trimtab.estimation.work import forward_flop, training_flop
@@ -71,8 +73,14 @@ def _forward_seconds(spec: ModelSpec, data: DataSpec, machine: Machine, rate: fl
 
 def _padded_length(strategy: Strategy, data: DataSpec) -> float:
     """Mean padded length of a micro-batch: batches are made of rows of like length."""
-    widths, batches = data.lengths.batch_widths(strategy.micro_batch, strategy.max_length)
-    return float(widths @ batches / batches.sum()) if len(widths) else float(strategy.max_length)
+    return _mean_width(data.lengths, strategy.micro_batch, strategy.max_length)
+
+
+@lru_cache(maxsize=64)
+def _mean_width(lengths: LengthHistogram, batch: int, cap: int) -> float:
+    """Kept, since every candidate of a plan asks for one of a few."""
+    widths, batches = lengths.batch_widths(batch, cap)
+    return float(widths @ batches / batches.sum()) if len(widths) else float(cap)
 
 
 def _rate(machine: Machine, precision: str) -> tuple[float, Evidence]:

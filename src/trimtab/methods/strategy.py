@@ -69,9 +69,7 @@ class Strategy:
 
     def total_parameters(self, spec: ModelSpec, outputs: int) -> int:
         """Parameters held while training: backbone without language-model head, plus what the parts add."""
-        from trimtab.models.families import backbone_parameters
-
-        return backbone_parameters(spec) + sum(part.added_parameters(spec, outputs) for part in self.parts)
+        return spec.backbone_parameters + sum(part.added_parameters(spec, outputs) for part in self.parts)
 
     def lowest_layer(self, spec: ModelSpec) -> int:
         """The lowest trained layer over all parts; see `Part.lowest_layer`."""

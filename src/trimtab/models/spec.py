@@ -131,6 +131,13 @@ class ModelSpec:
         return top_parameters(self)
 
     @cached_property
+    def backbone_parameters(self) -> int:
+        """Parameters a classifier keeps of the model: no head of any kind, the pooler where its class has one."""
+        from trimtab.models.families import backbone_parameters
+
+        return backbone_parameters(self)
+
+    @cached_property
     def parameters(self) -> int:
         """Parameters of the model without a task head, as the published counts have it (for a decoder with
         untied embeddings: with its language-model head)."""
