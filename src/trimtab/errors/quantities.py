@@ -47,3 +47,13 @@ def format_share(share: float) -> str:
     if percent == 0 or abs(percent) >= 9.995:
         return f"{percent:.1f} %"
     return f"{percent:.2g} %" if abs(percent) < 1 else f"{percent:.2f} %"
+
+
+def format_money(amount: float, currency: str) -> str:
+    """Money: 1234.5 -> "1,234 CNY", 12.3 -> "12.30 CNY"; two digits below 1: 0.0342 -> "0.034 CNY"."""
+    size = abs(amount)
+    if not math.isfinite(size) or size >= 99.995:
+        return f"{amount:,.0f} {currency}"
+    if size == 0 or size >= 0.995:
+        return f"{amount:.2f} {currency}"
+    return f"{amount:.{1 - math.floor(math.log10(size))}f} {currency}"

@@ -12,13 +12,16 @@ from trimtab.hardware.calibration import (
 from trimtab.hardware.catalogue import machine_catalogue, machine_named
 from trimtab.hardware.detect import this_machine
 from trimtab.hardware.doctor import Diagnosis, examine
-from trimtab.hardware.machine import Calibration, Device, Machine
+from trimtab.hardware.machine import Calibration, Device, Machine, Price
+from trimtab.hardware.prices import Offer
 
 __all__ = [
     "Calibration",
     "Device",
     "Diagnosis",
     "Machine",
+    "Offer",
+    "Price",
     "cached_calibration",
     "calibration_key",
     "examine",

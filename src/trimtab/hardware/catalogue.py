@@ -2,8 +2,8 @@
 
 devices.csv holds one published device a row, with the address its figures come from and a confidence: A
 confirmed in the source, B memory and bandwidth confirmed and peaks derived, C from memory. tiers.csv holds
-classes of machines with the assumption behind each row. Leaves out: prices, and what is on this desk
-(detect.py).
+classes of machines with the assumption behind each row. Leaves out: prices (prices.py), and what is on this
+desk (detect.py).
 """
 
 import csv

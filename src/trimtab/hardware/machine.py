@@ -1,9 +1,9 @@
-"""Machine, Device, Calibration: what a run stands on. Facts only; detection and the catalogue fill them."""
+"""Machine, Device, Calibration, Price: what a run stands on. Facts only; detection and catalogues fill them."""
 
 from dataclasses import dataclass
 from typing import Literal
 
-from trimtab.units import Evidence
+from trimtab.units import Evidence, ExchangeRate, Money
 
 DeviceKind = Literal["cpu", "gpu", "soc", "npu"]
 
@@ -53,11 +53,26 @@ class Calibration:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Price:
+    """What an hour of a whole machine costs, all its devices together, and the rate that converts it.
+
+    `origin` names the offer, or the option the price was given with. `as_of` is the day it was read, possibly a
+    month or a year alone; empty = said by the user. `is_old`: too long ago to be trusted.
+    """
+
+    hourly: Money
+    rate: ExchangeRate
+    origin: str
+    as_of: str = ""
+    is_old: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Machine:
     """What a plan is made for: `count` equal devices in one host.
 
     On a CPU or a unified-memory SoC the device's memory is the host's. `is_here` tells this machine from a
-    catalogue one, on which nothing can be measured.
+    catalogue one, on which nothing can be measured. `price` None = nobody has said what an hour of it costs.
     """
 
     name: str
@@ -66,4 +81,5 @@ class Machine:
     cores: int = 0
     host_memory_bytes: int = 0
     calibration: Calibration | None = None
+    price: Price | None = None
     is_here: bool = False
