@@ -2,10 +2,11 @@
 
 from trimtab.data.spec import DataSpec, LengthHistogram
 from trimtab.estimation.estimate import Estimate, MemoryEstimate, MemoryParts, QualityPrior, TimeEstimate
-from trimtab.hardware.machine import Calibration, Device, Machine
+from trimtab.estimation.money import money
+from trimtab.hardware.machine import Calibration, Device, Machine, Price
 from trimtab.methods import Head, Strategy
 from trimtab.models.spec import ModelSpec
-from trimtab.units import GIB, Evidence, Figure
+from trimtab.units import DEFAULT_RATE, GIB, Evidence, Figure, parse_money
 
 MINILM = ModelSpec(
     name="all-MiniLM-L6-v2", family="bert", kind="encoder", layers=6, hidden=384, heads=12, kv_heads=12,
@@ -28,12 +29,17 @@ def data(*, rows: int = 4000, length: int = 60) -> DataSpec:
     )  # fmt: skip
 
 
+def price(hourly: str = "6CNY") -> Price:
+    return Price(hourly=parse_money(hourly), rate=DEFAULT_RATE, origin="a shop")
+
+
 def cpu(usable_bytes: int = 16 * GIB, rates: tuple[tuple[str, float], ...] = (("fp32", 1e11),)) -> Machine:
     device = Device(name="a CPU", kind="cpu", memory_bytes=usable_bytes, usable_bytes=usable_bytes, peaks=rates)
     probe = Calibration(key="a CPU", matmul_rates=rates, threads=4, runtime_bytes=300 * 2**20, bandwidth=2e10)
     return Machine(
-        name="laptop", device=device, cores=4, host_memory_bytes=usable_bytes, calibration=probe, is_here=True
-    )
+        name="laptop", device=device, cores=4, host_memory_bytes=usable_bytes, calibration=probe, is_here=True,
+        price=price(),
+    )  # fmt: skip
 
 
 def gpu(*peaks: tuple[str, float], usable_bytes: int = 12 * GIB) -> Machine:
@@ -50,6 +56,7 @@ def guess(
     seconds: float = 600.0,
     quality: float = 0.0,
     spread: float = 0.1,
+    hourly: str = "6CNY",
 ) -> Estimate:
     """An estimate of a made-up strategy: activations are all of its memory, intervals are +- `spread`."""
     size = int(gib * GIB)
@@ -78,4 +85,5 @@ def guess(
         ),
         disk_bytes=nothing,
         quality=QualityPrior(relative=Figure(quality, quality - 1, quality + 1, Evidence.RULE), source="made up"),
+        money=money(figure, price(hourly)),
     )

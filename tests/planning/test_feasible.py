@@ -4,7 +4,7 @@ from planning_cases import cpu, guess
 
 from trimtab.planning.feasible import overrun, shortfalls, usable_bytes
 from trimtab.planning.plan import Limits
-from trimtab.units import GIB
+from trimtab.units import GIB, Money
 
 
 def test_memory_is_what_the_machine_gives_or_the_user_allows() -> None:
@@ -37,3 +37,14 @@ def test_time_and_memory_are_both_named() -> None:
     assert [reason.code for reason in reasons] == ["TT-P101", "TT-P103"]
     assert "3 h 20 min" in reasons[1].text() and "2 h" in reasons[1].text()
     assert overrun(guess(gib=1, seconds=12000, spread=0), cpu(), Limits(seconds=6000)) == 2
+
+
+def test_money_is_named_with_the_price_of_an_hour_in_the_currency_of_the_limit() -> None:
+    estimate = guess(seconds=7200, spread=0.5, hourly="36CNY")  # 72 CNY, up to 108; 10 USD, up to 15
+    assert shortfalls(estimate, cpu(), Limits(money=Money(108, "CNY"))) == ()
+    assert overrun(estimate, cpu(), Limits(money=Money(54, "CNY"))) == 2
+    (reason,) = shortfalls(estimate, cpu(), Limits(money=Money(12, "USD")))
+    assert reason.text() == (
+        "May cost 15.00 USD (expected 10.00 USD), your limit is 12.00 USD; an hour costs 36.00 CNY (a shop)."
+    )
+    assert "最多可能花费 15.00 USD（预计 10.00 USD），您的限制是 12.00 USD" in reason.text("zh")

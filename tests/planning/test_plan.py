@@ -1,16 +1,17 @@
 """The verb: properties that hold for any machine and limit, and the answers to one real question."""
 
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from planning_cases import MINILM, cpu, data
+from planning_cases import MINILM, cpu, data, price
 
 from trimtab.methods import Choices
-from trimtab.planning import GOALS, Goal, Limits, NoPlan, Plan, Settings, plan
+from trimtab.planning import GOALS, Goal, Limits, NoPlan, Plan, Request, Settings, compare, plan
 from trimtab.planning.rank import preference
-from trimtab.units import GIB, MIB
+from trimtab.units import GIB, MIB, Money, parse_money
 
 SIZES = st.integers(min_value=300 * MIB, max_value=6 * GIB)
 
@@ -94,6 +95,39 @@ def test_every_piece_of_time_advice_works() -> None:
     for wish in (Settings(epochs=epochs), Settings(max_length=length)):
         assert plan(MINILM, data(length=500), limits=limits, settings=wish, **question).chosen.fits
     assert advised["TT-P033"].fact("cut") == 0.5  # half of the texts are 500 tokens long, half 10
+
+
+def test_every_piece_of_money_advice_works() -> None:
+    question = {"machine": cpu(), "method": "full"}
+    whole = plan(MINILM, data(length=500), **question).chosen.estimate.money
+    limits = Limits(money=Money(whole.usd.high / 2, "USD"))
+    with pytest.raises(NoPlan) as caught:
+        plan(MINILM, data(length=500), limits=limits, **question)
+    assert caught.value.plan.chosen.reason.code == "TT-P105"
+    advised = {advice.code: advice for advice in caught.value.message.fact("advice")}
+    assert set(advised) == {"TT-P032", "TT-P033", "TT-P034", "TT-P037"}
+    enough = Limits(money=parse_money(advised["TT-P037"].fact("amount")))
+    assert whole.usd.high < enough.money.amount < whole.usd.high + 0.011
+    assert plan(MINILM, data(length=500), limits=enough, **question).chosen.fits
+    fewer = Settings(epochs=advised["TT-P034"].fact("epochs"))
+    assert plan(MINILM, data(length=500), limits=limits, settings=fewer, **question).chosen.fits
+
+
+def test_what_a_run_costs_is_its_time_at_the_price_of_the_machine() -> None:
+    for candidate in made(machine=cpu()).candidates:
+        money, seconds = candidate.estimate.money, candidate.estimate.time.total_seconds
+        assert money.price == price()
+        assert money.cny.high == pytest.approx(seconds.high / 600)  # 6 CNY an hour
+        assert money.usd.low == pytest.approx(seconds.low / 600 / 7.2)
+    assert made(machine=replace(cpu(), price=None)).chosen.estimate.money is None
+
+
+def test_to_compare_is_to_plan_without_advice() -> None:
+    request = Request(spec=MINILM, data=data(), machine=cpu())
+    assert compare(request) == plan(MINILM, data(), cpu())
+    tight = replace(request, limits=Limits(memory_bytes=64 * MIB))
+    nearest = compare(tight).chosen
+    assert not nearest.fits and nearest.reason.code == "TT-P102"
 
 
 def test_recompute_is_named_where_it_decides() -> None:

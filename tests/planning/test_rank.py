@@ -28,7 +28,7 @@ def test_each_goal_has_its_own_first_number() -> None:
         guess(gib=3),
     )
     best = {goal: min((small, fast, good), key=lambda e, g=goal: preference(g, e)) for goal in GOALS}
-    assert (best["memory"], best["time"], best["quality"]) == (small, fast, good)
+    assert (best["memory"], best["time"], best["quality"], best["money"]) == (small, fast, good, fast)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +58,18 @@ def test_each_goal_has_its_own_first_number() -> None:
             "the same quality expected; 2.0x slower (20 min against 10 min).",
             "预期质量相同；用时是其 2.0 倍（20 min，所选方案 10 min）。",
         ),
+        (
+            "money",
+            guess(seconds=900, quality=1),
+            "1.5x dearer (1.50 CNY against 1.00 CNY); +1.0 points of quality expected.",
+            "费用是其 1.5 倍（1.50 CNY，所选方案 1.00 CNY）；预期质量 +1.0 个百分点。",
+        ),
+        (
+            "money",
+            guess(seconds=600, quality=-1),
+            "the same cost (1.00 CNY); -1.0 points of quality expected.",
+            "费用相同（1.00 CNY）；预期质量 -1.0 个百分点。",
+        ),
     ],
 )
 def test_reasons_are_in_numbers(goal: str, other: object, english: str, chinese: str) -> None:
@@ -68,5 +80,6 @@ def test_reasons_are_in_numbers(goal: str, other: object, english: str, chinese:
 
 def test_the_chosen_one_says_what_it_won() -> None:
     assert why_chosen("time", 5).text() == "The fastest of the 5 that fit."
+    assert why_chosen("money", 5).text() == "The cheapest of the 5 that fit."
     assert "25% more time" in why_chosen("balanced", 5).text()
     assert why_chosen("quality", 1).text() == "The only one that fits."

@@ -7,15 +7,16 @@ from planning_cases import MINILM, cpu, data, gpu
 
 from trimtab.errors import ModelError, UsageError
 from trimtab.methods import Choices
-from trimtab.planning import plan
+from trimtab.planning import Limits, plan
 from trimtab.planning.request import Request, Settings
+from trimtab.units import Money
 
 
 @pytest.mark.parametrize(
     ("code", "changes", "said"),
     [
         ("TT-U010", {"method": "lore"}, 'did you mean "lora"'),
-        ("TT-P005", {"goal": "cheap"}, "Goals: balanced, quality, memory, time"),
+        ("TT-P005", {"goal": "cheap"}, "Goals: balanced, quality, memory, time, money"),
         ("TT-P006", {"settings": Settings(epochs=0)}, "--epochs must be greater than 0, not 0"),
         ("TT-P006", {"choices": Choices(top_layers=-1)}, "--top-layers"),
         ("TT-P007", {"method": "full", "choices": Choices(rank=8)}, "Methods that take --rank: lora."),
@@ -27,6 +28,12 @@ from trimtab.planning.request import Request, Settings
         ("TT-P010", {"settings": Settings(precision="int8"), "machine": gpu(("int8", 1e13))}, "in: fp32."),
         ("TT-P010", {"settings": Settings(precision="tf32"), "machine": gpu(("tf32", 1e13))}, "in: fp32."),
         ("TT-P012", {"settings": Settings(max_length=7)}, "--max-length must be at least 8, not 7"),
+        (
+            "TT-P015",
+            {"goal": "money", "machine": gpu()},
+            "--goal money needs the price of an hour, and box has none",
+        ),
+        ("TT-P015", {"limits": Limits(money=Money(50, "CNY")), "machine": gpu()}, "--money 50.00 CNY needs"),
     ],
 )
 def test_the_impossible_is_refused(code: str, changes: dict[str, object], said: str) -> None:

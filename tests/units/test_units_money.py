@@ -38,6 +38,7 @@ def test_what_is_not_money_is_refused_with_an_example(text: str) -> None:
         (0, "0.00 CNY"),
         (0.000123, "0.00012 CNY"),
         (0.0342, "0.034 CNY"),
+        (0.00996, "0.010 CNY"),
         (0.994, "0.99 CNY"),
         (0.996, "1.00 CNY"),
         (12.3, "12.30 CNY"),

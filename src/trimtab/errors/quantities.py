@@ -56,4 +56,5 @@ def format_money(amount: float, currency: str) -> str:
         return f"{amount:,.0f} {currency}"
     if size == 0 or size >= 0.995:
         return f"{amount:.2f} {currency}"
-    return f"{amount:.{1 - math.floor(math.log10(size))}f} {currency}"
+    digits = 1 - math.floor(math.log10(float(f"{size:.2g}")))
+    return f"{amount:.{digits}f} {currency}"

@@ -1,10 +1,24 @@
-"""estimation: memory, time and disk of a Strategy, each figure with its interval and evidence.
+"""estimation: memory, time, money and disk of a Strategy, each figure with its interval and evidence.
 
-`estimate` is the instant formula. Leaves out: money, several devices, and the dry run, which is below the
-torch line.
+`estimate` is the instant formula. Leaves out: several devices, and the dry run, which is below the torch line.
 """
 
-from trimtab.estimation.estimate import Estimate, MemoryEstimate, MemoryParts, QualityPrior, TimeEstimate
+from trimtab.estimation.estimate import (
+    Estimate,
+    MemoryEstimate,
+    MemoryParts,
+    MoneyEstimate,
+    QualityPrior,
+    TimeEstimate,
+)
 from trimtab.estimation.estimator import estimate
 
-__all__ = ["Estimate", "MemoryEstimate", "MemoryParts", "QualityPrior", "TimeEstimate", "estimate"]
+__all__ = [
+    "Estimate",
+    "MemoryEstimate",
+    "MemoryParts",
+    "MoneyEstimate",
+    "QualityPrior",
+    "TimeEstimate",
+    "estimate",
+]

@@ -1,9 +1,10 @@
-"""Estimate: predicted memory, time and disk of one Strategy, in parts, with intervals and evidence."""
+"""Estimate: predicted memory, time, money and disk of one Strategy, in parts, with intervals and evidence."""
 
 from dataclasses import dataclass, fields
 
+from trimtab.hardware.machine import Price
 from trimtab.methods.strategy import Strategy
-from trimtab.units import Figure
+from trimtab.units import Currency, Figure
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +63,20 @@ class TimeEstimate:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class MoneyEstimate:
+    """What a training costs in both currencies, when `price` is paid for `paid_seconds`: of every run, and of the
+    time in which the machine stands idle."""
+
+    cny: Figure
+    usd: Figure
+    paid_seconds: Figure
+    price: Price
+
+    def figure(self, currency: Currency) -> Figure:
+        return self.cny if currency == "CNY" else self.usd
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class QualityPrior:
     """What is known about a method's quality before running: points of the main metric against full tuning.
 
@@ -74,7 +89,8 @@ class QualityPrior:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Estimate:
-    """Everything predicted for one Strategy on one Machine."""
+    """Everything predicted for one Strategy on one Machine. `money` is of one run without idle time; None where
+    the machine has no price."""
 
     strategy: Strategy
     trainable_parameters: int
@@ -83,3 +99,4 @@ class Estimate:
     time: TimeEstimate
     disk_bytes: Figure
     quality: QualityPrior
+    money: MoneyEstimate | None = None

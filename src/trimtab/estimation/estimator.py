@@ -5,6 +5,7 @@ import math
 from trimtab.data.spec import DataSpec
 from trimtab.estimation.estimate import Estimate, QualityPrior
 from trimtab.estimation.memory import BYTES, memory
+from trimtab.estimation.money import money
 from trimtab.estimation.time import time
 from trimtab.estimation.updated import updated_parameters
 from trimtab.hardware.machine import Machine
@@ -19,15 +20,17 @@ _DEPTH_RATE = 5.0
 
 
 def estimate(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine) -> Estimate:
-    """Memory, time, disk and likely quality of `strategy`, each with its interval and evidence."""
+    """Memory, time, money, disk and likely quality of `strategy`, each with its interval and evidence."""
+    spent = time(strategy, spec, data, machine)
     return Estimate(
         strategy=strategy,
         trainable_parameters=strategy.trainable_parameters(spec, data.outputs),
         total_parameters=strategy.total_parameters(spec, data.outputs),
         memory=memory(strategy, spec, data, machine),
-        time=time(strategy, spec, data, machine),
+        time=spent,
         disk_bytes=_disk(strategy, spec, data),
         quality=_quality(strategy, spec),
+        money=money(spent.total_seconds, machine.price) if machine.price else None,
     )
 
 

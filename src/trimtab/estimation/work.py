@@ -5,12 +5,16 @@ of a trained weight (Kaplan et al. 2020, arXiv 2001.08361). Attention adds 4 L d
 token (L = length, d = heads x head size). Element-wise work is left out; it is part of the efficiency.
 """
 
+from functools import lru_cache
+
 from trimtab.methods import Strategy
 from trimtab.models.spec import ModelSpec
 
 
+@lru_cache(maxsize=4096)
 def training_flop(strategy: Strategy, spec: ModelSpec, length: float) -> float:
-    """FLOP a token (padding counts) of one forward and backward at padded length `length`."""
+    """FLOP a token (padding counts) of one forward and backward at padded length `length`. Kept, since it is the
+    same on every machine that is asked about."""
     return sum(_layer_flop(strategy, spec, layer, length) for layer in range(spec.layers))
 
 

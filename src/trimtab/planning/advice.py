@@ -1,13 +1,15 @@
 """Advice: what would make something fit, each piece of it tried out before it is given."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from trimtab.errors import Message, message
 from trimtab.estimation.estimate import Estimate
 from trimtab.planning.candidates import default_max_length
-from trimtab.planning.feasible import usable_bytes
+from trimtab.planning.feasible import cost, usable_bytes
 from trimtab.planning.request import Request
+from trimtab.units import Money
 
 SHORTEST_ADVISED = 32  # tokens; below this a text is hardly a text
 
@@ -38,7 +40,7 @@ def _last_resort(request: Request, estimates: tuple[Estimate, ...]) -> Message:
 def _raise_limits(
     request: Request, estimates: tuple[Estimate, ...], fits: Callable[[Request], bool]
 ) -> Iterator[Message]:
-    """The smallest limit that would do, on its own, in whole MiB or minutes."""
+    """The smallest limit that would do, on its own, in whole MiB, minutes or hundredths."""
     limits = request.limits
     if limits.memory_bytes is not None:
         mebibytes = -(-int(_least_bytes(estimates)) // 2**20) + 1
@@ -48,6 +50,11 @@ def _raise_limits(
         minutes = int(min(estimate.time.total_seconds.high for estimate in estimates) // 60) + 1
         if fits(replace(request, limits=replace(limits, seconds=60.0 * minutes))):
             yield message("TT-P031", minutes=minutes)
+    if limits.money is not None:
+        least = min(cost(estimate, limits.money).high for estimate in estimates)
+        enough = Money(math.floor(100 * least + 1) / 100, limits.money.currency)
+        if fits(replace(request, limits=replace(limits, money=enough))):
+            yield message("TT-P037", amount=f"{enough.amount:.2f}{enough.currency}")
 
 
 def _other_method(request: Request, fits: Callable[[Request], bool]) -> Iterator[Message]:
@@ -70,11 +77,16 @@ def _shorter_texts(request: Request, fits: Callable[[Request], bool]) -> Iterato
 def _fewer_epochs(
     request: Request, estimates: tuple[Estimate, ...], fits: Callable[[Request], bool]
 ) -> Iterator[Message]:
-    """Time is proportional to epochs, so that one trial is enough."""
-    if request.limits.seconds is None:
+    """Time and money are proportional to epochs, so that one trial is enough."""
+    limits = request.limits
+    if limits.seconds is None and limits.money is None:
         return
     quickest = min(estimates, key=lambda estimate: estimate.time.total_seconds.high)
-    share = request.limits.seconds / quickest.time.total_seconds.high
-    epochs = int(quickest.strategy.schedule.epochs * share)
+    shares = []
+    if limits.seconds is not None:
+        shares.append(limits.seconds / quickest.time.total_seconds.high)
+    if limits.money is not None:
+        shares.append(limits.money.amount / cost(quickest, limits.money).high)
+    epochs = int(quickest.strategy.schedule.epochs * min(shares))
     if epochs and fits(replace(request, settings=replace(request.settings, epochs=epochs))):
         yield message("TT-P034", epochs=epochs)

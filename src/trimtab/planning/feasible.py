@@ -1,6 +1,6 @@
 """Feasible: whether an estimate stays within machine and limits, and by how much it does not.
 
-"Fits" compares the high end of the predicted interval: what may run out of memory or time does not fit.
+"Fits" compares the high end of the predicted interval: what may run out of memory, time or money does not fit.
 """
 
 from trimtab.errors import Message, message
@@ -8,6 +8,7 @@ from trimtab.estimation.estimate import Estimate
 from trimtab.hardware.machine import Machine
 from trimtab.planning.plan import Limits
 from trimtab.planning.words import part_word, phase_word
+from trimtab.units import Figure, Money
 
 
 def usable_bytes(machine: Machine, limits: Limits) -> int:
@@ -18,10 +19,17 @@ def usable_bytes(machine: Machine, limits: Limits) -> int:
 
 
 def overrun(estimate: Estimate, machine: Machine, limits: Limits) -> float:
-    """Need over allowance, the worse of memory and time: up to 1.0 it fits, 2.0 needs twice what there is."""
+    """Need over allowance, the worst of memory, time and money: up to 1.0 it fits, 2.0 needs twice as much."""
     memory = estimate.memory.peak_bytes.high / usable_bytes(machine, limits)
     time = 0.0 if limits.seconds is None else estimate.time.total_seconds.high / limits.seconds
-    return max(memory, time)
+    money = 0.0 if limits.money is None else cost(estimate, limits.money).high / limits.money.amount
+    return max(memory, time, money)
+
+
+def cost(estimate: Estimate, limit: Money) -> Figure:
+    """What a run costs, in the currency of `limit`. A request without a price of its machine has no such limit."""
+    assert estimate.money is not None, "Request.check refuses it"
+    return estimate.money.figure(limit.currency)
 
 
 def shortfalls(estimate: Estimate, machine: Machine, limits: Limits) -> tuple[Message, ...]:
@@ -43,4 +51,19 @@ def shortfalls(estimate: Estimate, machine: Machine, limits: Limits) -> tuple[Me
     total = estimate.time.total_seconds
     if limits.seconds is not None and total.high > limits.seconds:
         found.append(message("TT-P103", need=total.high, expected=total.value, have=limits.seconds))
+    if limits.money is not None and cost(estimate, limits.money).high > limits.money.amount:
+        found.append(_too_dear(estimate, limits.money))
     return tuple(found)
+
+
+def _too_dear(estimate: Estimate, limit: Money) -> Message:
+    figure = cost(estimate, limit)
+    assert estimate.money is not None
+    return message(
+        "TT-P105",
+        need=Money(figure.high, limit.currency),
+        expected=Money(figure.value, limit.currency),
+        have=limit,
+        hourly=estimate.money.price.hourly,
+        origin=estimate.money.price.origin,
+    )

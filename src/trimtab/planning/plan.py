@@ -5,17 +5,19 @@ from typing import Literal
 
 from trimtab.errors import Message, NothingFits
 from trimtab.estimation.estimate import Estimate
+from trimtab.units import Money
 
-Goal = Literal["balanced", "quality", "memory", "time"]
-GOALS: tuple[Goal, ...] = ("balanced", "quality", "memory", "time")
+Goal = Literal["balanced", "quality", "memory", "time", "money"]
+GOALS: tuple[Goal, ...] = ("balanced", "quality", "memory", "time", "money")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
-    """What the user allows. None = no limit beyond the machine's own memory."""
+    """What the user allows one training. None = no limit beyond the machine's own memory."""
 
     memory_bytes: int | None = None
     seconds: float | None = None
+    money: Money | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

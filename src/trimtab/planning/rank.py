@@ -10,6 +10,7 @@ from collections.abc import Callable
 from trimtab.errors import Message, message
 from trimtab.estimation.estimate import Estimate
 from trimtab.planning.plan import Goal
+from trimtab.units import Money
 
 # Goal "balanced": one point of expected quality is worth this much more time, and what takes less than a
 # minute is not worth any quality. A rule of taste, written down so that it can be disputed.
@@ -31,6 +32,11 @@ def _bytes(estimate: Estimate) -> float:
     return estimate.memory.peak_bytes.value
 
 
+def _cny(estimate: Estimate) -> float:
+    assert estimate.money is not None, "Request.check refuses goal money without a price"
+    return estimate.money.cny.value
+
+
 def balance_cost(estimate: Estimate) -> float:
     """Goal "balanced" in points of quality: log time to the base 1.25, less expected quality."""
     points_of_time = math.log(max(_seconds(estimate), SHORT_SECONDS)) / math.log1p(TIME_FOR_A_POINT)
@@ -47,17 +53,19 @@ _KEYS: dict[Goal, Callable[[Estimate], Key]] = {
     "quality": _by_quality,
     "memory": lambda estimate: (_bytes(estimate), _seconds(estimate)),
     "time": lambda estimate: (_seconds(estimate), _bytes(estimate)),
+    "money": lambda estimate: (_cny(estimate), _bytes(estimate)),
 }
 _WHY_CHOSEN: dict[Goal, str] = {
     "balanced": "TT-P304",
     "quality": "TT-P303",
     "memory": "TT-P301",
     "time": "TT-P302",
+    "money": "TT-P306",
 }
 
 
 def preference(goal: Goal, estimate: Estimate) -> Key:
-    """Sort key: the smallest is what `goal` prefers. Bytes, seconds and points as the goal needs them."""
+    """Sort key: the smallest is what `goal` prefers. Bytes, seconds, yuan and points as the goal needs them."""
     return _KEYS[goal](estimate)
 
 
@@ -74,6 +82,8 @@ def why_not(goal: Goal, estimate: Estimate, chosen: Estimate) -> Message:
     time = _compare_time(estimate, chosen)
     memory = _compare_memory(estimate, chosen)
     worse = _quality(estimate) < _quality(chosen)
+    if goal == "money":
+        return message("TT-P201", lost=_compare_money(estimate, chosen), gained=quality)
     lost, gained = {
         "memory": (memory, time),
         "time": (time, quality),
@@ -102,3 +112,10 @@ def _compare_memory(estimate: Estimate, chosen: Estimate) -> Message:
     if mine > theirs:
         return message("TT-P226", more=mine - theirs, mine=mine, theirs=theirs)
     return message("TT-P227", less=theirs - mine, mine=mine, theirs=theirs)
+
+
+def _compare_money(estimate: Estimate, chosen: Estimate) -> Message:
+    mine, theirs = _cny(estimate), _cny(chosen)
+    if mine > 1.005 * theirs:
+        return message("TT-P228", ratio=mine / theirs, mine=Money(mine, "CNY"), theirs=Money(theirs, "CNY"))
+    return message("TT-P229", mine=Money(mine, "CNY"))

@@ -56,6 +56,7 @@ class Request:
         where no method can train the model."""
         _check_layers(self.spec)
         _check_goal(self.goal)
+        _check_price(self)
         _check_counts(self.settings, self.choices)
         _check_choices(self)
         _check_depth(self.spec, self.choices)
@@ -92,6 +93,16 @@ def _check_layers(spec: ModelSpec) -> None:
 def _check_goal(goal: str) -> None:
     if goal not in GOALS:
         raise UsageError("TT-P005", goal=goal, known=", ".join(GOALS))
+
+
+def _check_price(request: Request) -> None:
+    """What a training costs is not known on a machine without a price."""
+    if request.machine.price is not None:
+        return
+    if request.limits.money is not None:
+        raise UsageError("TT-P015", option=f"--money {request.limits.money}", machine=request.machine.name)
+    if request.goal == "money":
+        raise UsageError("TT-P015", option="--goal money", machine=request.machine.name)
 
 
 def _check_counts(settings: Settings, choices: Choices) -> None:

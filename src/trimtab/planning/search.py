@@ -1,4 +1,5 @@
-"""plan: the verb. Estimate every candidate, keep the best form of each variant, choose, and give reasons."""
+"""plan: the verb. Estimate every candidate, keep the best form of each variant, choose, and give reasons.
+`compare` is the same without advice, for who asks of many machines."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -52,26 +53,34 @@ def plan(
         spec=spec, data=data, machine=machine, goal=goal, limits=limits,
         method=method, choices=choices, settings=settings,
     )  # fmt: skip
-    request.check()
-    rows = sorted(_rows(request), key=_order(goal))
-    made = Plan(
-        model=spec.name,
-        data=data.name,
-        machine=machine.name,
-        goal=goal,
-        limits=limits,
-        candidates=tuple(_candidates(rows, request)),
-    )
-    if not rows[0].fits:
+    made = compare(request)
+    if not made.chosen.fits:
         nearest = made.chosen
         raise NoPlan(
             "TT-P020",
             plan=made,
             method=nearest.estimate.strategy.method,
             reason=nearest.reason,
-            advice=advice(request, tuple(row.estimate for row in rows), fits=_something_fits),
+            advice=advice(
+                request, tuple(candidate.estimate for candidate in made.candidates), fits=_something_fits
+            ),
         )
     return made
+
+
+def compare(request: Request) -> Plan:
+    """Every strategy, those that fit first, each with its reason; where none fits, the nearest miss is the chosen
+    one. Raises UsageError where the request is impossible in itself."""
+    request.check()
+    rows = sorted(_rows(request), key=_order(request.goal))
+    return Plan(
+        model=request.spec.name,
+        data=request.data.name,
+        machine=request.machine.name,
+        goal=request.goal,
+        limits=request.limits,
+        candidates=tuple(_candidates(rows, request)),
+    )
 
 
 def _rows(request: Request) -> list[_Row]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from trimtab.study import Reading
 
 DATA, LIMITS, METHOD, TRAINING = "TT-V061", "TT-V062", "TT-V063", "TT-V064"
-GOALS = "balanced|quality|memory|time"
+GOALS = "balanced|quality|memory|time|money"
 METHODS = "auto|full|lora|freeze|head"
 PRECISIONS = "fp32|bf16|fp16"
 TASKS = "classify|pair|regress"
