@@ -26,21 +26,26 @@ if TYPE_CHECKING:
         TrimtabError,
         UsageError,
     )
-    from trimtab.estimation import Estimate
+    from trimtab.estimation import Estimate, MoneyEstimate
     from trimtab.evaluation import Prediction
-    from trimtab.hardware import Diagnosis, Machine
+    from trimtab.hardware import Diagnosis, Machine, Offer, Price
     from trimtab.methods import Choices, Strategy
     from trimtab.metrics import Metric, Score
     from trimtab.models import ModelSpec
     from trimtab.planning import Candidate, Limits, NoPlan, Plan, Settings
     from trimtab.study import (
+        CostedOffer,
         Ledger,
+        Misfit,
         Planned,
+        Pricing,
         Reading,
         Shape,
         Trained,
+        TrainingCost,
         TrainRequest,
         check,
+        cost_train,
         doctor,
         estimate,
         evaluate,
@@ -50,7 +55,7 @@ if TYPE_CHECKING:
         train,
     )
     from trimtab.training import Evaluated, Event, Finished, Notice, Preflight, Run, Saved, Started, Step
-    from trimtab.units import Evidence, Figure
+    from trimtab.units import Evidence, ExchangeRate, Figure, Money
 
 __version__ = "0.1.0"
 
@@ -59,6 +64,7 @@ __all__ = [
     "BadInput",
     "Candidate",
     "Choices",
+    "CostedOffer",
     "DataError",
     "DataSpec",
     "Diagnosis",
@@ -67,6 +73,7 @@ __all__ = [
     "Evaluated",
     "Event",
     "Evidence",
+    "ExchangeRate",
     "Figure",
     "Finished",
     "Interrupted",
@@ -75,15 +82,21 @@ __all__ = [
     "Machine",
     "Message",
     "Metric",
+    "Misfit",
     "ModelError",
     "ModelSpec",
+    "Money",
+    "MoneyEstimate",
     "NoPlan",
     "NothingFits",
     "Notice",
+    "Offer",
     "Plan",
     "Planned",
     "Prediction",
     "Preflight",
+    "Price",
+    "Pricing",
     "Reading",
     "Run",
     "Saved",
@@ -95,9 +108,11 @@ __all__ = [
     "Strategy",
     "TrainRequest",
     "Trained",
+    "TrainingCost",
     "TrimtabError",
     "UsageError",
     "check",
+    "cost_train",
     "doctor",
     "estimate",
     "evaluate",
@@ -112,17 +127,17 @@ _NAMES_OF_ROOM = {
     "data": "DataSpec",
     "errors": "ArtifactError BadInput DataError Diverged Interrupted Message ModelError NothingFits "
     "TrimtabError UsageError",
-    "estimation": "Estimate",
+    "estimation": "Estimate MoneyEstimate",
     "evaluation": "Prediction",
-    "hardware": "Diagnosis Machine",
+    "hardware": "Diagnosis Machine Offer Price",
     "methods": "Choices Strategy",
     "metrics": "Metric Score",
     "models": "ModelSpec",
     "planning": "Candidate Limits NoPlan Plan Settings",
-    "study": "Ledger Planned Reading Shape TrainRequest Trained "
-    "check doctor estimate evaluate ledger plan predict train",
+    "study": "CostedOffer Ledger Misfit Planned Pricing Reading Shape TrainRequest Trained TrainingCost "
+    "check cost_train doctor estimate evaluate ledger plan predict train",
     "training": "Evaluated Event Finished Notice Preflight Run Saved Started Step",
-    "units": "Evidence Figure",
+    "units": "Evidence ExchangeRate Figure Money",
 }
 _ROOM_OF = {name: room for room, names in _NAMES_OF_ROOM.items() for name in names.split()}
 

@@ -12,8 +12,8 @@ from rich.cells import cell_len
 
 from trimtab.app.cli import application
 
-VERBS = ["demo", "doctor", "plan", "estimate", "train", "predict", "evaluate", "ledger", "data"]
-PAGES = [[], *([verb] for verb in VERBS), ["data", "check"]]
+VERBS = ["demo", "doctor", "plan", "estimate", "train", "predict", "evaluate", "ledger", "data", "cost"]
+PAGES = [[], *([verb] for verb in VERBS), ["data", "check"], ["cost", "train"]]
 
 
 def parameters(path: list[str]) -> list[object]:

@@ -4,6 +4,8 @@ import typing
 
 from trimtab import data, methods, planning
 from trimtab.app.cli import options
+from trimtab.errors import LANGUAGES, message
+from trimtab.units import DEFAULT_RATE
 
 
 def test_lists_on_help_pages_are_the_rooms_lists() -> None:
@@ -11,3 +13,10 @@ def test_lists_on_help_pages_are_the_rooms_lists() -> None:
     assert set(options.METHODS.split("|")) == {"auto"} | {method.name for method in methods.METHODS}
     assert options.PRECISIONS.split("|") == list(methods.PRECISIONS)
     assert tuple(options.TASKS.split("|")) == data.TASKS == typing.get_args(data.Task)
+
+
+def test_the_exchange_rate_on_help_pages_is_the_one_used() -> None:
+    told = typing.get_args(options.Exchange)[1].help
+    for language in LANGUAGES:
+        assert f"{DEFAULT_RATE.cny_per_usd}" in message(told).text(language)
+        assert DEFAULT_RATE.as_of in message(told).text(language)

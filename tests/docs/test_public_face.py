@@ -10,7 +10,7 @@ import pytest
 
 import trimtab
 
-VERBS = {"check", "doctor", "estimate", "evaluate", "ledger", "plan", "predict", "train"}
+VERBS = {"check", "cost_train", "doctor", "estimate", "evaluate", "ledger", "plan", "predict", "train"}
 HEAVY = ("numpy", "torch", "transformers", "peft", "accelerate", "sqlalchemy", "huggingface_hub")
 
 
@@ -73,7 +73,9 @@ def test_import_is_light(tmp_path: Path) -> None:
     assert loaded_by("import trimtab", tmp_path) == set()
 
 
-@pytest.mark.parametrize("words", [["--help"], ["plan", "--help"], ["train", "--help"], ["--version"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["plan", "--help"], ["train", "--help"], ["cost", "train", "--help"], ["--version"]]
+)
 def test_help_is_light(words: list[str], tmp_path: Path) -> None:
     code = f"import os\nfrom trimtab.app.cli import run\nassert run({words!r}, os.environ) == 0"
     assert loaded_by(code, tmp_path) == set()
@@ -84,6 +86,7 @@ def test_planning_never_loads_torch(tmp_path: Path) -> None:
 import trimtab
 trimtab.plan("demo", "demo", on="laptop-16g")
 trimtab.estimate("bert-base-chinese", method="lora", on="rtx3060-12g")
+trimtab.cost_train("bert-base-chinese", method="lora", on="a10")
 trimtab.doctor()
 trimtab.check("demo")
 trimtab.ledger()

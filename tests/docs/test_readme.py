@@ -16,7 +16,7 @@ from trimtab.errors import catalogue
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 # What takes seconds and loads no weights runs here; the journeys train, predict and evaluate.
-LIGHT = {"--help", "doctor", "plan", "estimate", "data", "ledger"}
+LIGHT = {"--help", "doctor", "plan", "estimate", "data", "cost", "ledger"}
 SHOWN = tuple(dict.fromkeys(command for page in PAGES for command in commands(page)))
 
 

@@ -6,22 +6,38 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from trimtab.study.costs import cost_train
 from trimtab.study.opening import open_training
 from trimtab.study.plans import estimate, plan
-from trimtab.study.request import Planned, Reading, Shape, Trained, TrainRequest
+from trimtab.study.request import (
+    CostedOffer,
+    Misfit,
+    Planned,
+    Pricing,
+    Reading,
+    Shape,
+    Trained,
+    TrainingCost,
+    TrainRequest,
+)
 from trimtab.study.results import Ledger, check, doctor, evaluate, ledger, predict
 
 if TYPE_CHECKING:
     from trimtab.training.events import Event
 
 __all__ = [
+    "CostedOffer",
     "Ledger",
+    "Misfit",
     "Planned",
+    "Pricing",
     "Reading",
     "Shape",
     "TrainRequest",
     "Trained",
+    "TrainingCost",
     "check",
+    "cost_train",
     "doctor",
     "estimate",
     "evaluate",

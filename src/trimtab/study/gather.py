@@ -1,21 +1,25 @@
-"""Gather the facts a plan needs: model, data and machine; keep what took long, so that it is done once."""
+"""Gather the facts a plan needs: model, data, machine, prices; keep what took long, so that it is done once."""
 
 import contextlib
 import hashlib
 import os
 from dataclasses import asdict, replace
+from datetime import date
 from importlib import metadata
 from pathlib import Path
 
 from trimtab import data as data_room
 from trimtab.data import Corpus, DataSpec, LengthHistogram
+from trimtab.errors import UsageError
 from trimtab.hardware import machine_named, this_machine
 from trimtab.hardware.calibration import cached_calibration, calibration_key, probe_matmul
-from trimtab.hardware.machine import Machine
+from trimtab.hardware.machine import Machine, Price
+from trimtab.hardware.prices import cheapest_price, known_offers
 from trimtab.home import cache_folder, write_atomically
 from trimtab.models import tokenizer_of
 from trimtab.planning import check_range
-from trimtab.study.request import Reading, Shape
+from trimtab.study.request import Pricing, Reading, Shape
+from trimtab.units import Money, exchange_rate
 
 # Beyond these a shape is a slip of the keyboard; memory grows with what is imagined.
 _LARGEST_SHAPE = Shape(rows=10**8, length=10**6, labels=10**5)
@@ -30,6 +34,21 @@ def machine_for(on: str | None) -> Machine:
         return machine  # what is measured here is the CPU's
     key = calibration_key(machine)
     return replace(machine, calibration=cached_calibration(key) or probe_matmul(machine))
+
+
+def priced(machine: Machine, hourly: Money | None, pricing: Pricing) -> Machine:
+    """The machine with what an hour of it costs: `hourly`, else the cheapest offer of a catalogue machine, where
+    somebody makes one. Raises BadInput for a file of prices that cannot be read, UsageError for one that is named
+    though nobody rents out this very machine."""
+    rate = exchange_rate(pricing.cny_per_usd)
+    if machine.is_here and pricing.file is not None:
+        raise UsageError("TT-U005", file=pricing.file)
+    if hourly is not None:
+        return replace(machine, price=Price(hourly=hourly, rate=rate, origin="--price"))
+    if machine.is_here:
+        return machine
+    price = cheapest_price(machine, known_offers(pricing.file), rate, pricing.today or date.today())
+    return replace(machine, price=price)
 
 
 def tokenizer_file(model: str) -> Path | None:

@@ -40,7 +40,7 @@ def open_training(request: TrainRequest) -> Opened:
     corpus = gather.open_corpus(request.data, request.reading)
     tokenizer = source.folder / "tokenizer.json"
     data = gather.describe(corpus, _file_or_none(tokenizer))
-    machine = this_machine()
+    machine = gather.priced(this_machine(), request.price, request.pricing)
     Request(
         spec=spec, data=data, machine=machine, goal=request.goal, limits=request.limits,
         method=request.method, choices=request.choices, settings=request.settings,

@@ -5,7 +5,8 @@ from trimtab.methods import Choices
 from trimtab.models import spec_of
 from trimtab.planning import Goal, Limits, Settings
 from trimtab.study import gather
-from trimtab.study.request import Planned, Reading, Shape
+from trimtab.study.request import Planned, Pricing, Reading, Shape
+from trimtab.units import Money
 
 
 def plan(
@@ -20,21 +21,24 @@ def plan(
     settings: Settings = Settings(),
     reading: Reading = Reading(),
     trust_remote_code: bool = False,
+    price: Money | None = None,
+    pricing: Pricing = Pricing(),
 ) -> Planned:
     """Predict every strategy for `model` on `data` and choose one, with reasons.
 
     `model`: a folder, a hub id, "modelscope:org/name", a catalogue name, or "demo". `data`: a file, a folder of
     splits, or "demo". `on`: a catalogue machine ("rtx3060-12g"), None = this machine. `trust_remote_code`: plan
-    for a model that brings code of its own; none of it runs.
+    for a model that brings code of its own; none of it runs. `price`: what an hour of the machine costs, None = the
+    cheapest offer of a catalogue machine.
 
-    Raises ModelError, DataError (exit 5), UsageError (2), NoPlan (3).
+    Raises ModelError, DataError, BadInput for prices (exit 5), UsageError (2), NoPlan (3).
 
     >>> planned = plan("demo", "demo", on="laptop-16g")
     >>> planned.plan.chosen.fits
     True
     """
     spec = spec_of(model, trust_remote_code=trust_remote_code)
-    machine = gather.machine_for(on)
+    machine = gather.priced(gather.machine_for(on), price, pricing)
     facts = gather.data_spec(data, reading, gather.tokenizer_file(model))
     made = planning.plan(
         spec, facts, machine, goal=goal, limits=limits, method=method, choices=choices, settings=settings
@@ -54,12 +58,13 @@ def estimate(
     reading: Reading = Reading(),
     trust_remote_code: bool = False,
 ) -> Planned:
-    """Memory, time and disk of one method, on real data or on an imagined shape of data.
+    """Memory, time, disk and, of a machine that is rented out, money of one method, on real data or on an imagined
+    shape of data.
 
     A plan with only that method's candidates; raises as `plan` does.
     """
     spec = spec_of(model, trust_remote_code=trust_remote_code)
-    machine = gather.machine_for(on)
+    machine = gather.priced(gather.machine_for(on), None, Pricing())
     if data is None:
         facts = gather.imagined(shape)
     else:

@@ -1,14 +1,18 @@
 """What a verb is asked, and what it answers. Values only."""
 
 from dataclasses import dataclass, field
+from datetime import date
 from typing import TYPE_CHECKING
 
 from trimtab.data.spec import DataSpec, Task
-from trimtab.hardware.machine import Machine
-from trimtab.methods import Choices
+from trimtab.errors import Message
+from trimtab.estimation import MoneyEstimate
+from trimtab.hardware import Machine, Offer
+from trimtab.methods import Choices, Strategy
 from trimtab.models.spec import ModelSpec
 from trimtab.planning import Goal, Limits, Plan, Settings
 from trimtab.study.report import Comparison
+from trimtab.units import ExchangeRate, Figure, Money
 
 if TYPE_CHECKING:
     from trimtab.training.run import Run
@@ -35,11 +39,21 @@ class Shape:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Pricing:
+    """Where prices come from. `file` is laid over the shipped offers; None = prices.csv under TRIMTAB_HOME, where
+    there is one. `cny_per_usd` None = the dated default. Prices are old or not on the day `today`; None = now."""
+
+    file: str | None = None
+    cny_per_usd: float | None = None
+    today: date | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TrainRequest:
     """One training: the question to the planner, and where its result goes.
 
     A checkpoint is written after every evaluation, every `save_seconds`, and every `save_steps` steps (0 =
-    never for that reason).
+    never for that reason). `price` is what an hour of this machine costs; limits and goals of money need it.
     """
 
     model: str
@@ -51,6 +65,8 @@ class TrainRequest:
     choices: Choices = field(default_factory=Choices)
     settings: Settings = field(default_factory=Settings)
     reading: Reading = field(default_factory=Reading)
+    price: Money | None = None
+    pricing: Pricing = field(default_factory=Pricing)
     resume: bool = False
     allow_changed: bool = False
     trust_remote_code: bool = False
@@ -67,6 +83,38 @@ class Planned:
     model: ModelSpec
     data: DataSpec
     machine: Machine
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CostedOffer:
+    """A training on one offer: what is run, how long one run takes, and what all of them cost."""
+
+    offer: Offer
+    strategy: Strategy
+    seconds: Figure
+    money: MoneyEstimate
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Misfit:
+    """A machine that is rented out, and why the training does not fit there."""
+
+    machine: str
+    reason: Message
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingCost:
+    """What a training costs on one offer and another, the cheapest first."""
+
+    model: ModelSpec
+    data: DataSpec
+    runs: int
+    idle_share: float
+    spot: bool
+    rate: ExchangeRate
+    offers: tuple[CostedOffer, ...]
+    misfits: tuple[Misfit, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,6 +11,7 @@ from typing import NoReturn
 
 import typer
 
+from trimtab.app.cli.cost import train as cost_train
 from trimtab.app.cli.data import check
 from trimtab.app.cli.demo import demo
 from trimtab.app.cli.doctor import doctor
@@ -68,8 +69,16 @@ def application() -> typer.Typer:
     app.callback(invoke_without_command=True)(root)
     for verb, help_code in _VERBS:
         app.command(cls=VerbCommand, help=help_code)(verb)
-    data = typer.Typer(cls=VerbGroup, help="TT-V018", add_completion=False, rich_markup_mode=None)
-    data.callback(invoke_without_command=True)(help_if_alone)
+    data, cost = _group("TT-V018"), _group("TT-V020")
     data.command(cls=VerbCommand, help="TT-V019")(check)
     app.add_typer(data, name="data")
+    cost.command(cls=VerbCommand, help="TT-V021")(cost_train)
+    app.add_typer(cost, name="cost")
     return app
+
+
+def _group(help_code: str) -> typer.Typer:
+    """A verb with verbs below it."""
+    group = typer.Typer(cls=VerbGroup, help=help_code, add_completion=False, rich_markup_mode=None)
+    group.callback(invoke_without_command=True)(help_if_alone)
+    return group

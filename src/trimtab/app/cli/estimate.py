@@ -1,7 +1,5 @@
 """trimtab estimate: memory, time and disk of one strategy, on real data or on a shape of data."""
 
-from typing import Annotated
-
 import typer
 
 from trimtab.app.cli import options
@@ -12,12 +10,10 @@ def estimate(
     *,
     model: options.Model,
     method: options.Method,
-    data: Annotated[
-        str | None, typer.Option("--data", metavar="D", help="TT-V102", rich_help_panel=options.DATA)
-    ] = None,
-    rows: Annotated[int, typer.Option(metavar="N", help="TT-V107", rich_help_panel=options.DATA)] = 10_000,
-    length: Annotated[int, typer.Option(metavar="N", help="TT-V108", rich_help_panel=options.DATA)] = 128,
-    labels: Annotated[int, typer.Option(metavar="N", help="TT-V109", rich_help_panel=options.DATA)] = 2,
+    data: options.MaybeData = None,
+    rows: options.Rows = 10_000,
+    length: options.Length = 128,
+    labels: options.Labels = 2,
     task: options.Task = None,
     text: options.Text = None,
     label: options.Label = None,

@@ -11,10 +11,10 @@ import typer
 from trimtab.errors import UsageError
 
 if TYPE_CHECKING:
-    from trimtab import data, methods, planning
+    from trimtab import data, methods, planning, units
     from trimtab.methods import Choices
     from trimtab.planning import Limits, Settings
-    from trimtab.study import Reading
+    from trimtab.study import Pricing, Reading
 
 DATA, LIMITS, METHOD, TRAINING = "TT-V061", "TT-V062", "TT-V063", "TT-V064"
 GOALS = "balanced|quality|memory|time|money"
@@ -26,6 +26,10 @@ Model = Annotated[str, typer.Argument(metavar="MODEL", help="TT-V100")]
 Folder = Annotated[str, typer.Argument(metavar="DIR", help="TT-V101")]
 DataArgument = Annotated[str, typer.Argument(metavar="D", help="TT-V102")]
 Data = Annotated[str, typer.Option("--data", metavar="D", help="TT-V102", rich_help_panel=DATA)]
+MaybeData = Annotated[str | None, typer.Option("--data", metavar="D", help="TT-V102", rich_help_panel=DATA)]
+Rows = Annotated[int, typer.Option(metavar="N", help="TT-V107", rich_help_panel=DATA)]
+Length = Annotated[int, typer.Option(metavar="N", help="TT-V108", rich_help_panel=DATA)]
+Labels = Annotated[int, typer.Option(metavar="N", help="TT-V109", rich_help_panel=DATA)]
 Task = Annotated[str | None, typer.Option("--task", metavar=TASKS, help="TT-V103", rich_help_panel=DATA)]
 Text = Annotated[list[str] | None, typer.Option("--text", metavar="COL", help="TT-V104", rich_help_panel=DATA)]
 Label = Annotated[str | None, typer.Option("--label", metavar="COL", help="TT-V105", rich_help_panel=DATA)]
@@ -33,6 +37,10 @@ KeepOverlap = Annotated[bool, typer.Option("--keep-overlap", help="TT-V106", ric
 On = Annotated[str | None, typer.Option("--on", metavar="NAME", help="TT-V110", rich_help_panel=LIMITS)]
 Memory = Annotated[str | None, typer.Option("--memory", metavar="SIZE", help="TT-V111", rich_help_panel=LIMITS)]
 Time = Annotated[str | None, typer.Option("--time", metavar="SPAN", help="TT-V112", rich_help_panel=LIMITS)]
+Money = Annotated[str | None, typer.Option("--money", metavar="SUM", help="TT-V114", rich_help_panel=LIMITS)]
+Price = Annotated[str | None, typer.Option("--price", metavar="SUM", help="TT-V115", rich_help_panel=LIMITS)]
+Prices = Annotated[str | None, typer.Option("--prices", metavar="FILE", help="TT-V116", rich_help_panel=LIMITS)]
+Exchange = Annotated[float | None, typer.Option("--rate", metavar="X", help="TT-V117", rich_help_panel=LIMITS)]
 Goal = Annotated[str, typer.Option("--goal", metavar=GOALS, help="TT-V113", rich_help_panel=LIMITS)]
 Method = Annotated[str, typer.Option("--method", metavar=METHODS, help="TT-V120", rich_help_panel=METHOD)]
 Rank = Annotated[int | None, typer.Option("--rank", metavar="N", help="TT-V121", rich_help_panel=METHOD)]
@@ -53,15 +61,29 @@ TrustCode = Annotated[bool, typer.Option("--trust-remote-code", help="TT-V153")]
 Json = Annotated[bool, typer.Option("--json", help="TT-V140")]
 
 
-def limits(memory: str | None, time: str | None) -> "Limits":
-    """Raises UsageError where a size or span cannot be read."""
+def limits(memory: str | None, time: str | None, money: str | None) -> "Limits":
+    """Raises UsageError where a size, a span or a sum cannot be read."""
     from trimtab.planning import Limits
     from trimtab.units import parse_bytes, parse_seconds
 
     return Limits(
         memory_bytes=parse_bytes(memory) if memory else None,
         seconds=parse_seconds(time) if time else None,
+        money=sum_of(money),
     )
+
+
+def sum_of(text: str | None) -> "units.Money | None":
+    """Raises UsageError where a sum of money cannot be read."""
+    from trimtab.units import parse_money
+
+    return None if text is None else parse_money(text)
+
+
+def pricing(prices: str | None, rate: float | None) -> "Pricing":
+    from trimtab.study import Pricing
+
+    return Pricing(file=prices, cny_per_usd=rate)
 
 
 def choices(rank: int | None, top_layers: int | None) -> "Choices":

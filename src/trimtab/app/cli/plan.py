@@ -16,6 +16,10 @@ def plan(
     on: options.On = None,
     memory: options.Memory = None,
     time: options.Time = None,
+    money: options.Money = None,
+    price: options.Price = None,
+    prices: options.Prices = None,
+    rate: options.Exchange = None,
     goal: options.Goal = "balanced",
     method: options.Method = "auto",
     rank: options.Rank = None,
@@ -37,7 +41,7 @@ def plan(
         data,
         on=on,
         goal=options.goal_of(goal),
-        limits=options.limits(memory, time),
+        limits=options.limits(memory, time, money),
         method=options.method_of(method),
         choices=options.choices(rank, top_layers),
         settings=options.settings(
@@ -45,6 +49,8 @@ def plan(
         ),
         reading=options.reading(task, text, label, seed),
         trust_remote_code=trust_remote_code,
+        price=options.sum_of(price),
+        pricing=options.pricing(prices, rate),
     )
     source = ctx.get_parameter_source("model")
     show_plan(ctx.obj, planned, model_typed=source is not None and source.name == "COMMANDLINE")

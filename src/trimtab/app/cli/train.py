@@ -22,6 +22,9 @@ def train(
     keep_overlap: options.KeepOverlap = False,
     memory: options.Memory = None,
     time: options.Time = None,
+    money: options.Money = None,
+    price: options.Price = None,
+    rate: options.Exchange = None,
     goal: options.Goal = "balanced",
     method: options.Method = "auto",
     rank: options.Rank = None,
@@ -44,13 +47,15 @@ def train(
         allow_changed=allow_changed,
         trust_remote_code=trust_remote_code,
         goal=options.goal_of(goal),
-        limits=options.limits(memory, time),
+        limits=options.limits(memory, time, money),
         method=options.method_of(method),
         choices=options.choices(rank, top_layers),
         settings=options.settings(
             epochs=epochs, batch=batch, lr=lr, max_length=max_length, precision=precision, seed=seed
         ),
         reading=options.reading(task, text, label, seed, keep_overlap),
+        price=options.sum_of(price),
+        pricing=options.pricing(None, rate),
         language=ctx.obj.language,
     )
     events = study.train(request)

@@ -3,9 +3,25 @@
 from rich import box
 from rich.console import RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from trimtab.app.cli.face import Face
 from trimtab.app.cli.flow import Flow
+
+_ROOM_FOR_ONE_LINE = 240  # columns from which, as in a pipe, a row needs no second line
+
+
+def is_plain(face: Face) -> bool:
+    """A row of a table is one line."""
+    return face.out.width >= _ROOM_FOR_ONE_LINE
+
+
+def two_lines(words: tuple[str, str], plain: bool) -> Text:
+    """A cell: what counts, and below it what goes with it; `plain`: beside it, in brackets."""
+    first, second = words
+    if not second:
+        return Text(first)
+    return Text.assemble(first, " " if plain else "\n", (f"({second})" if plain else second, "dim"))
 
 
 def facts_grid(face: Face, lines: dict[str, str]) -> Table:

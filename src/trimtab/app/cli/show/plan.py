@@ -13,21 +13,25 @@ from trimtab.app.cli.face import Face
 from trimtab.app.cli.facts import plan_facts
 from trimtab.app.cli.flow import Flow
 from trimtab.app.cli.show.data import data_line, show_problems
-from trimtab.app.cli.show.layout import facts_grid
+from trimtab.app.cli.show.layout import facts_grid, is_plain, two_lines
 from trimtab.app.cli.show.machine import machine_line
 from trimtab.app.cli.show.words import (
     bytes_range,
     bytes_word,
     depth_word,
     evidence_word,
+    money_range,
+    money_word,
     points_range,
+    rate_words,
     seconds_range,
     seconds_word,
     short_count,
     trained_words,
 )
 from trimtab.errors.quantities import format_bytes, format_seconds, format_share
-from trimtab.estimation.estimate import Estimate
+from trimtab.estimation.estimate import Estimate, MoneyEstimate
+from trimtab.hardware.prices import OLD_AFTER_DAYS, own_prices
 from trimtab.models.spec import ModelSpec
 from trimtab.planning import Candidate, Plan, part_word, phase_word
 from trimtab.study.jsonable import jsonable
@@ -36,7 +40,6 @@ if TYPE_CHECKING:
     from trimtab.study import Planned
 
 _ROOM_FOR_REASONS = 118  # columns from which the reasons have a place in the table
-_ROOM_FOR_ONE_LINE = 240  # and from which, as in a pipe, a row needs no second line
 _PART_FIELDS = ("weights", "gradients", "optimizer", "activations", "logits", "temporaries", "runtime")
 
 
@@ -97,25 +100,31 @@ def goal_line(plan: Plan, face: Face) -> str:
         limits.append(format_bytes(plan.limits.memory_bytes))
     if plan.limits.seconds is not None:
         limits.append(format_seconds(plan.limits.seconds))
+    if plan.limits.money is not None:
+        limits.append(str(plan.limits.money))
     if not limits:
         return plan.goal
     return face.say("TT-V216", goal=plan.goal, limits=", ".join(limits))
 
 
 def show_table(face: Face, plan: Plan) -> None:
-    """One row a strategy. Where the terminal is narrow, the reasons stand below the table."""
+    """One row a strategy. Where the terminal is narrow, the reasons stand below the table, and money in them."""
     beside = face.out.width >= _ROOM_FOR_REASONS
-    plain = face.out.width >= _ROOM_FOR_ONE_LINE
+    plain = is_plain(face)
     table = Table(box=None if plain else box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_edge=False)
     table.add_column("", width=1)
     for code in ("TT-V220", "TT-V221", "TT-V222", "TT-V223", "TT-V224", "TT-V225", "TT-V226"):
         table.add_column(face.say(code), no_wrap=True)
+    money = beside and plan.chosen.estimate.money is not None
+    if money:
+        table.add_column(face.say("TT-V228"), no_wrap=True)
     if beside:
         table.add_column(face.say("TT-V227"))
     for candidate in plan.candidates:
         chosen = candidate.fits and candidate is plan.chosen
         style = "bold" if chosen else "" if candidate.fits else "dim"
-        cells = [_cell(words, plain) for words in _cells(candidate, face)]
+        words = [*_cells(candidate, face), *_money_cells(candidate)] if money else _cells(candidate, face)
+        cells = [two_lines(cell, plain) for cell in words]
         reason = [Flow(face.tell(candidate.reason))] if beside else []
         table.add_row(_mark(candidate, chosen), *cells, *reason, style=style)
     face.out.print()
@@ -147,11 +156,9 @@ def _cells(candidate: Candidate, face: Face) -> list[tuple[str, str]]:
     ]
 
 
-def _cell(words: tuple[str, str], plain: bool) -> Text:
-    first, second = words
-    if not second:
-        return Text(first)
-    return Text.assemble(first, " " if plain else "\n", (f"({second})" if plain else second, "dim"))
+def _money_cells(candidate: Candidate) -> list[tuple[str, str]]:
+    money = candidate.estimate.money
+    return [(money_word(money.cny, "CNY"), money_range(money.cny, "CNY"))] if money else []
 
 
 def _reasons(face: Face, plan: Plan) -> Table:
@@ -195,9 +202,28 @@ def _show_memory(face: Face, estimate: Estimate) -> None:
         evidence=evidence_word(estimate.time.total_seconds.evidence, face),
     )
     quality = face.say("TT-V232", source=estimate.quality.source)
-    lines = (Flow(title), Padding(grid, (0, 0, 0, 2), expand=False), Flow(time), Flow(quality, "dim"))
+    parts = Padding(grid, (0, 0, 0, 2), expand=False)
+    money = Group(*_money_lines(face, estimate.money))
     face.out.print()
-    face.out.print(Group(*lines))
+    face.out.print(Group(Flow(title), parts, Flow(time), money, Flow(quality, "dim")))
+
+
+def _money_lines(face: Face, money: MoneyEstimate | None) -> list[Flow]:
+    """What the chosen row costs, and whose price that is; nothing where no price is known."""
+    if money is None:
+        return []
+    price = money.price
+    said = face.say(
+        "TT-V233",
+        cny=money_word(money.cny, "CNY"),
+        range=money_range(money.cny, "CNY"),
+        usd=money_word(money.usd, "USD"),
+        hourly=price.hourly,
+        origin=f"{price.origin}, {price.as_of}" if price.as_of else price.origin,
+        rate=rate_words(price.rate),
+    )
+    old = [Flow(face.say("TT-V234", days=OLD_AFTER_DAYS, file=own_prices()), "yellow")] if price.is_old else []
+    return [Flow(said), *old]
 
 
 def _show_next(face: Face, planned: "Planned", model_typed: bool) -> None:

@@ -3,9 +3,9 @@
 import math
 
 from trimtab.app.cli.face import Face
-from trimtab.errors.quantities import format_bytes, format_seconds, format_share
+from trimtab.errors.quantities import format_bytes, format_money, format_seconds, format_share
 from trimtab.methods import Strategy
-from trimtab.units import Evidence, Figure
+from trimtab.units import Currency, Evidence, ExchangeRate, Figure
 
 _EVIDENCE = {
     Evidence.RULE: "TT-V301",
@@ -58,6 +58,11 @@ def seconds_range(figure: Figure) -> str:
     return _range(figure, size, unit)
 
 
+def money_range(figure: Figure, currency: Currency) -> str:
+    """ "0.50–2.00 CNY" """
+    return f"{format_money(figure.low, '').strip()}–{format_money(figure.high, currency)}"
+
+
 def points_range(figure: Figure) -> str:
     """ "-2…+1"; nothing for full tuning, which is the measure of itself."""
     return f"{figure.low:+.0f}…{figure.high:+.0f}" if figure.low < figure.high else ""
@@ -69,6 +74,16 @@ def bytes_word(figure: Figure) -> str:
 
 def seconds_word(figure: Figure) -> str:
     return format_seconds(figure.value)
+
+
+def money_word(figure: Figure, currency: Currency) -> str:
+    return format_money(figure.value, currency)
+
+
+def rate_words(rate: ExchangeRate) -> str:
+    """ "1 USD = 7.2 CNY, 2026-11-22" """
+    dated = f", {rate.as_of}" if rate.as_of else ""
+    return f"1 USD = {rate.cny_per_usd:g} CNY{dated}"
 
 
 def _range(figure: Figure, size: float, unit: str) -> str:

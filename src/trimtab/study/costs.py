@@ -1,0 +1,161 @@
+"""The verb `cost train`: what a training costs on machines that are rented out. Nothing here imports torch."""
+
+from datetime import date
+from typing import NoReturn
+
+from trimtab import planning
+from trimtab.errors import UsageError
+from trimtab.estimation import Estimate
+from trimtab.estimation.money import money
+from trimtab.hardware import Machine, Offer, machine_catalogue, machine_named
+from trimtab.hardware.prices import known_offers, offers_for, own_prices
+from trimtab.methods import Choices
+from trimtab.models import spec_of
+from trimtab.planning import Request, Settings
+from trimtab.study import gather
+from trimtab.study.request import CostedOffer, Misfit, Pricing, Reading, Shape, TrainingCost
+from trimtab.units import ExchangeRate, exchange_rate
+
+_CANNOT_COMPUTE = "TT-P010"
+_MOST_RUNS = 1_000_000
+_MOST_IDLE = 100.0
+
+
+def cost_train(
+    model: str,
+    *,
+    data: str | None = None,
+    shape: Shape = Shape(),
+    on: str | None = None,
+    method: str | None = None,
+    choices: Choices = Choices(),
+    settings: Settings = Settings(),
+    reading: Reading = Reading(),
+    runs: int = 1,
+    idle_share: float = 0.0,
+    spot: bool = False,
+    pricing: Pricing = Pricing(),
+) -> TrainingCost:
+    """What training `model` costs on the offers of machine `on`, the cheapest first; None = on the cheapest offer
+    of every machine with one, where it fits.
+
+    The strategy is the one that `plan` chooses for each machine, by goal "balanced". `runs` trainings are paid,
+    and `idle_share` of their time besides (0.5 = half as long again), in which the machine stands idle. `spot`: at
+    prices of machines that may be taken away at any time. `data` None = the imagined `shape`.
+
+    Raises ModelError, DataError, BadInput for prices (exit 5), UsageError (2) where no such price is known or the
+    request is impossible, NoPlan (3) where nothing fits.
+
+    >>> found = cost_train("bert-base-chinese", method="lora", on="a10", runs=3)
+    >>> found.offers[0].money.cny.value <= found.offers[1].money.cny.value
+    True
+    """
+    _check(runs, idle_share)
+    rate, today = exchange_rate(pricing.cny_per_usd), pricing.today or date.today()
+    spec = spec_of(model)
+    offers = known_offers(pricing.file)
+    machines = _offered(offers, spot) if on is None else (_named(on, offers, spot),)
+    if data is None:
+        facts = gather.imagined(shape)
+    else:
+        facts = gather.data_spec(data, reading, gather.tokenizer_file(model))
+    requests = [
+        Request(spec=spec, data=facts, machine=machine, method=method, choices=choices, settings=settings)
+        for machine in machines
+    ]
+    costed, misfits = [], []
+    for request in requests:
+        found = _outcome(request)
+        if isinstance(found, Misfit):
+            misfits.append(found)
+            continue
+        available = offers_for(request.machine, offers, spot=spot)
+        rows = [_costed(offer, found, rate, today, runs, idle_share, spot=spot) for offer in available]
+        costed += rows if on is not None else [min(rows, key=_by_cost)]
+    if not costed:
+        _refuse(max(requests, key=lambda request: request.machine.device.usable_bytes))
+    return TrainingCost(
+        model=spec,
+        data=facts,
+        runs=runs,
+        idle_share=idle_share,
+        spot=spot,
+        rate=rate,
+        offers=tuple(sorted(costed, key=_by_cost)),
+        misfits=tuple(misfits),
+    )
+
+
+def _check(runs: int, idle_share: float) -> None:
+    if not 1 <= runs <= _MOST_RUNS:
+        raise UsageError("TT-U006", option="--runs", least=1, most=_MOST_RUNS, value=runs, example=3, default=1)
+    if not 0 <= idle_share <= _MOST_IDLE:  # NaN is not either
+        raise UsageError(
+            "TT-U006", option="--idle", least=0, most=_MOST_IDLE, value=idle_share, example=0.5, default=0
+        )
+
+
+def _named(on: str, offers: tuple[Offer, ...], spot: bool) -> Machine:
+    """The machine asked for. Raises UsageError where nobody rents it out, or not at such prices."""
+    machine = machine_named(on)
+    found = offers_for(machine, offers)
+    if not found:
+        known = ", ".join(machine.name for machine in _offered(offers, spot))
+        raise UsageError("TT-U007", machine=machine.name, count=len(offers), file=own_prices(), known=known)
+    if not offers_for(machine, offers, spot=spot):
+        raise UsageError("TT-U008", machine=machine.name, count=len(found), file=own_prices())
+    return machine
+
+
+def _offered(offers: tuple[Offer, ...], spot: bool) -> tuple[Machine, ...]:
+    """The catalogue machines that have an offer."""
+    return tuple(machine for machine in machine_catalogue() if offers_for(machine, offers, spot=spot))
+
+
+def _outcome(request: Request) -> Estimate | Misfit:
+    """What is chosen for a machine, or why nothing is. Raises UsageError for what no machine could do."""
+    try:
+        chosen = planning.compare(request).chosen
+    except UsageError as error:
+        if error.code != _CANNOT_COMPUTE:
+            raise
+        return Misfit(machine=request.machine.name, reason=error.message)
+    return chosen.estimate if chosen.fits else Misfit(machine=request.machine.name, reason=chosen.reason)
+
+
+def _costed(
+    offer: Offer,
+    estimate: Estimate,
+    rate: ExchangeRate,
+    today: date,
+    runs: int,
+    idle_share: float,
+    *,
+    spot: bool,
+) -> CostedOffer:
+    price = offer.price(rate, today, spot=spot)
+    assert price is not None, "offers_for gives those that have one"
+    seconds = estimate.time.total_seconds
+    return CostedOffer(
+        offer=offer,
+        strategy=estimate.strategy,
+        seconds=seconds,
+        money=money(seconds, price, runs=runs, idle_share=idle_share),
+    )
+
+
+def _by_cost(costed: CostedOffer) -> tuple[float, str]:
+    return costed.money.cny.value, costed.offer.name
+
+
+def _refuse(request: Request) -> NoReturn:
+    """Say why nothing fits even here, and what would."""
+    planning.plan(
+        request.spec,
+        request.data,
+        request.machine,
+        method=request.method,
+        choices=request.choices,
+        settings=request.settings,
+    )
+    raise AssertionError("what was compared did not fit")
