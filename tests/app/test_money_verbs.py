@@ -112,7 +112,7 @@ def test_the_goal_money_takes_the_cheapest_and_says_whose_price_it_is(tt, review
 def test_this_machine_has_a_price_where_the_user_says_so(tt, reviews: str) -> None:
     words = ("plan", "demo", "--data", reviews, "--goal", "money")
     refused = tt(*words)
-    assert refused.code == 2 and refused.err.startswith("TT-P014: --goal money needs the price of an hour")
+    assert refused.code == 2 and refused.err.startswith("TT-P015: --goal money needs the price of an hour")
     assert "--price 10CNY" in refused.err
     shown = tt(*words, "--price", "7USD")
     assert shown.code == 0 and "an hour costs 7.00 USD (--price)" in shown.out

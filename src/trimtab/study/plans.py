@@ -27,9 +27,9 @@ def plan(
     """Predict every strategy for `model` on `data` and choose one, with reasons.
 
     `model`: a folder, a hub id, "modelscope:org/name", a catalogue name, or "demo". `data`: a file, a folder of
-    splits, or "demo". `on`: a catalogue machine ("rtx3060-12g"), None = this machine. `trust_remote_code`: plan
-    for a model that brings code of its own; none of it runs. `price`: what an hour of the machine costs, None = the
-    cheapest offer of a catalogue machine.
+    splits, or "demo". `on`: a catalogue machine ("rtx3060-12g"), None = this machine. `price`: what an hour of it
+    costs, None = the cheapest offer of a catalogue machine. `trust_remote_code`: plan for a model that brings code
+    of its own; none of it runs.
 
     Raises ModelError, DataError, BadInput for prices (exit 5), UsageError (2), NoPlan (3).
 
