@@ -118,11 +118,11 @@ def test_a_tokenizer_is_held_on_a_cpu_and_costs_a_gpu_nothing() -> None:
 
 
 def test_an_evaluation_may_be_the_peak() -> None:
-    """4,096 tokens go through at once, whatever the micro-batch: two arrays of the inner width, two of the
-    outer."""
+    """4,096 tokens go through at once, whatever the micro-batch: two arrays of the inner width, three of the
+    outer. A CPU's heap loses a twentieth."""
     estimate = memory(strategy(method="head", micro_batch=1, max_length=128), BERT, data(), machine())
     assert estimate.phase == "evaluate"
-    assert estimate.parts.temporaries_bytes == 4096 * 4 * (2 * 3072 + 2 * 768)
+    assert estimate.parts.temporaries_bytes == round(1.05 * 4096 * 4 * (2 * 3072 + 3 * 768))
 
 
 def test_the_phase_moves_from_the_optimiser_to_the_activations() -> None:

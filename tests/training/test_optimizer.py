@@ -27,9 +27,13 @@ def batch(number: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(8, 6, generator=draw), torch.randint(0, 2, (8,), generator=draw)
 
 
-def backward(net: nn.Module, number: int) -> None:
+def loss(net: nn.Module, number: int) -> torch.Tensor:
     x, labels = batch(number)
-    nn.functional.cross_entropy(net(x.to(next(net.parameters()).dtype)).float(), labels).backward()
+    return nn.functional.cross_entropy(net(x.to(next(net.parameters()).dtype)).float(), labels)
+
+
+def backward(net: nn.Module, number: int) -> None:
+    loss(net, number).backward()
 
 
 def torch_adamw(net: nn.Module) -> torch.optim.AdamW:
@@ -69,9 +73,11 @@ def test_bf16_masters_follow_fp32_adamw_on_the_same_gradients() -> None:
         group["lr"] = 0.01
     for number in range(5):
         for half in (2 * number, 2 * number + 1):  # two micro-batches
+            gradients = torch.autograd.grad(loss(low, half), list(low.parameters()))
+            for p, gradient in zip(reference_net.parameters(), gradients, strict=True):
+                p.grad = gradient.float() if p.grad is None else p.grad + gradient.float()
             backward(low, half)
-            for p, q in zip(reference_net.parameters(), low.parameters(), strict=True):
-                p.grad = q.grad.float() if p.grad is None else p.grad + q.grad.float()
+            assert all(q.grad is None for q in low.parameters()), "taken as soon as they are made"
             optimizer.collect()
         optimizer.step(0.01)
         reference.step()
@@ -95,7 +101,7 @@ def test_small_updates_add_up_in_the_masters_and_vanish_without() -> None:
     kept.to(torch.bfloat16)
     plain = torch.optim.AdamW(lost.parameters(), lr=1e-4, weight_decay=0.0)
     for _ in range(1000):
-        kept.weight.grad = torch.ones_like(kept.weight)
+        kept.weight.sum().backward()
         optimizer.collect()
         optimizer.step(1e-4)
         lost.weight.grad = torch.ones_like(lost.weight)

@@ -6,6 +6,8 @@ from trimtab.hardware.machine import Price
 from trimtab.methods.strategy import Strategy
 from trimtab.units import Currency, Figure
 
+PARTS = ("weights", "gradients", "optimizer", "activations", "logits", "temporaries")  # above the runtime
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MemoryParts:
@@ -23,7 +25,7 @@ class MemoryParts:
     activations_bytes: int
     logits_bytes: int
     temporaries_bytes: int
-    runtime_bytes: int
+    runtime_bytes: int = 0
 
     @property
     def total_bytes(self) -> int:
@@ -32,14 +34,22 @@ class MemoryParts:
     @property
     def largest(self) -> str:
         """Name of the largest part above the runtime, without its unit: "activations"."""
-        names = [field.name for field in fields(self) if field.name != "runtime_bytes"]
-        return max(names, key=lambda name: getattr(self, name)).removesuffix("_bytes")
+        return max(PARTS, key=lambda name: getattr(self, f"{name}_bytes"))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Phase:
+    """What is alive at the worst moment of one phase of a training: load, forward-backward, optimizer, evaluate,
+    or save (what was saved is opened again, to be held to the trained model, which has gone by then). Where it
+    stands alone its parts are live tensors, without a runtime."""
+
+    name: str
+    parts: MemoryParts
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MemoryEstimate:
-    """Peak memory. `phase` is where it peaks: load, forward-backward, optimizer, evaluate, save (what was
-    saved is opened again, to be held to the trained model, which has gone by then).
+    """Peak memory. `phase` is the name of the `Phase` that peaks.
 
     `kind` says which memory is meant: "rss" for a CPU process, "device" for reserved memory plus context on a
     GPU, which is what decides over out-of-memory there.

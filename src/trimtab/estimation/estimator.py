@@ -3,7 +3,7 @@
 import math
 
 from trimtab.data.spec import DataSpec
-from trimtab.estimation.estimate import Estimate, QualityPrior
+from trimtab.estimation.estimate import Estimate, Phase, QualityPrior
 from trimtab.estimation.memory import BYTES, memory
 from trimtab.estimation.money import money
 from trimtab.estimation.time import time
@@ -19,14 +19,22 @@ _HEAD_LOSS = 10.0
 _DEPTH_RATE = 5.0
 
 
-def estimate(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine) -> Estimate:
-    """Memory, time, money, disk and likely quality of `strategy`, each with its interval and evidence."""
+def estimate(
+    strategy: Strategy,
+    spec: ModelSpec,
+    data: DataSpec,
+    machine: Machine,
+    *,
+    traced: tuple[Phase, ...] = (),
+) -> Estimate:
+    """Memory, time, money, disk and likely quality of `strategy`, each with its interval and evidence. `traced`:
+    phases that a dry run has counted."""
     spent = time(strategy, spec, data, machine)
     return Estimate(
         strategy=strategy,
         trainable_parameters=strategy.trainable_parameters(spec, data.outputs),
         total_parameters=strategy.total_parameters(spec, data.outputs),
-        memory=memory(strategy, spec, data, machine),
+        memory=memory(strategy, spec, data, machine, traced=traced),
         time=spent,
         disk_bytes=_disk(strategy, spec, data),
         quality=_quality(strategy, spec),

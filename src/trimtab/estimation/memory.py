@@ -20,13 +20,14 @@ The statistics of norms (a few bytes a token) are left out. tests/estimation cou
 
 Sources: the code named above; checked against measured runs in benchmarks/memory_prediction.py, whose errors
 are printed in docs/formulas.md. Leaves out: what a heap loses beyond a fixed share, several devices, logits over a
-vocabulary (no such task yet).
+vocabulary (no such task yet). `training.dry_run` counts the same by running the step; tests hold the two together.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from trimtab.data.spec import EVALUATION_TOKENS, DataSpec, padded_length
-from trimtab.estimation.estimate import MemoryEstimate, MemoryParts
+from trimtab.data.spec import EVALUATION_TOKENS, DataSpec
+from trimtab.estimation.estimate import PARTS, MemoryEstimate, MemoryParts, Phase
+from trimtab.estimation.question import longest_batch
 from trimtab.estimation.updated import table_parameters, updated_parameters
 from trimtab.hardware.machine import Machine
 from trimtab.methods import Strategy
@@ -70,6 +71,8 @@ class _Sizes:
     table_gradient: int
     states: int
     activations: int
+    lowest_layer: int
+    lowest_gradient: int
     temporaries: int
     logits: int
     load: int
@@ -78,45 +81,73 @@ class _Sizes:
     kernels: int
 
 
-def memory(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine) -> MemoryEstimate:
-    """Peak memory of training `strategy`, longest batch included."""
+def memory(
+    strategy: Strategy,
+    spec: ModelSpec,
+    data: DataSpec,
+    machine: Machine,
+    *,
+    traced: tuple[Phase, ...] = (),
+) -> MemoryEstimate:
+    """Peak memory of training `strategy`, longest batch included. `traced`: phases that a dry run has counted,
+    which take the place of the formula's."""
     sizes = _sizes(strategy, spec, data, machine)
-    bare, evidence = _runtime(machine)
-    runtime = bare + _working_bytes(spec, machine)
-    phase, parts = max(_phases(sizes, runtime, strategy), key=lambda item: item[1].total_bytes)
-    total, above = parts.total_bytes, parts.total_bytes - bare
-    margin = round(_FORMULA_SHARE * above + (0.1 * bare if evidence is Evidence.RULE else 0.02 * bare))
-    figure = Figure(total, total - margin, total + margin, Evidence.FORMULA)
-    kind = "rss" if machine.device.kind == "cpu" else "device"
-    return MemoryEstimate(peak_bytes=figure, parts=parts, phase=phase, kind=kind)
+    bare, runtime_evidence = _runtime(machine)
+    known = {phase.name: phase for phase in (*_phases(sizes, strategy), *traced)}
+    phases = [_in_process(phase, bare, sizes.kernels, spec, machine) for phase in known.values()]
+    worst = max(phases, key=lambda phase: phase.parts.total_bytes)
+    total, above = worst.parts.total_bytes, worst.parts.total_bytes - bare
+    margin = round(_FORMULA_SHARE * above + (0.1 * bare if runtime_evidence is Evidence.RULE else 0.02 * bare))
+    evidence = Evidence.DRY_RUN if worst.name in {phase.name for phase in traced} else Evidence.FORMULA
+    return MemoryEstimate(
+        peak_bytes=Figure(total, total - margin, total + margin, evidence),
+        parts=worst.parts,
+        phase=worst.name,
+        kind="rss" if machine.device.kind == "cpu" else "device",
+    )
 
 
-def _phases(sizes: _Sizes, runtime: int, strategy: Strategy) -> tuple[tuple[str, MemoryParts], ...]:
-    def parts(**bytes_of: int) -> MemoryParts:
-        names = ("weights", "gradients", "optimizer", "activations", "logits", "temporaries")
-        found = {f"{name}_bytes": bytes_of.get(name, 0) for name in names}
-        return MemoryParts(**found, runtime_bytes=runtime + bytes_of.get("kernels", 0))
+def live_phases(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine) -> tuple[Phase, ...]:
+    """Live tensors of every phase, by formula: what a dry run counts."""
+    return _phases(_sizes(strategy, spec, data, machine), strategy)
 
-    held = {"weights": sizes.weights + sizes.masters, "optimizer": sizes.states, "kernels": sizes.kernels}
+
+def _phases(sizes: _Sizes, strategy: Strategy) -> tuple[Phase, ...]:
+    held = {"weights": sizes.weights + sizes.masters, "optimizer": sizes.states}
     # While micro-batches add up, the sums of those before are alive during forward and backward; the token table's
     # always is.
     waiting = sizes.gradients if strategy.accumulation > 1 else sizes.table_gradient
+    # Gradients grow while activations shrink, layer by layer: backward is worst at its beginning or at its end.
+    begins = {"gradients": waiting, "activations": sizes.activations, "logits": sizes.logits}
+    ends = {"gradients": sizes.gradients - sizes.lowest_gradient, "activations": sizes.lowest_layer}
+    worse = max((begins, ends), key=lambda kept: sum(kept.values()))
     return (
-        (
-            "forward-backward",
-            parts(
-                **held,
-                gradients=waiting,
-                activations=sizes.activations,
-                temporaries=sizes.temporaries,
-                logits=sizes.logits,
-            ),
-        ),
-        ("optimizer", parts(**held, gradients=sizes.gradients)),
-        ("load", parts(weights=sizes.load)),
-        ("evaluate", parts(**held, temporaries=sizes.evaluate)),
-        ("save", parts(weights=sizes.save, kernels=sizes.kernels)),
+        _phase("forward-backward", **held, **worse, temporaries=sizes.temporaries),
+        _phase("optimizer", **held, gradients=sizes.gradients),
+        _phase("load", weights=sizes.load),
+        _phase("evaluate", **held, temporaries=sizes.evaluate),
+        _phase("save", weights=sizes.save),
     )
+
+
+def _phase(name: str, **bytes_of: int) -> Phase:
+    parts = {f"{part}_bytes": bytes_of.get(part, 0) for part in PARTS}
+    return Phase(name=name, parts=MemoryParts(**parts))
+
+
+def _in_process(phase: Phase, bare: int, kernels: int, spec: ModelSpec, machine: Machine) -> Phase:
+    """What a phase takes as a process measures it: with the runtime, compiled kernels from the first step on, and
+    what the heap loses."""
+    parts = phase.parts
+    holes = 1.0 + (_CPU_HOLES if machine.device.kind == "cpu" else 0.0)
+    runtime = bare + _working_bytes(spec, machine) + (0 if phase.name == "load" else kernels)
+    inside = replace(
+        parts,
+        activations_bytes=round(holes * parts.activations_bytes),
+        temporaries_bytes=round(holes * parts.temporaries_bytes),
+        runtime_bytes=runtime,
+    )
+    return Phase(name=phase.name, parts=inside)
 
 
 def _sizes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine) -> _Sizes:
@@ -124,10 +155,7 @@ def _sizes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine
     table = table_parameters(strategy, spec, data)
     total = strategy.total_parameters(spec, data.outputs)
     number = BYTES[strategy.precision]
-    rows = min(strategy.micro_batch, max(1, data.train_rows))
-    most = strategy.max_length
-    length = padded_length(min(most, max(1, data.lengths.longest)), most)
-    holes = 1.0 + (_CPU_HOLES if machine.device.kind == "cpu" else 0.0)
+    rows, length = longest_batch(strategy, data)
     masters = (table if strategy.precision == "fp32" else updated) * _MASTER_BYTES
     loaded = _loaded_bytes(strategy, spec, data)
     return _Sizes(
@@ -136,8 +164,10 @@ def _sizes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine
         gradients=updated * _GRADIENT_BYTES,
         table_gradient=table * _GRADIENT_BYTES,
         states=updated * _ADAM_STATES_BYTES,
-        activations=round(holes * rows * length * _activation_bytes(strategy, spec, length, machine)),
-        temporaries=round(holes * rows * length * _temporary_bytes(strategy, spec, length, machine)),
+        activations=rows * length * _activation_bytes(strategy, spec, length, machine),
+        lowest_layer=rows * length * _lowest_layer_bytes(strategy, spec, length, machine),
+        lowest_gradient=0 if strategy.accumulation > 1 else _lowest_parameters(strategy, spec) * _GRADIENT_BYTES,
+        temporaries=rows * length * _temporary_bytes(strategy, spec, length, machine),
         logits=rows * data.outputs * (number + 4) * 2,
         load=loaded + masters,
         evaluate=_evaluate_bytes(strategy, spec, length),
@@ -159,7 +189,7 @@ def _evaluate_bytes(strategy: Strategy, spec: ModelSpec, length: int) -> int:
     """The widest moment of a forward pass that keeps nothing, over an evaluation batch."""
     tokens = length * max(1, EVALUATION_TOKENS // length)
     widest = max(spec.ffn * (3 if spec.gated_ffn else 2), 4 * spec.heads * spec.head_dim)
-    return tokens * BYTES[strategy.precision] * (widest + 2 * spec.hidden)
+    return tokens * BYTES[strategy.precision] * (widest + 3 * spec.hidden)
 
 
 def _activation_bytes(strategy: Strategy, spec: ModelSpec, length: int, machine: Machine) -> int:
@@ -173,6 +203,25 @@ def _activation_bytes(strategy: Strategy, spec: ModelSpec, length: int, machine:
         # Each layer keeps its input; one layer at a time is computed again in full.
         return embeddings + len(kept) * spec.hidden * number + max(kept)
     return embeddings + sum(kept)
+
+
+def _lowest_layer_bytes(strategy: Strategy, spec: ModelSpec, length: int, machine: Machine) -> int:
+    """Bytes a token that are still kept when backward comes to the lowest layer it goes through."""
+    lowest = max(0, strategy.lowest_layer(spec))
+    if lowest >= spec.layers:
+        return 0
+    return _layer_bytes(strategy, spec, lowest, length, machine)
+
+
+def _lowest_parameters(strategy: Strategy, spec: ModelSpec) -> int:
+    """Trained numbers in the matrices of that layer: their gradients are still to come."""
+    lowest = max(0, strategy.lowest_layer(spec))
+    if lowest >= spec.layers:
+        return 0
+    loads = strategy.loads(spec, lowest)
+    own = sum(linear.parameters for load in loads for linear in load.trained)
+    beside = sum(rank * (linear.inputs + linear.outputs) for load in loads for linear, rank in load.beside)
+    return own + beside
 
 
 def _layer_bytes(strategy: Strategy, spec: ModelSpec, layer: int, length: int, machine: Machine) -> int:

@@ -14,16 +14,17 @@ def updated_parameters(strategy: Strategy, spec: ModelSpec, data: DataSpec) -> i
     trained = strategy.trainable_parameters(spec, data.outputs)
     if strategy.lowest_layer(spec) >= 0:
         return trained
-    return trained - (spec.vocab - _rows(spec, data)) * _width(spec)
+    return trained - (spec.vocab - table_rows(spec, data)) * _width(spec)
 
 
 def table_parameters(strategy: Strategy, spec: ModelSpec, data: DataSpec) -> int:
     """Of them, those in the token embedding: 0 where it is frozen."""
-    return _rows(spec, data) * _width(spec) if strategy.lowest_layer(spec) < 0 else 0
+    return table_rows(spec, data) * _width(spec) if strategy.lowest_layer(spec) < 0 else 0
 
 
-def _rows(spec: ModelSpec, data: DataSpec) -> int:
-    """Rows read, the padding's included. Where the tokens have not been counted: at most one a token of text."""
+def table_rows(spec: ModelSpec, data: DataSpec) -> int:
+    """Rows of the token embedding that training reads, the padding's included. Where the tokens have not been
+    counted: at most one a token of text."""
     return min(spec.vocab, 1 + (data.vocabulary or data.lengths.tokens(data.lengths.longest)))
 
 

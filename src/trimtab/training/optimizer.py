@@ -10,6 +10,8 @@ token embedding is a case of its own (`Table`): the rows that the training texts
 the others nothing.
 """
 
+from functools import partial
+
 import torch
 from torch import nn
 
@@ -54,34 +56,40 @@ class Optimizer:
             fused=True,
         )
         self.loss_scale = _FIRST_FP16_SCALE if strategy.precision == "fp16" else 1.0
+        if not self._shared:
+            for name, parameter in self._parameters.items():
+                parameter.register_post_accumulate_grad_hook(partial(self._take, self.masters[name]))
 
     def _master(self, parameter: nn.Parameter) -> torch.Tensor:
         if self._shared:
             return parameter
         return parameter.detach().float().clone().requires_grad_()
 
+    def _take(self, master: torch.Tensor, parameter: torch.Tensor) -> None:
+        """Add a low-precision gradient to the fp32 sum as soon as backward has made it, and free it: all of them
+        together would be half as large as the sums."""
+        gradient, parameter.grad = parameter.grad, None
+        assert gradient is not None, "called when a gradient has been made"
+        if self.loss_scale != 1.0:
+            gradient = gradient.float().div_(self.loss_scale)
+        master.grad = gradient.float() if master.grad is None else master.grad.add_(gradient)
+
     def collect(self) -> None:
-        """Add the gradients just computed to the fp32 sums and free them. In fp32 they are the sums."""
+        """After backward: take the gradient of the token embedding too. All others are in the sums by then."""
         for table in self._tables.values():
             table.collect(self.loss_scale)
-        if self._shared:
-            return
-        for name, parameter in self._parameters.items():
-            if parameter.grad is None:
-                continue
-            master, gradient = self.masters[name], parameter.grad.float()
-            parameter.grad = None
-            if self.loss_scale != 1.0:
-                gradient.div_(self.loss_scale)
-            master.grad = gradient if master.grad is None else master.grad.add_(gradient)
 
     def clip(self, max_norm: float) -> float:
         """Return the norm of the gradients; `step` will scale them to at most `max_norm` (0 = leave them)."""
-        norm = torch.nn.utils.get_total_norm(m.grad for m in self.masters.values() if m.grad is not None)
+        norm = self.gradient_norm()
         # The fused kernel divides as it reads: a pass over all gradients less than clipping them here.
         excess = float(norm) / max_norm if max_norm > 0 else 0.0
         self._adamw.grad_scale = norm / max_norm if excess > 1.0 else None  # type: ignore[attr-defined]
         return float(norm)
+
+    def gradient_norm(self) -> torch.Tensor:
+        """Euclidean norm of all gradients together, a scalar."""
+        return torch.nn.utils.get_total_norm(m.grad for m in self.masters.values() if m.grad is not None)
 
     def step(self, learning_rate: float) -> None:
         """One AdamW update at `learning_rate`, then the low-precision weights follow their masters."""

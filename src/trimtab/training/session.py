@@ -143,9 +143,17 @@ def make_trainable(
     if device.type == "cpu":
         use_cpu_kernels(model)
     if strategy.recompute:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        recompute_layers(model)
     model.config.use_cache = False
     return model, optimizer
+
+
+def recompute_layers(model: PreTrainedModel) -> None:
+    """Gradient checkpointing of every layer that gradients pass through, and of no other: transformers would let
+    them pass down to the embeddings, whatever is trained."""
+    enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)  # before 5.20
+    enable({"use_reentrant": False})
+    model.disable_input_require_grads()
 
 
 def _has_accelerator() -> bool:

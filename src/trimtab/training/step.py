@@ -5,13 +5,13 @@ adds its sum divided by the rows of the whole.
 """
 
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from trimtab.data.spec import Task
-from trimtab.training.optimizer import Optimizer
 
 
 def cross_entropy_sum(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -31,6 +31,15 @@ LOSSES: Mapping[Task, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
 }
 
 
+class Collects(Protocol):
+    """What the step needs of an optimiser."""
+
+    loss_scale: float
+
+    def collect(self) -> None:
+        """Take up the gradients just computed."""
+
+
 def forward_backward(
     model: nn.Module,
     inputs: Mapping[str, torch.Tensor],
@@ -38,7 +47,7 @@ def forward_backward(
     *,
     task: Task,
     rows: int,
-    optimizer: Optimizer,
+    optimizer: Collects,
 ) -> torch.Tensor:
     """Add one micro-batch's gradients to the optimiser's sums.
 

@@ -1,0 +1,49 @@
+"""Question: what a dry run is asked, as a value: it can be hashed, kept, and asked of another process.
+
+The dry run itself is below the torch line (`training.dry_run`).
+"""
+
+from dataclasses import dataclass
+
+from trimtab.data.spec import DataSpec, Task, padded_length
+from trimtab.estimation.updated import table_rows
+from trimtab.hardware.machine import DeviceKind, Machine
+from trimtab.methods import Strategy
+from trimtab.models.spec import ModelSpec
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Question:
+    """One training step: `rows` of `length` tokens, padding included, are its largest micro-batch. `tokens`: rows
+    of the token embedding that training reads. `device`: whose kernels run."""
+
+    spec: ModelSpec
+    strategy: Strategy
+    task: Task
+    outputs: int
+    rows: int
+    length: int
+    tokens: int
+    device: DeviceKind
+
+
+def question_of(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine) -> Question:
+    """The largest step of a training."""
+    rows, length = longest_batch(strategy, data)
+    return Question(
+        spec=spec,
+        strategy=strategy,
+        task=data.task,
+        outputs=data.outputs,
+        rows=rows,
+        length=length,
+        tokens=table_rows(spec, data),
+        device=machine.device.kind,
+    )
+
+
+def longest_batch(strategy: Strategy, data: DataSpec) -> tuple[int, int]:
+    """Rows and padded tokens a row of the largest micro-batch."""
+    most = strategy.max_length
+    length = padded_length(min(most, max(1, data.lengths.longest)), most)
+    return min(strategy.micro_batch, max(1, data.train_rows)), length

@@ -1,0 +1,190 @@
+"""Dry run: the real training step without weights and without the device, to count what it keeps alive.
+
+The transformers class is built from the model's shape on the meta device, the strategy attached, everything turned
+into fake tensors (shapes and storages, no numbers), and `traced_step` run: forward, loss, backward, optimiser, the
+functions that train for real. Layers are alike, so two or three shallow models are traced and the rest is a
+straight line: at every site of the step live bytes are linear in the trained and in the frozen layers, and the
+largest site is the peak. Tests hold the line to traces in full depth and traces to real steps.
+
+Leaves out what the allocator loses, workspaces inside kernels, loading (`estimation.memory` adds them), and the
+sparse gradient of the token embedding, whose fake has no storage: a row of the width a token of the batch.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from transformers import AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
+
+from trimtab import tuning
+from trimtab.data.spec import EVALUATION_TOKENS
+from trimtab.estimation.estimate import PARTS, MemoryParts, Phase
+from trimtab.estimation.question import Question
+from trimtab.methods import Part
+from trimtab.models.spec import ModelSpec
+from trimtab.training.kernels import use_cpu_kernels
+from trimtab.training.live import LiveBytes
+from trimtab.training.optimizer import Optimizer
+from trimtab.training.session import recompute_layers
+from trimtab.training.stand_ins import use_gpu_stand_ins
+from trimtab.training.traced_step import trace_evaluation, trace_step
+from trimtab.tuning.shapes import config_of
+
+_PHASE_OF = {
+    "load": "load",
+    "collect": "optimizer",
+    "clip": "optimizer",
+    "update": "optimizer",
+    "evaluate": "evaluate",
+}  # the others: forward-backward
+_CUDA_UNIT_BYTES = 512  # torch's CUDA allocator gives memory in these
+_FROZEN, _TRAINED = 2, 2  # from here on one layer more is the same as the one before, at every site
+
+
+def dry_run(question: Question) -> tuple[Phase, ...]:
+    """Live bytes of the phases forward-backward, optimizer and evaluate, each at its worst moment."""
+    depth = _Depth.of(question)
+    if depth.is_shallow:
+        return _phases(traced(question))
+    base = traced(depth.scaled(_FROZEN, _TRAINED))
+    sites = base
+    if depth.frozen:
+        more = traced(depth.scaled(_FROZEN + 1, _TRAINED))
+        sites = _along(sites, base, more, depth.frozen - _FROZEN)
+    if depth.trained:
+        more = traced(depth.scaled(_FROZEN, _TRAINED + 1))
+        sites = _along(sites, base, more, depth.trained - _TRAINED)
+    return _phases(sites)
+
+
+def traced(question: Question) -> tuple[Phase, ...]:
+    """The same in full depth, by site of the step (`traced_step`); the extrapolation stands on it."""
+    live = LiveBytes(unit_bytes=1 if question.device == "cpu" else _CUDA_UNIT_BYTES)
+    model = _on_meta(question)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        inputs = _inputs(question.rows, question.length)
+        labels = torch.zeros(question.rows, dtype=torch.float32 if question.task == "regress" else torch.int64)
+        evaluated = _inputs(max(1, EVALUATION_TOKENS // question.length), question.length)
+        with live:
+            model.to_empty(device="cpu")
+            optimizer = Optimizer(model, question.strategy, torch.arange(question.tokens))
+            _prepare(model, question)
+            trace_step(live, model, optimizer, question.strategy, question.spec, inputs, labels, question.task)
+            trace_evaluation(live, model, evaluated)
+    return sites_of(live)
+
+
+def sites_of(live: LiveBytes) -> tuple[Phase, ...]:
+    """What has been counted, site by site."""
+    return tuple(_site(name, peak) for name, peak in live.peaks.items())
+
+
+def _on_meta(question: Question) -> PreTrainedModel:
+    strategy, spec = question.strategy, question.spec
+    config = _config(spec, question.outputs)
+    with torch.device("meta"):
+        model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
+        tuning.apply(strategy, model, spec)
+    return tuning.cast(model, strategy.precision)
+
+
+def _config(spec: ModelSpec, outputs: int) -> PreTrainedConfig:
+    config = config_of(spec, num_labels=outputs)
+    config.pad_token_id = 0
+    config.use_cache = False
+    return config
+
+
+def _prepare(model: PreTrainedModel, question: Question) -> None:
+    if question.device == "cpu":
+        use_cpu_kernels(model)
+    else:
+        use_gpu_stand_ins(model)
+    if question.strategy.recompute:
+        recompute_layers(model)
+    # The gradient of a padded token is left out of a sparse gradient by looking at the numbers: fakes have none.
+    model.get_input_embeddings().padding_idx = None
+
+
+def _inputs(rows: int, length: int) -> dict[str, torch.Tensor]:
+    ids = torch.zeros(rows, length, dtype=torch.int64)
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+
+
+# -------------------------------------------------------------------- depth
+
+
+@dataclass(frozen=True, slots=True)
+class _Depth:
+    """How many layers of a strategy lie below the lowest trained one, and how many from there up."""
+
+    question: Question
+    frozen: int
+    trained: int
+
+    @classmethod
+    def of(cls, question: Question) -> "_Depth":
+        layers = question.spec.layers
+        frozen = min(max(0, question.strategy.lowest_layer(question.spec)), layers)
+        return cls(question, frozen, layers - frozen)
+
+    @property
+    def is_shallow(self) -> bool:
+        """Not worth it, or not possible: parts that begin at different layers are not one straight line."""
+        spec = self.question.spec
+        starts = {part.lowest_layer(spec) for part in self.question.strategy.parts}
+        alike = len({max(0, start) for start in starts if start < spec.layers}) <= 1
+        return not alike or spec.layers <= _FROZEN + _TRAINED + 1
+
+    def scaled(self, frozen: int, trained: int) -> Question:
+        """The same question of a shallower model; where this one has no frozen or no trained layers, neither has
+        that."""
+        frozen, trained = frozen if self.frozen else 0, trained if self.trained else 0
+        spec = replace(self.question.spec, layers=frozen + trained)
+        parts = tuple(_cut(part, trained) for part in self.question.strategy.parts)
+        return replace(self.question, spec=spec, strategy=replace(self.question.strategy, parts=parts))
+
+
+def _cut(part: Part, trained: int) -> Part:
+    names = {field.name for field in fields(part)}
+    if "top_layers" not in names or getattr(part, "top_layers") is None:  # noqa: B009
+        return part
+    return replace(part, top_layers=trained)  # type: ignore[call-arg]
+
+
+def _along(sites: Iterable[Phase], base: Iterable[Phase], more: Iterable[Phase], layers: int) -> tuple[Phase, ...]:
+    """`sites` plus `layers` times what one layer added from `base` to `more`."""
+    step = {name: (low, high) for name, low, high in _pairs(base, more)}
+    return tuple(Phase(name=site.name, parts=_line(site.parts, *step[site.name], layers)) for site in sites)
+
+
+def _pairs(base: Iterable[Phase], more: Iterable[Phase]) -> Iterable[tuple[str, MemoryParts, MemoryParts]]:
+    for low, high in zip(base, more, strict=True):
+        assert low.name == high.name, "a deeper model goes through the same sites"
+        yield low.name, low.parts, high.parts
+
+
+def _line(start: MemoryParts, low: MemoryParts, high: MemoryParts, layers: int) -> MemoryParts:
+    names = [f"{part}_bytes" for part in PARTS]
+    return MemoryParts(
+        **{name: getattr(start, name) + layers * (getattr(high, name) - getattr(low, name)) for name in names}
+    )
+
+
+# -------------------------------------------------------------------- sites to phases
+
+
+def _site(name: str, peak: dict[str, int]) -> Phase:
+    return Phase(name=name, parts=MemoryParts(**{f"{part}_bytes": peak.get(part, 0) for part in PARTS}))
+
+
+def _phases(sites: Iterable[Phase]) -> tuple[Phase, ...]:
+    """The worst site of each phase. Loading is not the dry run's to say."""
+    worst: dict[str, Phase] = {}
+    for site in sites:
+        name = _PHASE_OF.get(site.name, "forward-backward")
+        if name not in worst or site.parts.total_bytes > worst[name].parts.total_bytes:
+            worst[name] = Phase(name=name, parts=site.parts)
+    worst.pop("load", None)
+    return tuple(worst.values())

@@ -1,0 +1,125 @@
+"""The dry run against itself in full depth, and against the formula, its instant twin."""
+
+from dataclasses import replace
+
+import pytest
+
+from trimtab.data.spec import DataSpec, LengthHistogram
+from trimtab.estimation.estimate import Phase
+from trimtab.estimation.memory import live_phases
+from trimtab.estimation.question import Question, question_of
+from trimtab.hardware.machine import Device, DeviceKind, Machine
+from trimtab.methods import METHODS, Choices, Precision, Strategy, method_named
+from trimtab.models import shape_named
+from trimtab.models.spec import ModelSpec
+from trimtab.training.dry_run import dry_run, traced
+
+FORMULA_ERROR = 0.06  # of the peak, over the grid below
+ROUNDING = 1e-4  # storages are counted in whole units of 512 bytes on a GPU, which is no straight line
+
+
+def small(name: str, layers: int = 7) -> ModelSpec:
+    """A published shape in small: as many parts, fewer numbers."""
+    published = shape_named(name)
+    return replace(
+        published,
+        layers=layers, hidden=64, heads=4, kv_heads=4 * published.kv_heads // published.heads or 1, head_dim=16,
+        ffn=160, vocab=700, max_positions=128, stored_bytes=0,
+    )  # fmt: skip
+
+
+def case(
+    spec: ModelSpec,
+    method: str,
+    precision: Precision,
+    *,
+    device: DeviceKind = "cpu",
+    rows: int = 4,
+    batch: int = 4,
+    length: int = 32,
+    choices: Choices = Choices(),
+    recompute: bool = False,
+) -> tuple[Strategy, DataSpec, Machine, Question]:
+    counts = [0] * length + [1000]
+    data = DataSpec(
+        name="d", task="classify", columns=("text",), label_column="label", labels=("a", "b"), label_counts=(),
+        train_rows=1000, dev_rows=10, test_rows=0, lengths=LengthHistogram(tuple(counts)), vocabulary=400,
+    )  # fmt: skip
+    machine = Machine(name=device, device=Device(name=device, kind=device, memory_bytes=2**40, usable_bytes=2**40))
+    strategy = Strategy(
+        method=method, parts=method_named(method).parts(spec, choices), precision=precision, batch=batch,
+        micro_batch=rows, max_length=length, recompute=recompute,
+    )  # fmt: skip
+    return strategy, data, machine, question_of(strategy, spec, data, machine)
+
+
+def totals(phases: tuple[Phase, ...]) -> dict[str, int]:
+    return {phase.name: phase.parts.total_bytes for phase in phases}
+
+
+def worst_by_phase(sites: tuple[Phase, ...]) -> dict[str, int]:
+    """Sites of a full trace, gathered by hand."""
+    phase_of = {"collect": "optimizer", "clip": "optimizer", "update": "optimizer", "evaluate": "evaluate"}
+    found: dict[str, int] = {}
+    for site in sites:
+        if site.name != "load":
+            name = phase_of.get(site.name, "forward-backward")
+            found[name] = max(found.get(name, 0), site.parts.total_bytes)
+    return found
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize(
+    ("name", "method", "choices"),
+    [
+        ("bert-base-uncased", "full", Choices()),
+        ("bert-base-uncased", "lora", Choices()),
+        ("bert-base-uncased", "lora", Choices(top_layers=4)),
+        ("bert-base-uncased", "freeze", Choices(top_layers=3)),
+        ("distilbert-base-uncased", "full", Choices()),
+        ("qwen2-0.5b", "full", Choices()),
+        ("qwen2-0.5b", "lora", Choices()),
+        ("qwen2-0.5b", "freeze", Choices(top_layers=4)),
+    ],
+)
+def test_a_straight_line_through_shallow_models_meets_the_full_depth(
+    name: str, method: str, choices: Choices, recompute: bool
+) -> None:
+    for precision, device in (("fp32", "cpu"), ("bf16", "gpu")):
+        *_, question = case(small(name), method, precision, device=device, choices=choices, recompute=recompute)
+        assert totals(dry_run(question)) == pytest.approx(worst_by_phase(traced(question)), rel=ROUNDING)
+
+
+def test_a_head_alone_leaves_the_layers_out_of_backward() -> None:
+    *_, question = case(small("bert-base-uncased"), "head", "fp32")
+    assert totals(dry_run(question)) == worst_by_phase(traced(question))
+
+
+@pytest.mark.parametrize(("precision", "device"), [("fp32", "cpu"), ("bf16", "gpu")])
+@pytest.mark.parametrize("method", [method.name for method in METHODS])
+@pytest.mark.parametrize("name", ["bert-base-uncased", "distilbert-base-uncased", "qwen2-0.5b"])
+def test_the_formula_is_near_the_dry_run(name: str, method: str, precision: Precision, device: DeviceKind) -> None:
+    """Published shapes, small and large batches, with and without recompute and accumulation."""
+    spec = shape_named(name)
+    for recompute, rows, batch, length in ((False, 8, 8, 128), (False, 2, 8, 64), (True, 8, 8, 128)):
+        if recompute and method == "head":
+            continue
+        strategy, data, machine, question = case(
+            spec, method, precision, device=device, rows=rows, batch=batch, length=length, recompute=recompute
+        )
+        counted = totals(dry_run(question))
+        formula = totals(live_phases(strategy, spec, data, machine))
+        peak = max(formula[name] for name in counted)
+        assert peak == pytest.approx(max(counted.values()), rel=FORMULA_ERROR), (recompute, formula, counted)
+
+
+def test_recompute_of_upper_layers_keeps_nothing_below_them() -> None:
+    """transformers lets gradients pass down to the embeddings when it recomputes, whatever is trained."""
+    spec = small("bert-base-uncased")
+    deeper = replace(spec, layers=spec.layers + 3)
+    activations = []
+    for model in (spec, deeper):
+        *_, question = case(model, "freeze", "fp32", choices=Choices(top_layers=2), rows=32, recompute=True)
+        phases = {phase.name: phase.parts for phase in dry_run(question)}
+        activations.append(phases["forward-backward"].activations_bytes)
+    assert activations[0] == activations[1]
