@@ -5,7 +5,7 @@ one to run, with the reason for each in numbers. Pure arithmetic: nothing is loa
 from trimtab.planning.feasible import usable_bytes
 from trimtab.planning.plan import GOALS, Candidate, Goal, Limits, NoPlan, Plan
 from trimtab.planning.request import Request, Settings, check_range
-from trimtab.planning.search import compare, plan
+from trimtab.planning.search import compare, confirm, plan
 from trimtab.planning.words import part_word, phase_word
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Settings",
     "check_range",
     "compare",
+    "confirm",
     "part_word",
     "phase_word",
     "plan",

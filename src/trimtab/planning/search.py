@@ -2,7 +2,7 @@
 `compare` is the same without advice, for who asks of many machines."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trimtab.data.spec import DataSpec
 from trimtab.errors import Message, message
@@ -81,6 +81,19 @@ def compare(request: Request) -> Plan:
         limits=request.limits,
         candidates=tuple(_candidates(rows, request)),
     )
+
+
+def confirm(made: Plan, better: Estimate, machine: Machine) -> Plan:
+    """`made` with a better estimate of the strategy it chose. Raises NoPlan where by that one it does not fit."""
+    lacking = shortfalls(better, machine, made.limits)
+    reason = _together(lacking) if lacking else made.chosen.reason
+    chosen = Candidate(estimate=better, fits=not lacking, reason=reason)
+    confirmed = replace(made, candidates=(chosen, *made.candidates[1:]))
+    if lacking:
+        need = message("TT-P035", need=better.memory.peak_bytes.high)
+        method = better.strategy.method
+        raise NoPlan("TT-P020", plan=confirmed, method=method, reason=reason, advice=(need,))
+    return confirmed
 
 
 def _rows(request: Request) -> list[_Row]:

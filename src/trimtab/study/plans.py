@@ -1,10 +1,13 @@
 """The verbs `plan` and `estimate`. Nothing here imports torch."""
 
 from trimtab import planning
+from trimtab.estimation import estimate as predict
+from trimtab.estimation.question import question_of
 from trimtab.methods import Choices
 from trimtab.models import spec_of
 from trimtab.planning import Goal, Limits, Settings
 from trimtab.study import gather
+from trimtab.study.dry_runs import traced_phases
 from trimtab.study.request import Planned, Pricing, Reading, Shape
 from trimtab.units import Money
 
@@ -57,11 +60,13 @@ def estimate(
     settings: Settings = Settings(),
     reading: Reading = Reading(),
     trust_remote_code: bool = False,
+    exact: bool = False,
 ) -> Planned:
     """Memory, time, disk and, of a machine that is rented out, money of one method, on real data or on an imagined
     shape of data.
 
-    A plan with only that method's candidates; raises as `plan` does.
+    A plan with only that method's candidates; raises as `plan` does. `exact`: the memory of the chosen one is
+    counted by a dry run of the real training step, without weights: seconds and torch, once for each question.
     """
     spec = spec_of(model, trust_remote_code=trust_remote_code)
     machine = gather.priced(gather.machine_for(on), None, Pricing())
@@ -70,4 +75,8 @@ def estimate(
     else:
         facts = gather.data_spec(data, reading, gather.tokenizer_file(model))
     made = planning.plan(spec, facts, machine, method=method, choices=choices, settings=settings)
+    if exact:
+        strategy = made.chosen.estimate.strategy
+        traced = traced_phases(question_of(strategy, spec, facts, machine))
+        made = planning.confirm(made, predict(strategy, spec, facts, machine, traced=traced), machine)
     return Planned(plan=made, model=spec, data=facts, machine=machine)

@@ -27,6 +27,7 @@ def estimate(
     precision: options.Precision = None,
     seed: options.Seed = 0,
     trust_remote_code: options.TrustCode = False,
+    exact: options.Exact = False,
     json: options.Json = False,
 ) -> None:
     from trimtab import study
@@ -44,5 +45,6 @@ def estimate(
         ),
         reading=options.reading(task, text, label, seed),
         trust_remote_code=trust_remote_code,
+        exact=exact,
     )
     show_plan(ctx.obj, planned)

@@ -58,6 +58,7 @@ Precision = Annotated[
 ]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", help="TT-V135", rich_help_panel=TRAINING)]
 TrustCode = Annotated[bool, typer.Option("--trust-remote-code", help="TT-V153")]
+Exact = Annotated[bool, typer.Option("--exact", help="TT-V174", rich_help_panel=METHOD)]
 Json = Annotated[bool, typer.Option("--json", help="TT-V140")]
 
 
