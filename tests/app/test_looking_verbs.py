@@ -44,6 +44,8 @@ def test_data_check_prints_the_next_step_of_a_problem_that_has_one(tt, tmp_path:
 
 
 def test_the_advice_on_estimated_lengths_can_be_taken(tt, reviews: str) -> None:
+    unknown = tt("data", "check", reviews, "--model", "no-such-model")
+    assert (unknown.code, unknown.err[:7]) == (5, "TT-M001")
     assert "data check takes --model" in tt("data", "check", reviews).out
     shown = tt("data", "check", reviews, "--model", "demo")
     assert (shown.code, shown.err) == (0, "") and "TT-D076" not in shown.out

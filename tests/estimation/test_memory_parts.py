@@ -101,8 +101,16 @@ def test_loading_may_be_the_peak() -> None:
     assert estimate.parts.weights_bytes == (4 + 2) * (109_482_240 + 3 * 768 + 3) + 4 * trained
 
 
+def test_a_gpu_casts_weights_one_by_one_and_opens_nothing_again() -> None:
+    estimate = memory(strategy(method="head", precision="bf16", max_length=1), BERT, data(), machine("gpu"))
+    trained = 768 * 768 + 768 + 3 * 768 + 3
+    assert estimate.phase == "load"
+    cast = 2 * 30_522 * 768
+    assert estimate.parts.weights_bytes == 4 * (109_482_240 + 3 * 768 + 3) + 4 * trained + cast
+
+
 def test_an_adapter_is_opened_again_on_its_whole_base() -> None:
-    """fp32 kept as it is stored: the file alone at loading, and at the end beside the kernels of the training."""
+    """The mapped file and its cast copy, as at loading, at the end beside the kernels of the training."""
     small = strategy(method="lora", precision="bf16", max_length=1, choices=Choices(top_layers=1))
     estimate = memory(small, BERT, data(), machine())
     stored_and_cast = (4 + 2) * small.total_parameters(BERT, 3)

@@ -157,7 +157,7 @@ def _sizes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine
     number = BYTES[strategy.precision]
     rows, length = longest_batch(strategy, data)
     masters = (table if strategy.precision == "fp32" else updated) * _MASTER_BYTES
-    loaded = _loaded_bytes(strategy, spec, data)
+    loaded = _loaded_bytes(strategy, spec, data, machine)
     return _Sizes(
         weights=total * number,
         masters=masters,
@@ -171,18 +171,30 @@ def _sizes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine
         logits=rows * data.outputs * (number + 4) * 2,
         load=loaded + masters,
         evaluate=_evaluate_bytes(strategy, spec, length),
-        save=loaded if any(part.adapter for part in strategy.parts) else total * number,
+        save=_saved_bytes(loaded, total * number, strategy, machine),
         kernels=_kernel_bytes(strategy, spec, data, machine),
     )
 
 
-def _loaded_bytes(strategy: Strategy, spec: ModelSpec, data: DataSpec) -> int:
-    """A model as it is opened: the file, mapped, is in memory once it has been read; weights that are cast are
-    there beside it until the last one is."""
+def _loaded_bytes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine) -> int:
+    """A model as it is opened. On a CPU the file is mapped, in memory once it has been read, and weights that are
+    cast are there beside it until the last one is. A GPU gets the weights as stored and casts them one by one: for
+    a moment the token embedding, the largest, is there twice."""
     total = strategy.total_parameters(spec, data.outputs)
     stored = spec.stored_bytes or total * BYTES[spec.weights_dtype]
     number = BYTES[strategy.precision]
-    return stored + (0 if number == BYTES[spec.weights_dtype] else total * number)
+    if number == BYTES[spec.weights_dtype]:
+        return stored
+    beside = total if machine.device.kind == "cpu" else spec.vocab * (spec.embedding_size or spec.hidden)
+    return stored + beside * number
+
+
+def _saved_bytes(loaded: int, whole: int, strategy: Strategy, machine: Machine) -> int:
+    """What was saved is opened again, on the CPU whatever trained: an adapter with its base as that was loaded, a
+    whole model from a file that needs no cast."""
+    if machine.device.kind != "cpu":
+        return 0
+    return loaded if any(part.adapter for part in strategy.parts) else whole
 
 
 def _evaluate_bytes(strategy: Strategy, spec: ModelSpec, length: int) -> int:

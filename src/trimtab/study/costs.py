@@ -35,6 +35,7 @@ def cost_train(
     idle_share: float = 0.0,
     spot: bool = False,
     pricing: Pricing = Pricing(),
+    trust_remote_code: bool = False,
 ) -> TrainingCost:
     """What training `model` costs on the offers of machine `on`, the cheapest first; None = on the cheapest offer
     of every machine with one, where it fits.
@@ -42,6 +43,7 @@ def cost_train(
     The strategy is the one that `plan` chooses for each machine, by goal "balanced". `runs` trainings are paid,
     and `idle_share` of their time besides (0.5 = half as long again), in which the machine stands idle. `spot`: at
     prices of machines that may be taken away at any time. `data` None = the imagined `shape`.
+    `trust_remote_code`: for a model that brings code of its own; none of it runs.
 
     Raises ModelError, DataError, BadInput for prices (exit 5), UsageError (2) where no such price is known or the
     request is impossible, NoPlan (3) where nothing fits.
@@ -52,7 +54,7 @@ def cost_train(
     """
     _check(runs, idle_share)
     rate, today = exchange_rate(pricing.cny_per_usd), pricing.today or date.today()
-    spec = spec_of(model)
+    spec = spec_of(model, trust_remote_code=trust_remote_code)
     offers = known_offers(pricing.file)
     machines = _offered(offers, spot) if on is None else (_named(on, offers, spot),)
     if data is None:

@@ -47,14 +47,16 @@ def calibrated(key: str, cores: int) -> Calibration:
 def _bare_runtime_bytes() -> int:
     """Resident memory of a fresh process that has imported the training stack: this one may hold data already."""
     program = (
-        "import trimtab.study.training, torch\n"
+        "import torch, trimtab.training\n"
         "from trimtab.training.meter import MemoryMeter\n"
         "print(MemoryMeter(torch.device('cpu')).now_bytes())"
     )
     try:
-        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120
+        )
         return int(done.stdout)
-    except (OSError, ValueError, subprocess.CalledProcessError):  # no second process to be had: an embedded Python
+    except (OSError, ValueError, subprocess.SubprocessError):  # no second process to be had: an embedded Python
         return MemoryMeter(torch.device("cpu")).now_bytes()
 
 

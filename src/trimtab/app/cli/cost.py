@@ -35,6 +35,7 @@ def train(
     max_length: options.MaxLength = None,
     precision: options.Precision = None,
     seed: options.Seed = 0,
+    trust_remote_code: options.TrustCode = False,
     json: options.Json = False,
 ) -> None:
     from trimtab import study
@@ -56,6 +57,7 @@ def train(
         idle_share=idle,
         spot=spot,
         pricing=options.pricing(prices, rate),
+        trust_remote_code=trust_remote_code,
     )
     if json:
         ctx.obj.print_json(jsonable(found, ctx.obj.language))
