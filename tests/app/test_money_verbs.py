@@ -102,8 +102,11 @@ def test_the_goal_money_takes_the_cheapest_and_says_whose_price_it_is(tt, review
     words = ("plan", "demo", "--data", reviews, "--on", "a10", "--goal", "money")
     shown = tt(*words)
     assert "The cheapest of the" in shown.out and "Money: " in shown.out
-    assert "8.58 CNY (alibaba cn-heyuan ecs.gn7i-c8g1.2xlarge, 2024-12-31)" in shown.out
-    assert "That price is more than 60 days old" in shown.out
+    dated = "8.58 CNY (alibaba cn-heyuan ecs.gn7i-c8g1.2xlarge, 2024-12-31, more than 60 days old)"
+    assert dated in shown.out
+    assert "That price may have changed: put a newer one into" in shown.out
+    refused = tt(*words, "--money", "0.0001CNY")
+    assert refused.code == 3 and f"an hour costs {dated}." in refused.err
     rows = json.loads(tt(*words, "--json").out)["plan"]["candidates"]
     costs = [row["estimate"]["money"]["cny"]["value"] for row in rows]
     assert costs == sorted(costs)

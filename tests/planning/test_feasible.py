@@ -1,7 +1,11 @@
 """Fits or not, by the high end of the interval."""
 
-from planning_cases import cpu, guess
+from dataclasses import replace
 
+import pytest
+from planning_cases import cpu, guess, price
+
+from trimtab.estimation.money import money
 from trimtab.planning.feasible import overrun, shortfalls, usable_bytes
 from trimtab.planning.plan import Limits
 from trimtab.units import GIB, Money
@@ -48,3 +52,25 @@ def test_money_is_named_with_the_price_of_an_hour_in_the_currency_of_the_limit()
         "May cost 15.00 USD (expected 10.00 USD), your limit is 12.00 USD; an hour costs 36.00 CNY (a shop)."
     )
     assert "最多可能花费 15.00 USD（预计 10.00 USD），您的限制是 12.00 USD" in reason.text("zh")
+
+
+@pytest.mark.parametrize(
+    ("is_old", "english", "chinese"),
+    [
+        (False, "6.00 CNY (a shop, 2026-09-25).", "6.00 CNY（a shop，2026-09-25）。"),
+        (
+            True,
+            "6.00 CNY (a shop, 2026-09-25, more than 60 days old).",
+            "6.00 CNY（a shop，2026-09-25，距今超过 60 天）。",
+        ),
+    ],
+)
+def test_a_price_that_makes_it_too_dear_has_its_date_and_says_that_it_is_old(
+    is_old: bool, english: str, chinese: str
+) -> None:
+    estimate = guess(seconds=7200)
+    dated = replace(price(), as_of="2026-09-25", is_old=is_old)
+    estimate = replace(estimate, money=money(estimate.time.total_seconds, dated))
+    (reason,) = shortfalls(estimate, cpu(), Limits(money=Money(1, "CNY")))
+    assert reason.text().endswith(f"an hour costs {english}")
+    assert reason.text("zh").endswith(f"每小时 {chinese}")

@@ -6,7 +6,7 @@ from trimtab.planning.feasible import usable_bytes
 from trimtab.planning.plan import GOALS, Candidate, Goal, Limits, NoPlan, Plan
 from trimtab.planning.request import Request, Settings, check_range
 from trimtab.planning.search import compare, confirm, plan
-from trimtab.planning.words import part_word, phase_word
+from trimtab.planning.words import part_word, phase_word, price_word
 
 __all__ = [
     "GOALS",
@@ -23,5 +23,6 @@ __all__ = [
     "part_word",
     "phase_word",
     "plan",
+    "price_word",
     "usable_bytes",
 ]

@@ -7,7 +7,7 @@ from trimtab.errors import Message, message
 from trimtab.estimation.estimate import Estimate
 from trimtab.hardware.machine import Machine
 from trimtab.planning.plan import Limits
-from trimtab.planning.words import part_word, phase_word
+from trimtab.planning.words import part_word, phase_word, price_word
 from trimtab.units import Figure, Money
 
 
@@ -64,6 +64,5 @@ def _too_dear(estimate: Estimate, limit: Money) -> Message:
         need=Money(figure.high, limit.currency),
         expected=Money(figure.value, limit.currency),
         have=limit,
-        hourly=estimate.money.price.hourly,
-        origin=estimate.money.price.origin,
+        price=price_word(estimate.money.price),
     )

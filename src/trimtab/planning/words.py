@@ -1,6 +1,8 @@
-"""The words for what an estimate names: memory parts and phases, as messages: each language has them."""
+"""The words for what an estimate names: memory parts, phases and prices, as messages: each language has them."""
 
 from trimtab.errors import Message, message
+from trimtab.hardware.machine import Price
+from trimtab.hardware.prices import OLD_AFTER_DAYS
 
 _PARTS = {
     "weights": "TT-P401",
@@ -28,3 +30,12 @@ def part_word(part: str) -> Message:
 def phase_word(phase: str) -> Message:
     """The word for a `MemoryEstimate.phase`."""
     return message(_PHASES[phase])
+
+
+def price_word(price: Price) -> Message:
+    """An hour of a machine, whose price that is and of which day, and that it is old where it is."""
+    if not price.as_of:
+        return message("TT-P421", hourly=price.hourly, origin=price.origin)
+    if not price.is_old:
+        return message("TT-P422", hourly=price.hourly, origin=price.origin, as_of=price.as_of)
+    return message("TT-P423", hourly=price.hourly, origin=price.origin, as_of=price.as_of, days=OLD_AFTER_DAYS)

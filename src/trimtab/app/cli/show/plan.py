@@ -31,9 +31,9 @@ from trimtab.app.cli.show.words import (
 )
 from trimtab.errors.quantities import format_bytes, format_seconds, format_share
 from trimtab.estimation.estimate import Estimate, MoneyEstimate
-from trimtab.hardware.prices import OLD_AFTER_DAYS, own_prices
+from trimtab.hardware.prices import own_prices
 from trimtab.models.spec import ModelSpec
-from trimtab.planning import Candidate, Plan, part_word, phase_word
+from trimtab.planning import Candidate, Plan, part_word, phase_word, price_word
 from trimtab.study.jsonable import jsonable
 
 if TYPE_CHECKING:
@@ -218,11 +218,10 @@ def _money_lines(face: Face, money: MoneyEstimate | None) -> list[Flow]:
         cny=money_word(money.cny, "CNY"),
         range=money_range(money.cny, "CNY"),
         usd=money_word(money.usd, "USD"),
-        hourly=price.hourly,
-        origin=f"{price.origin}, {price.as_of}" if price.as_of else price.origin,
+        price=price_word(price),
         rate=rate_words(price.rate),
     )
-    old = [Flow(face.say("TT-V234", days=OLD_AFTER_DAYS, file=own_prices()), "yellow")] if price.is_old else []
+    old = [Flow(face.say("TT-V234", file=own_prices()), "yellow")] if price.is_old else []
     return [Flow(said), *old]
 
 
