@@ -112,6 +112,22 @@ def test_the_goal_money_takes_the_cheapest_and_says_whose_price_it_is(tt, review
     assert costs == sorted(costs)
 
 
+def test_own_prices_that_cannot_be_read_are_said_in_one_line_and_the_plan_goes_on(
+    tt, reviews: str, tmp_path: Path
+) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "prices.csv").write_text(f"{HEAD}\na,b,c,t4,1,,,cheap,,CNY,2026,\n", encoding="utf-8")
+    words = ("plan", "demo", "--data", reviews, "--on", "a10")
+    shown = tt(*words)
+    (said,) = shown.err.splitlines()
+    assert shown.code == 0 and said.startswith("TT-H037: ") and 'row 1, column on_demand_price: "cheap"' in said
+    assert "✓" in shown.out and "Money" not in shown.out
+    printed = tt(*words, "--json")
+    assert (printed.code, printed.err) == (0, "")
+    assert [notice["code"] for notice in json.loads(printed.out)["notices"]] == ["TT-H037"]
+    assert tt(*words, "--money", "50CNY").err.startswith("TT-H034: ")
+
+
 def test_this_machine_has_a_price_where_the_user_says_so(tt, reviews: str) -> None:
     words = ("plan", "demo", "--data", reviews, "--goal", "money")
     refused = tt(*words)

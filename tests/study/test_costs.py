@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from trimtab.errors import BadInput, UsageError
-from trimtab.hardware.prices import COLUMNS, shipped_offers
+from trimtab.hardware.prices import COLUMNS, own_prices, shipped_offers
 from trimtab.planning import Limits, NoPlan, Settings
 from trimtab.study import Pricing, Shape, cost_train, estimate, gather, plan
 from trimtab.units import DEFAULT_RATE, Evidence, Money
@@ -127,6 +127,24 @@ def test_a_cell_of_a_price_file_that_cannot_be_read_is_named(tmp_path: Path) -> 
             ask(*arguments, on="t4", pricing=pricing)
 
 
+def test_own_prices_that_cannot_be_read_stop_only_what_needs_a_price() -> None:
+    own_prices().parent.mkdir()
+    own_prices().write_text(",".join(COLUMNS) + "\na,b,c,t4,1,,,cheap,,CNY,2026-11-20,\n", encoding="utf-8")
+    planned = plan("demo", "demo", on="a10")
+    (notice,) = planned.notices
+    assert planned.plan.chosen.fits and planned.machine.price is None
+    assert notice.code == "TT-H037"
+    for language, row in (("en", "row 1, column on_demand_price"), ("zh", "第 1 行，on_demand_price 列")):
+        assert str(own_prices()) in notice.text(language) and row in notice.text(language)
+    assert estimate(BERT, method="lora", on="a10").notices == (notice,)
+    assert plan("demo", "demo", on="a10", price=Money(10, "CNY")).notices == ()
+    for needed in ({"goal": "money"}, {"limits": Limits(money=Money(50, "CNY"))}):
+        with pytest.raises(BadInput, match="row 1, column on_demand_price"):
+            plan("demo", "demo", on="a10", **needed)
+    with pytest.raises(BadInput, match="row 1, column on_demand_price"):
+        cost_train(BERT, shape=SMALL, on="a10")
+
+
 def test_thirty_machines_take_under_two_seconds() -> None:
     """The best of three, since other programs may hold the processor."""
     seconds = []
@@ -150,7 +168,8 @@ def test_a_plan_for_a_machine_that_is_rented_out_knows_its_price(tmp_path: Path)
 def test_the_price_a_user_says_is_taken_before_any_offer() -> None:
     planned = plan("demo", "demo", on="a10", price=Money(36, "CNY"), limits=Limits(money=Money(1, "CNY")))
     chosen = planned.plan.chosen.estimate
-    assert planned.machine.price == gather.priced(planned.machine, Money(36, "CNY"), Pricing()).price
+    said = gather.priced(planned.machine, Money(36, "CNY"), Pricing(), needed=True)
+    assert planned.machine.price == said.machine.price
     assert chosen.money is not None and chosen.money.cny.high == pytest.approx(
         chosen.time.total_seconds.high / 100
     )

@@ -4,7 +4,7 @@ one to run, with the reason for each in numbers. Pure arithmetic: nothing is loa
 
 from trimtab.planning.feasible import usable_bytes
 from trimtab.planning.plan import GOALS, Candidate, Goal, Limits, NoPlan, Plan
-from trimtab.planning.request import Request, Settings, check_range
+from trimtab.planning.request import Request, Settings, check_range, needs_price
 from trimtab.planning.search import compare, confirm, plan
 from trimtab.planning.words import part_word, phase_word, price_word
 
@@ -20,6 +20,7 @@ __all__ = [
     "check_range",
     "compare",
     "confirm",
+    "needs_price",
     "part_word",
     "phase_word",
     "plan",

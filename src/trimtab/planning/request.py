@@ -64,6 +64,11 @@ class Request:
         _check_precision(self.machine, self.settings)
 
 
+def needs_price(goal: Goal, limits: Limits) -> bool:
+    """Whether the answer rests on what a training costs."""
+    return goal == "money" or limits.money is not None
+
+
 def can_compute(machine: Machine, precision: str) -> bool:
     """Whether `machine` can train in `precision` at all; in none but `PRECISIONS`, though devices list peaks of
     int8 too. A CPU emulates bf16 where it lacks the instructions; fp16 needs a GPU, since its range is too small

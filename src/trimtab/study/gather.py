@@ -3,14 +3,14 @@
 import contextlib
 import hashlib
 import os
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from importlib import metadata
 from pathlib import Path
 
 from trimtab import data as data_room
 from trimtab.data import Corpus, DataSpec, LengthHistogram
-from trimtab.errors import UsageError
+from trimtab.errors import BadInput, Message, UsageError, message
 from trimtab.hardware import machine_named, this_machine
 from trimtab.hardware.calibration import cached_calibration, calibration_key, probe_matmul
 from trimtab.hardware.machine import Machine, Price
@@ -25,6 +25,14 @@ from trimtab.units import Money, exchange_rate
 _LARGEST_SHAPE = Shape(rows=10**8, length=10**6, labels=10**5)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Priced:
+    """A machine with what an hour of it costs, where that is known, and what of the prices could not be used."""
+
+    machine: Machine
+    notices: tuple[Message, ...] = ()
+
+
 def machine_for(on: str | None) -> Machine:
     """The named catalogue machine, or this one with what was measured on it (a quick probe where nothing was)."""
     if on is not None:
@@ -36,19 +44,28 @@ def machine_for(on: str | None) -> Machine:
     return replace(machine, calibration=cached_calibration(key) or probe_matmul(machine))
 
 
-def priced(machine: Machine, hourly: Money | None, pricing: Pricing) -> Machine:
+def priced(machine: Machine, hourly: Money | None, pricing: Pricing, *, needed: bool) -> Priced:
     """The machine with what an hour of it costs: `hourly`, else the cheapest offer of a catalogue machine, where
-    somebody makes one. Raises BadInput for a file of prices that cannot be read, UsageError for one that is named
-    though nobody rents out this very machine."""
+    somebody makes one. `needed`: nothing can be answered without a price.
+
+    Raises BadInput for a file of prices that cannot be read, where it is named or a price is needed; where the
+    user's own prices are only at hand, the machine has none and a notice says why. Raises UsageError for a file
+    that is named though nobody rents out this very machine."""
     rate = exchange_rate(pricing.cny_per_usd)
     if machine.is_here and pricing.file is not None:
         raise UsageError("TT-U005", file=pricing.file)
     if hourly is not None:
-        return replace(machine, price=Price(hourly=hourly, rate=rate, origin="--price"))
+        return Priced(machine=replace(machine, price=Price(hourly=hourly, rate=rate, origin="--price")))
     if machine.is_here:
-        return machine
-    price = cheapest_price(machine, known_offers(pricing.file), rate, pricing.today or date.today())
-    return replace(machine, price=price)
+        return Priced(machine=machine)
+    try:
+        offers = known_offers(pricing.file)
+    except BadInput as error:
+        if needed or pricing.file is not None:
+            raise
+        return Priced(machine=machine, notices=(message("TT-H037", reason=error.message),))
+    price = cheapest_price(machine, offers, rate, pricing.today or date.today())
+    return Priced(machine=replace(machine, price=price))
 
 
 def tokenizer_file(model: str) -> Path | None:

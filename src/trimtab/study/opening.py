@@ -10,7 +10,7 @@ from trimtab.data import Corpus, DataSpec
 from trimtab.errors import BadInput
 from trimtab.hardware import Machine, this_machine
 from trimtab.models import ModelSource, ModelSpec, locate, read_spec
-from trimtab.planning import Request
+from trimtab.planning import Request, needs_price
 from trimtab.study import gather
 from trimtab.study.request import TrainRequest
 
@@ -40,7 +40,8 @@ def open_training(request: TrainRequest) -> Opened:
     corpus = gather.open_corpus(request.data, request.reading)
     tokenizer = source.folder / "tokenizer.json"
     data = gather.describe(corpus, _file_or_none(tokenizer))
-    machine = gather.priced(this_machine(), request.price, request.pricing)
+    needed = needs_price(request.goal, request.limits)
+    machine = gather.priced(this_machine(), request.price, request.pricing, needed=needed).machine
     Request(
         spec=spec, data=data, machine=machine, goal=request.goal, limits=request.limits,
         method=request.method, choices=request.choices, settings=request.settings,

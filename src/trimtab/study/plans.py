@@ -34,19 +34,21 @@ def plan(
     costs, None = the cheapest offer of a catalogue machine. `trust_remote_code`: plan for a model that brings code
     of its own; none of it runs.
 
-    Raises ModelError, DataError, BadInput for prices (exit 5), UsageError (2), NoPlan (3).
+    Raises ModelError, DataError (exit 5), UsageError (2), NoPlan (3); BadInput (5) for prices that cannot be read,
+    where `pricing` names them or `goal` and `limits` need one. Else the plan goes without money and has a notice.
 
     >>> planned = plan("demo", "demo", on="laptop-16g")
     >>> planned.plan.chosen.fits
     True
     """
     spec = spec_of(model, trust_remote_code=trust_remote_code)
-    machine = gather.priced(gather.machine_for(on), price, pricing)
+    needed = planning.needs_price(goal, limits)
+    priced = gather.priced(gather.machine_for(on), price, pricing, needed=needed)
     facts = gather.data_spec(data, reading, gather.tokenizer_file(model))
     made = planning.plan(
-        spec, facts, machine, goal=goal, limits=limits, method=method, choices=choices, settings=settings
+        spec, facts, priced.machine, goal=goal, limits=limits, method=method, choices=choices, settings=settings
     )
-    return Planned(plan=made, model=spec, data=facts, machine=machine)
+    return Planned(plan=made, model=spec, data=facts, machine=priced.machine, notices=priced.notices)
 
 
 def estimate(
@@ -69,7 +71,8 @@ def estimate(
     counted by a dry run of the real training step, without weights: seconds and torch, once for each question.
     """
     spec = spec_of(model, trust_remote_code=trust_remote_code)
-    machine = gather.priced(gather.machine_for(on), None, Pricing())
+    priced = gather.priced(gather.machine_for(on), None, Pricing(), needed=False)
+    machine = priced.machine
     if data is None:
         facts = gather.imagined(shape)
     else:
@@ -79,4 +82,4 @@ def estimate(
         strategy = made.chosen.estimate.strategy
         traced = traced_phases(question_of(strategy, spec, facts, machine))
         made = planning.confirm(made, predict(strategy, spec, facts, machine, traced=traced), machine)
-    return Planned(plan=made, model=spec, data=facts, machine=machine)
+    return Planned(plan=made, model=spec, data=facts, machine=machine, notices=priced.notices)

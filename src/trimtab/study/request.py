@@ -77,12 +77,13 @@ class TrainRequest:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Planned:
-    """A plan with the facts it was made from."""
+    """A plan with the facts it was made from. `notices`: what could not be used, and what goes without it."""
 
     plan: Plan
     model: ModelSpec
     data: DataSpec
     machine: Machine
+    notices: tuple[Message, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
