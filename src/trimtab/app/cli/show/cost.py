@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
+from rich.table import Table
 from rich.text import Text
 
 from trimtab.app.cli.face import Face
@@ -24,8 +26,9 @@ if TYPE_CHECKING:
     from trimtab.study import CostedOffer, TrainingCost
 
 _OFFERS_SHOWN = 10
-_ROOM_FOR_OFFERS = 110  # columns from which the offers have a place in the table
-_COLUMNS = ("TT-V228", "TT-V355", "TT-V356", "TT-V357", "TT-V358")
+_FIGURES = ("TT-V228", "TT-V355", "TT-V356", "TT-V358")
+_WORDS = ("TT-V357", "TT-V359")
+_ANY_WIDTH = 1_000  # columns, more than any table needs
 _OLD = " !"
 
 
@@ -55,41 +58,75 @@ def _paid(face: Face, cost: "TrainingCost") -> str:
 
 
 def _show_offers(face: Face, offers: "tuple[CostedOffer, ...]") -> None:
-    """A row an offer. Where the terminal is narrow, whose offers they are stands below, by number."""
-    beside, plain = face.out.width >= _ROOM_FOR_OFFERS, is_plain(face)
-    table = new_table(face, *(() if beside else ("TT-V363",)), *_COLUMNS, *(("TT-V359",) if beside else ()))
-    for column in table.columns:
-        column.justify, column.overflow = "left", "fold"
-    for number, costed in enumerate(offers, start=1):
-        offer = costed.offer
-        cells = [two_lines(cell, plain) for cell in _cells(face, costed)]
-        if beside:
-            cells.append(two_lines((f"{offer.provider}, {offer.region}", offer.instance), plain))
-        else:
-            cells.insert(0, Text(str(number)))
-        table.add_row(*cells)
+    """A row an offer. Where its words have no room beside the figures, they stand below, by number."""
+    whole = _whole_table(face, offers)
     face.out.print()
-    face.out.print(table)
-    if not beside:
+    if _needed_width(face, whole) <= face.out.width:
+        face.out.print(whole)
+    else:
+        face.out.print(_figures_by_number(face, offers))
         face.out.print()
         for number, costed in enumerate(offers, start=1):
-            offer = costed.offer
-            words = f"{offer.provider}, {offer.region}, {offer.instance}"
-            face.out.print(hanging(Text(f"{number:>2}", "dim"), Flow(words)))
+            face.out.print(hanging(Text(f"{number:>2}", "dim"), Flow(_sentence(face, costed))))
     face.out.print()
 
 
-def _cells(face: Face, costed: "CostedOffer") -> list[tuple[str, str]]:
+def _whole_table(face: Face, offers: "tuple[CostedOffer, ...]") -> Table:
+    """Figures and words. Only the last column may wrap, between its words."""
+    table, plain = new_table(face, *_FIGURES, *_WORDS), is_plain(face)
+    rows = [[two_lines(cell, plain) for cell in (*_figures(costed), *_words(face, costed))] for costed in offers]
+    for row in rows:
+        table.add_row(*row)
+    for column, *cells in zip(table.columns[:-1], *rows, strict=False):
+        column.no_wrap = True
+        column.min_width = max(cell_len(line) for cell in cells for line in cell.plain.splitlines())
+    return _cut_nowhere(table)
+
+
+def _figures_by_number(face: Face, offers: "tuple[CostedOffer, ...]") -> Table:
+    table = new_table(face, "TT-V363", *_FIGURES)
+    for number, costed in enumerate(offers, start=1):
+        table.add_row(str(number), *(two_lines(cell, plain=False) for cell in _figures(costed)))
+    return _cut_nowhere(table)
+
+
+def _cut_nowhere(table: Table) -> Table:
+    for column in table.columns:
+        column.justify, column.overflow = "left", "fold"
+    return table
+
+
+def _needed_width(face: Face, table: Table) -> int:
+    """Columns of a terminal in which no word of the table is broken."""
+    anywhere = face.out.options.update_width(_ANY_WIDTH)
+    return face.out.measure(table, options=anywhere).minimum
+
+
+def _figures(costed: "CostedOffer") -> list[tuple[str, str]]:
     """Each cell has what counts, and below it what goes with it."""
-    offer, money, strategy = costed.offer, costed.money, costed.strategy
-    count = f"{offer.accelerator_count} x " if offer.accelerator_count > 1 else ""
+    money, price = costed.money, costed.money.price
     return [
         (money_word(money.cny, "CNY"), money_word(money.usd, "USD")),
         (money_range(money.cny, "CNY"), money_range(money.usd, "USD")),
         (seconds_word(costed.seconds), seconds_range(costed.seconds)),
-        (f"{count}{offer.device}", f"{strategy.method} {depth_word(strategy, face)}".rstrip()),
-        (str(money.price.hourly), f"{offer.as_of}{_OLD if money.price.is_old else ''}"),
+        (str(price.hourly), f"{price.as_of}{_OLD if price.is_old else ''}"),
     ]
+
+
+def _words(face: Face, costed: "CostedOffer") -> list[tuple[str, str]]:
+    """What is run on which machine, and whose offer it is."""
+    offer, strategy = costed.offer, costed.strategy
+    count = f"{offer.accelerator_count} x " if offer.accelerator_count > 1 else ""
+    return [
+        (f"{count}{offer.device}", f"{strategy.method} {depth_word(strategy, face)}".rstrip()),
+        (f"{offer.provider}, {offer.region}", offer.instance),
+    ]
+
+
+def _sentence(face: Face, costed: "CostedOffer") -> str:
+    """ "2 x t4 (lora): shop, here, their server" """
+    (machine, method), (seller, instance) = _words(face, costed)
+    return face.say("TT-V365", machine=machine, method=method, offer=f"{seller}, {instance}")
 
 
 def _notes(face: Face, cost: "TrainingCost", shown: "tuple[CostedOffer, ...]") -> list[Flow]:

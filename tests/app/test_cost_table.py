@@ -1,0 +1,64 @@
+"""The offers on a terminal: every word is whole, and none is missing, however narrow it is."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+from rich.cells import cell_len
+
+from trimtab import study
+from trimtab.app.cli.face import Face
+from trimtab.app.cli.show.cost import show_training_cost
+
+Show = Callable[..., str]
+
+_STYLES = re.compile(r"\x1b\[[0-9;]*m")
+# Chinese may be broken anywhere; what is not Chinese is a word, with the signs that names and figures hold.
+_WORD = re.compile(r"[A-Za-z0-9_.,+%/–-]*[A-Za-z0-9%]")
+_HEADINGS_OF_WORDS = {"Machine", "Offer"}  # they have none where they stand below the figures
+
+
+@pytest.fixture(scope="module")
+def cost() -> study.TrainingCost:
+    return study.cost_train("bert-base-chinese", shape=study.Shape(rows=50_000))
+
+
+@pytest.fixture
+def show(cost: study.TrainingCost, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Show:
+    """show(language, columns, terminal=...) -> what is printed; `columns` None = a pipe."""
+    monkeypatch.setenv("TRIMTAB_HOME", "home")  # a path wider than the terminal cannot but be broken
+    monkeypatch.setenv("NO_COLOR", "1")
+
+    def printed(language: str, columns: int | None, *, terminal: bool = False) -> str:
+        for name, value in (("COLUMNS", columns), ("FORCE_COLOR", 1 if terminal else None)):
+            if value is None:
+                monkeypatch.delenv(name, raising=False)
+            else:
+                monkeypatch.setenv(name, str(value))
+        capsys.readouterr()
+        show_training_cost(Face(arguments=(), language=language), cost)
+        return _STYLES.sub("", capsys.readouterr().out)
+
+    return printed
+
+
+def words(shown: str) -> set[str]:
+    return set(_WORD.findall(shown))
+
+
+def test_words_are_found_whole() -> None:
+    assert words("0.22–0.56 CNY (ecs.gn7i-c8g1.2xlarge), gpushare(恒源云), 1,234 USD!") == {
+        "0.22–0.56", "CNY", "ecs.gn7i-c8g1.2xlarge", "gpushare", "1,234", "USD",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("columns", [80, 100, 120, 160])
+@pytest.mark.parametrize("terminal", [False, True])
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_no_word_is_broken_or_lost(show: Show, language: str, columns: int, terminal: bool) -> None:
+    in_a_pipe = words(show(language, None))
+    shown = show(language, columns, terminal=terminal)
+    assert all(cell_len(line.rstrip()) <= columns for line in shown.splitlines())
+    assert words(shown) - in_a_pipe <= {str(number) for number in range(1, 11)}
+    assert in_a_pipe - words(shown) <= _HEADINGS_OF_WORDS
+    assert len(in_a_pipe) > 80
