@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from rich.cells import cell_len
@@ -14,7 +15,7 @@ Show = Callable[..., str]
 
 _STYLES = re.compile(r"\x1b\[[0-9;]*m")
 # Chinese may be broken anywhere; what is not Chinese is a word, with the signs that names and figures hold.
-_WORD = re.compile(r"[A-Za-z0-9_.,+%/–-]*[A-Za-z0-9%]")
+_WORD = re.compile(r"[A-Za-z0-9_.,+%/–…-]*[A-Za-z0-9%]")
 _HEADINGS_OF_WORDS = {"Machine", "Offer"}  # they have none where they stand below the figures
 
 
@@ -62,3 +63,24 @@ def test_no_word_is_broken_or_lost(show: Show, language: str, columns: int, term
     assert words(shown) - in_a_pipe <= {str(number) for number in range(1, 11)}
     assert in_a_pipe - words(shown) <= _HEADINGS_OF_WORDS
     assert len(in_a_pipe) > 80
+
+
+def test_unlike_methods_are_told_with_goal_and_quality(cost: study.TrainingCost, show: Show) -> None:
+    lines = show("en", None).splitlines()
+    assert any(line.startswith("Goal") and "balanced: on each machine" in line for line in lines)
+    rows = [line for line in lines if " USD)" in line and " CNY (" in line]
+    told = {"head": "-10.0 (-25…-3)", "full": " 0 "}
+    methods = [costed.strategy.method for costed in cost.offers[:10]]
+    assert set(told) <= set(methods) and len(rows) == len(methods) == 10
+    for row, method in zip(rows, methods, strict=True):
+        assert told.get(method, "") in row
+    assert any("The rows are not equally good" in line for line in lines)
+
+
+def test_one_method_is_of_one_quality(
+    cost: study.TrainingCost, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    alike = tuple(costed for costed in cost.offers if costed.strategy.method == "full")
+    show_training_cost(Face(arguments=(), language="en"), replace(cost, offers=alike))
+    assert "The rows are not equally good" not in capsys.readouterr().out

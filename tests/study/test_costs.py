@@ -38,7 +38,9 @@ def test_a_cost_is_the_predicted_time_at_the_price_of_the_whole_shape(tmp_path: 
     alone = estimate(BERT, shape=SMALL, on="rtx3060-12g", method="full").plan.chosen.estimate
     one, pair = found.offers
     assert (one.offer.instance, pair.offer.instance) == ("one", "pair")  # 7.2 and 8 CNY an hour
-    assert one.strategy == alone.strategy and one.seconds == alone.time.total_seconds
+    assert (
+        one.strategy == alone.strategy and one.quality == alone.quality and one.seconds == alone.time.total_seconds
+    )
     hours = 3 * 1.5 * one.seconds.value / 3600
     assert one.money.usd.value == pytest.approx(hours)
     assert one.money.cny.value == pytest.approx(7.2 * hours)
@@ -65,6 +67,7 @@ def test_without_a_machine_every_machine_with_an_offer_is_asked_once() -> None:
     assert len(found.offers) == len({costed.offer.device for costed in found.offers})
     costs = [costed.money.cny.value for costed in found.offers]
     assert costs == sorted(costs) and found.misfits == ()
+    assert found.goal == "balanced"
     (here,) = (costed for costed in found.offers if costed.offer.device == "a10")
     assert here == cost_train(BERT, shape=SMALL, method="lora", on="a10").offers[0]
 

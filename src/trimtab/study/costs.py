@@ -11,12 +11,13 @@ from trimtab.hardware import Machine, Offer, machine_catalogue, machine_named
 from trimtab.hardware.prices import known_offers, offers_for, own_prices
 from trimtab.methods import Choices
 from trimtab.models import spec_of
-from trimtab.planning import Request, Settings
+from trimtab.planning import Goal, Request, Settings
 from trimtab.study import gather
 from trimtab.study.request import CostedOffer, Misfit, Pricing, Reading, Shape, TrainingCost
 from trimtab.units import ExchangeRate, exchange_rate
 
 _CANNOT_COMPUTE = "TT-P010"
+_GOAL: Goal = "balanced"
 _MOST_RUNS = 1_000_000
 _MOST_IDLE = 100.0
 
@@ -40,9 +41,10 @@ def cost_train(
     """What training `model` costs on the offers of machine `on`, the cheapest first; None = on the cheapest offer
     of every machine with one, where it fits.
 
-    The strategy is the one that `plan` chooses for each machine, by goal "balanced". `runs` trainings are paid,
-    and `idle_share` of their time besides (0.5 = half as long again), in which the machine stands idle. `spot`: at
-    prices of machines that may be taken away at any time. `data` None = the imagined `shape`.
+    The strategy is the one that `plan` chooses for each machine, by goal "balanced": on one machine it may be
+    another method than on the next, of another quality, unless `method` names one. `runs` trainings are paid,
+    and `idle_share` of their time besides (0.5 = half as long again), in which the machine stands idle. `spot`:
+    at prices of machines that may be taken away at any time. `data` None = the imagined `shape`.
     `trust_remote_code`: for a model that brings code of its own; none of it runs.
 
     Raises ModelError, DataError, BadInput for prices (exit 5), UsageError (2) where no such price is known or the
@@ -62,7 +64,9 @@ def cost_train(
     else:
         facts = gather.data_spec(data, reading, gather.tokenizer_file(model))
     requests = [
-        Request(spec=spec, data=facts, machine=machine, method=method, choices=choices, settings=settings)
+        Request(
+            spec=spec, data=facts, machine=machine, goal=_GOAL, method=method, choices=choices, settings=settings
+        )
         for machine in machines
     ]
     costed, misfits = [], []
@@ -79,6 +83,7 @@ def cost_train(
     return TrainingCost(
         model=spec,
         data=facts,
+        goal=_GOAL,
         runs=runs,
         idle_share=idle_share,
         spot=spot,
@@ -141,6 +146,7 @@ def _costed(
     return CostedOffer(
         offer=offer,
         strategy=estimate.strategy,
+        quality=estimate.quality,
         seconds=seconds,
         money=money(seconds, price, runs=runs, idle_share=idle_share),
     )
@@ -156,6 +162,7 @@ def _refuse(request: Request) -> NoReturn:
         request.spec,
         request.data,
         request.machine,
+        goal=request.goal,
         method=request.method,
         choices=request.choices,
         settings=request.settings,

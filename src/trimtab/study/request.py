@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from trimtab.data.spec import DataSpec, Task
 from trimtab.errors import Message
-from trimtab.estimation import MoneyEstimate
+from trimtab.estimation import MoneyEstimate, QualityPrior
 from trimtab.hardware import Machine, Offer
 from trimtab.methods import Choices, Strategy
 from trimtab.models.spec import ModelSpec
@@ -88,10 +88,12 @@ class Planned:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CostedOffer:
-    """A training on one offer: what is run, how long one run takes, and what all of them cost."""
+    """A training on one offer: what is run, how good it is expected to be, how long one run takes, and what all of
+    them cost."""
 
     offer: Offer
     strategy: Strategy
+    quality: QualityPrior
     seconds: Figure
     money: MoneyEstimate
 
@@ -106,10 +108,11 @@ class Misfit:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingCost:
-    """What a training costs on one offer and another, the cheapest first."""
+    """What a training costs on one offer and another, the cheapest first. `goal` chose the strategy of each."""
 
     model: ModelSpec
     data: DataSpec
+    goal: Goal
     runs: int
     idle_share: float
     spot: bool

@@ -16,6 +16,8 @@ from trimtab.app.cli.show.words import (
     evidence_word,
     money_range,
     money_word,
+    points_range,
+    points_word,
     rate_words,
     seconds_range,
     seconds_word,
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from trimtab.study import CostedOffer, TrainingCost
 
 _OFFERS_SHOWN = 10
-_FIGURES = ("TT-V228", "TT-V355", "TT-V356", "TT-V358")
+_FIGURES = ("TT-V228", "TT-V355", "TT-V356", "TT-V226", "TT-V358")
 _WORDS = ("TT-V357", "TT-V359")
 _ANY_WIDTH = 1_000  # columns, more than any table needs
 _OLD = " !"
@@ -37,6 +39,7 @@ def show_training_cost(face: Face, cost: "TrainingCost") -> None:
     header = {
         "TT-V201": model_line(cost.model, face),
         "TT-V202": data_line(cost.data, face),
+        "TT-V204": face.say("TT-V366", goal=cost.goal),
         "TT-V351": _paid(face, cost),
     }
     face.out.print(facts_grid(face, header))
@@ -104,11 +107,12 @@ def _needed_width(face: Face, table: Table) -> int:
 
 def _figures(costed: "CostedOffer") -> list[tuple[str, str]]:
     """Each cell has what counts, and below it what goes with it."""
-    money, price = costed.money, costed.money.price
+    money, price, quality = costed.money, costed.money.price, costed.quality.relative
     return [
         (money_word(money.cny, "CNY"), money_word(money.usd, "USD")),
         (money_range(money.cny, "CNY"), money_range(money.usd, "USD")),
         (seconds_word(costed.seconds), seconds_range(costed.seconds)),
+        (points_word(quality), points_range(quality)),
         (str(price.hourly), f"{price.as_of}{_OLD if price.is_old else ''}"),
     ]
 
@@ -130,7 +134,9 @@ def _sentence(face: Face, costed: "CostedOffer") -> str:
 
 
 def _notes(face: Face, cost: "TrainingCost", shown: "tuple[CostedOffer, ...]") -> list[Flow]:
-    lines = []
+    lines = [Flow(face.say("TT-V367"), "dim")]
+    if len({costed.quality.relative for costed in shown}) > 1:
+        lines.append(Flow(face.say("TT-V368"), "yellow"))
     if len(cost.offers) > len(shown):
         lines.append(Flow(face.say("TT-V360", count=len(cost.offers) - len(shown)), "dim"))
     if cost.misfits:

@@ -23,6 +23,7 @@ from trimtab.app.cli.show.words import (
     money_range,
     money_word,
     points_range,
+    points_word,
     rate_words,
     seconds_range,
     seconds_word,
@@ -155,7 +156,7 @@ def _cells(candidate: Candidate, face: Face) -> list[tuple[str, str]]:
         (str(strategy.batch), cut),
         (bytes_word(estimate.memory.peak_bytes), bytes_range(estimate.memory.peak_bytes)),
         (seconds_word(estimate.time.total_seconds), seconds_range(estimate.time.total_seconds)),
-        (f"{quality.value:+.1f}" if quality.value else "0", points_range(quality)),
+        (points_word(quality), points_range(quality)),
     ]
 
 

@@ -63,6 +63,11 @@ def money_range(figure: Figure, currency: Currency) -> str:
     return f"{format_money(figure.low, '').strip()}–{format_money(figure.high, currency)}"
 
 
+def points_word(figure: Figure) -> str:
+    """ "-0.3"; "0" for full tuning."""
+    return f"{figure.value:+.1f}" if figure.value else "0"
+
+
 def points_range(figure: Figure) -> str:
     """ "-2…+1"; nothing for full tuning, which is the measure of itself."""
     return f"{figure.low:+.0f}…{figure.high:+.0f}" if figure.low < figure.high else ""
