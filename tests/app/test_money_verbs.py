@@ -60,7 +60,7 @@ def test_nothing_is_cut_off_on_a_terminal(tt, monkeypatch, columns: str) -> None
     for language in ("en", "zh"):
         shown = tt(*COST, "--lang", language)
         assert all(cell_len(line.rstrip()) <= int(columns) for line in shown.out.splitlines())
-        assert not re.search("…(?![+-])", shown.out) and "RTX 3090, lowest seller" in shown.out
+        assert not re.search("…(?![+-])", shown.out) and "RTX 4090D, lowest seller" in shown.out
 
 
 @pytest.mark.parametrize(
@@ -127,6 +127,19 @@ def test_own_prices_that_cannot_be_read_are_said_in_one_line_and_the_plan_goes_o
     assert (printed.code, printed.err) == (0, "")
     assert [notice["code"] for notice in json.loads(printed.out)["notices"]] == ["TT-H037"]
     assert tt(*words, "--money", "50CNY").err.startswith("TT-H034: ")
+
+
+def test_a_price_of_a_market_is_told_as_what_it_is(tt, reviews: str) -> None:
+    words = ("plan", "demo", "--data", reviews, "--on", "rtx5090")
+    shown = tt(*words)
+    assert "an hour costs from 2.68 CNY (suanjiayun(算家云) cn RTX 5090, lowest seller, 2026" in shown.out
+    assert "from = the lowest that the sellers of a market ask" in shown.out
+    assert "an hour costs from 2.68 CNY" in tt(*words, "--money", "0.0001").err
+    assert "每小时 2.68 CNY 起（suanjiayun" in tt(*words, "--lang", "zh").out
+    listed = tt(*COST, "--on", "rtx4090").out
+    assert "from 1.24 CNY (2026 !)" in listed and "about 0.40 USD (2025-02-10 !)" in listed
+    assert " 0.69 USD (2025-02-10 !)" in listed and "from = the lowest" in listed
+    assert "from = the lowest" not in tt(*words[:-1], "a10").out
 
 
 def test_this_machine_has_a_price_where_the_user_says_so(tt, reviews: str) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import os
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def write(path: Path, *rows: dict[str, str], encoding: str = "utf-8") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding=encoding) as file:
-        writer = csv.DictWriter(file, COLUMNS)
+        writer = csv.DictWriter(file, tuple(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
     return path
@@ -75,6 +76,15 @@ def test_the_published_prices_are_shipped_as_they_were_read() -> None:
             assert machine_named(offer.device).device.name == row["device"]
 
 
+def test_what_the_sellers_of_a_market_ask_is_no_list_price() -> None:
+    """The sources say it in the names of such offers."""
+    for offer in shipped_offers():
+        said = [word for word in ("lowest", "median") if word in offer.instance]
+        assert offer.basis == (said[0] if said else "list")
+        price = offer.price(DEFAULT_RATE, TODAY)
+        assert price is not None and price.basis == offer.basis
+
+
 def test_a_whole_shape_costs_what_its_accelerators_cost_together() -> None:
     eight = named(shipped_offers(), "gpu_8x_h100_sxm5", "any")
     assert (eight.accelerator_count, eight.vcpu, eight.ram_bytes) == (8, 208, 1800 * GIB)
@@ -106,6 +116,25 @@ def test_the_cheapest_is_found_across_currencies(tmp_path: Path) -> None:
     cheapest = [cheapest_price(machine, offers, exchange_rate(rate), TODAY) for rate in (5.9, 6.1)]
     assert [price and price.hourly.currency for price in cheapest] == ["USD", "CNY"]  # 8.85 and 9.15 against 9
     assert cheapest_price(machine_named("t4"), offers, DEFAULT_RATE, TODAY) is None
+
+
+def test_a_firm_price_is_taken_before_a_cheaper_one_of_a_market(tmp_path: Path) -> None:
+    (offer,) = read_offers(write(tmp_path / "p.csv", ROW))
+    asked = (("lowest", 0.5), ("median", 0.8), ("list", 1.5), ("list", 1.4), ("median", 0.7))
+    offers = [replace(offer, basis=basis, on_demand_hourly=Money(amount, "USD")) for basis, amount in asked]
+    firsts = (offers[:count] for count in range(1, 6))
+    taken = [cheapest_price(machine_named("a10g"), first, DEFAULT_RATE, TODAY) for first in firsts]
+    assert [(price.basis, price.hourly.amount) for price in taken if price] == [
+        ("lowest", 0.5), ("median", 0.8), ("list", 1.5), ("list", 1.4), ("list", 1.4),
+    ]  # fmt: skip
+
+
+def test_a_file_may_say_what_its_prices_are(tmp_path: Path) -> None:
+    rows = [ROW | {"region": basis or "unsaid", "basis": basis} for basis in ("list", "median", "lowest", "")]
+    offers = read_offers(write(tmp_path / "p.csv", *rows))
+    assert [offer.basis for offer in offers] == ["list", "median", "lowest", "list"]
+    with pytest.raises(BadInput, match='row 1, column basis: "cheap" is not one of list, median, lowest'):
+        read_offers(write(tmp_path / "p.csv", ROW | {"basis": "cheap"}))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from trimtab.errors import BadInput, UsageError
-from trimtab.hardware.prices import COLUMNS, own_prices, shipped_offers
+from trimtab.hardware import machine_named
+from trimtab.hardware.prices import COLUMNS, cheapest_price, own_prices, shipped_offers
 from trimtab.planning import Limits, NoPlan, Settings
 from trimtab.study import Pricing, Shape, cost_train, estimate, gather, plan
 from trimtab.units import DEFAULT_RATE, Evidence, Money
@@ -70,6 +71,16 @@ def test_without_a_machine_every_machine_with_an_offer_is_asked_once() -> None:
     assert found.goal == "balanced"
     (here,) = (costed for costed in found.offers if costed.offer.device == "a10")
     assert here == cost_train(BERT, shape=SMALL, method="lora", on="a10").offers[0]
+
+
+def test_a_markets_lowest_price_decides_only_where_there_is_no_other() -> None:
+    found = {costed.offer.device: costed for costed in cost_train(BERT, shape=SMALL, method="lora").offers}
+    for device, costed in found.items():
+        price = cheapest_price(machine_named(device), shipped_offers(), DEFAULT_RATE, TODAY)
+        assert price is not None and costed.money.price.hourly == price.hourly
+    assert (found["t4"].offer.basis, found["rtx5090"].offer.basis) == ("list", "lowest")
+    on_t4 = cost_train(BERT, shape=SMALL, method="lora", on="t4").offers
+    assert on_t4[0].offer.basis == "lowest" and found["t4"].offer in [costed.offer for costed in on_t4]
 
 
 def test_machines_on_which_it_does_not_fit_are_told_with_the_reason() -> None:

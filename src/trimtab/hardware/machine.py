@@ -6,6 +6,7 @@ from typing import Literal
 from trimtab.units import Evidence, ExchangeRate, Money
 
 DeviceKind = Literal["cpu", "gpu", "soc", "npu"]
+Basis = Literal["list", "median", "lowest"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,7 +58,8 @@ class Price:
     """What an hour of a whole machine costs, all its devices together, and the rate that converts it.
 
     `origin` names the offer, or the option the price was given with. `as_of` is the day it was read, possibly a
-    month or a year alone; empty = said by the user. `is_old`: too long ago to be trusted.
+    month or a year alone; empty = said by the user. `is_old`: too long ago to be trusted. `basis`: the provider's
+    list price, or the median or the lowest of what the sellers of a market ask.
     """
 
     hourly: Money
@@ -65,6 +67,7 @@ class Price:
     origin: str
     as_of: str = ""
     is_old: bool = False
+    basis: Basis = "list"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -19,7 +19,7 @@ from typing import cast
 
 from trimtab.errors import BadInput, Message, message
 from trimtab.hardware.catalogue import machine_catalogue
-from trimtab.hardware.machine import DeviceKind, Machine, Price
+from trimtab.hardware.machine import Basis, DeviceKind, Machine, Price
 from trimtab.home import cache_folder
 from trimtab.units import CURRENCIES, GIB, Currency, ExchangeRate, Money
 
@@ -28,6 +28,8 @@ COLUMNS = (
     "provider", "region", "instance", "device", "accelerator_count", "vcpu", "ram_gib", "on_demand_price",
     "spot_price", "currency", "as_of", "source_url",
 )  # fmt: skip
+# The firmest first. A file may have a column `basis` that says it of a row; without a word it is a list price.
+BASES: tuple[Basis, ...] = ("list", "median", "lowest")
 _SHIPPED = "prices.csv"
 
 
@@ -37,7 +39,8 @@ class Offer:
 
     `device` is a name of the machine catalogue; empty = none there fits. `accelerator_count` 0 = a shape without
     accelerator. `vcpu` and `ram_bytes` 0 = not published. `spot_hourly`: may be taken away at any time; None = no
-    such price known. `as_of` is a day, a month or a year (2026-09-30, 2026-09, 2026).
+    such price known. `as_of` is a day, a month or a year (2026-09-30, 2026-09, 2026). `basis`: the provider's list
+    price, or the median or the lowest of what the sellers of a market ask, at which none may be had.
     """
 
     provider: str
@@ -51,6 +54,7 @@ class Offer:
     spot_hourly: Money | None
     as_of: str
     source: str
+    basis: Basis
 
     @property
     def name(self) -> str:
@@ -77,7 +81,14 @@ class Offer:
         hourly = self.hourly(spot=spot)
         if hourly is None:
             return None
-        return Price(hourly=hourly, rate=rate, origin=self.name, as_of=self.as_of, is_old=self.is_old(today))
+        return Price(
+            hourly=hourly,
+            rate=rate,
+            origin=self.name,
+            as_of=self.as_of,
+            is_old=self.is_old(today),
+            basis=self.basis,
+        )
 
 
 def own_prices() -> Path:
@@ -112,10 +123,21 @@ def offers_for(machine: Machine, offers: Iterable[Offer], *, spot: bool = False)
 def cheapest_price(
     machine: Machine, offers: Iterable[Offer], rate: ExchangeRate, today: date, *, spot: bool = False
 ) -> Price | None:
-    """The least that an hour of such a machine costs, the whole shape paid; None where nobody offers one."""
+    """The least that an hour of such a machine costs, the whole shape paid; None where nobody offers one. A list
+    price comes before a market's median, and that before a market's lowest: a plan is not to rest on a price that
+    only one seller asked, once."""
     prices = (offer.price(rate, today, spot=spot) for offer in offers_for(machine, offers, spot=spot))
     found = [price for price in prices if price is not None]
-    return min(found, key=lambda price: rate.amount(price.hourly, "CNY"), default=None)
+    return min(found, key=lambda price: _firmest_and_cheapest(price, rate), default=None)
+
+
+def _firmest_and_cheapest(price: Price, rate: ExchangeRate) -> tuple[int, float]:
+    return firmness(price.basis), rate.amount(price.hourly, "CNY")
+
+
+def firmness(basis: Basis) -> int:
+    """Sort key: 0 for a list price, more for what can be relied on less."""
+    return BASES.index(basis)
 
 
 @cache
@@ -158,14 +180,15 @@ def _offers(path: str, text: str) -> tuple[Offer, ...]:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """One row of a file of prices; `number` counts from 1, the first row below the header."""
+    """One row of a file of prices; `number` counts from 1, the first row below the header. A cell whose column the
+    file does not have is empty."""
 
     path: str
     number: int
     cells: Mapping[str, str]
 
     def cell(self, column: str) -> str:
-        return self.cells[column].strip()
+        return self.cells.get(column, "").strip()
 
     def refuse(self, column: str, kind: Message) -> BadInput:
         return BadInput(
@@ -206,6 +229,7 @@ def _offer(row: _Row) -> Offer:
         spot_hourly=None if spot is None else Money(spot, currency),
         as_of=_day(row),
         source=row.cell("source_url") or row.path,
+        basis=_basis(row),
     )
 
 
@@ -234,6 +258,13 @@ def _currency(row: _Row) -> Currency:
     if row.cell("currency") not in CURRENCIES:
         raise row.refuse("currency", message("TT-H046", known=", ".join(CURRENCIES)))
     return cast(Currency, row.cell("currency"))
+
+
+def _basis(row: _Row) -> Basis:
+    word = row.cell("basis") or "list"
+    if word not in BASES:
+        raise row.refuse("basis", message("TT-H046", known=", ".join(BASES)))
+    return cast(Basis, word)
 
 
 def _device(row: _Row) -> tuple[str, int]:

@@ -6,7 +6,7 @@ from trimtab.planning.feasible import usable_bytes
 from trimtab.planning.plan import GOALS, Candidate, Goal, Limits, NoPlan, Plan
 from trimtab.planning.request import Request, Settings, check_range, needs_price
 from trimtab.planning.search import compare, confirm, plan
-from trimtab.planning.words import part_word, phase_word, price_word
+from trimtab.planning.words import hourly_word, part_word, phase_word, price_word
 
 __all__ = [
     "GOALS",
@@ -20,6 +20,7 @@ __all__ = [
     "check_range",
     "compare",
     "confirm",
+    "hourly_word",
     "needs_price",
     "part_word",
     "phase_word",

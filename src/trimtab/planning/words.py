@@ -1,7 +1,7 @@
 """The words for what an estimate names: memory parts, phases and prices, as messages: each language has them."""
 
 from trimtab.errors import Message, message
-from trimtab.hardware.machine import Price
+from trimtab.hardware.machine import Basis, Price
 from trimtab.hardware.prices import OLD_AFTER_DAYS
 
 _PARTS = {
@@ -20,6 +20,7 @@ _PHASES = {
     "evaluate": "TT-P414",
     "save": "TT-P415",
 }
+_HOURLY: dict[Basis, str] = {"list": "TT-P424", "median": "TT-P425", "lowest": "TT-P426"}
 
 
 def part_word(part: str) -> Message:
@@ -32,10 +33,16 @@ def phase_word(phase: str) -> Message:
     return message(_PHASES[phase])
 
 
+def hourly_word(price: Price) -> Message:
+    """An hour of a machine: "2.68 CNY", "about 2.68 CNY" by a market's median, "from 2.68 CNY" by its lowest."""
+    return message(_HOURLY[price.basis], hourly=price.hourly)
+
+
 def price_word(price: Price) -> Message:
     """An hour of a machine, whose price that is and of which day, and that it is old where it is."""
+    hourly = hourly_word(price)
     if not price.as_of:
-        return message("TT-P421", hourly=price.hourly, origin=price.origin)
+        return message("TT-P421", hourly=hourly, origin=price.origin)
     if not price.is_old:
-        return message("TT-P422", hourly=price.hourly, origin=price.origin, as_of=price.as_of)
-    return message("TT-P423", hourly=price.hourly, origin=price.origin, as_of=price.as_of, days=OLD_AFTER_DAYS)
+        return message("TT-P422", hourly=hourly, origin=price.origin, as_of=price.as_of)
+    return message("TT-P423", hourly=hourly, origin=price.origin, as_of=price.as_of, days=OLD_AFTER_DAYS)

@@ -8,7 +8,7 @@ from trimtab.errors import UsageError
 from trimtab.estimation import Estimate
 from trimtab.estimation.money import money
 from trimtab.hardware import Machine, Offer, machine_catalogue, machine_named
-from trimtab.hardware.prices import known_offers, offers_for, own_prices
+from trimtab.hardware.prices import firmness, known_offers, offers_for, own_prices
 from trimtab.methods import Choices
 from trimtab.models import spec_of
 from trimtab.planning import Goal, Request, Settings
@@ -38,8 +38,8 @@ def cost_train(
     pricing: Pricing = Pricing(),
     trust_remote_code: bool = False,
 ) -> TrainingCost:
-    """What training `model` costs on the offers of machine `on`, the cheapest first; None = on the cheapest offer
-    of every machine with one, where it fits.
+    """What training `model` costs on the offers of machine `on`, the cheapest first; None = on one offer of every
+    machine that has any, where it fits: the one whose price a plan for it takes (`cheapest_price`).
 
     The strategy is the one that `plan` chooses for each machine, by goal "balanced": on one machine it may be
     another method than on the next, of another quality, unless `method` names one. `runs` trainings are paid,
@@ -77,7 +77,7 @@ def cost_train(
             continue
         available = offers_for(request.machine, offers, spot=spot)
         rows = [_costed(offer, found, rate, today, runs, idle_share, spot=spot) for offer in available]
-        costed += rows if on is not None else [min(rows, key=_by_cost)]
+        costed += rows if on is not None else [min(rows, key=_by_firmness_and_cost)]
     if not costed:
         _refuse(max(requests, key=lambda request: request.machine.device.usable_bytes))
     return TrainingCost(
@@ -154,6 +154,10 @@ def _costed(
 
 def _by_cost(costed: CostedOffer) -> tuple[float, str]:
     return costed.money.cny.value, costed.offer.name
+
+
+def _by_firmness_and_cost(costed: CostedOffer) -> tuple[int, float, str]:
+    return firmness(costed.offer.basis), *_by_cost(costed)
 
 
 def _refuse(request: Request) -> NoReturn:

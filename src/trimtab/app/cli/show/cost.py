@@ -23,6 +23,7 @@ from trimtab.app.cli.show.words import (
     seconds_word,
 )
 from trimtab.hardware.prices import OLD_AFTER_DAYS, own_prices
+from trimtab.planning import hourly_word
 
 if TYPE_CHECKING:
     from trimtab.study import CostedOffer, TrainingCost
@@ -77,7 +78,9 @@ def _show_offers(face: Face, offers: "tuple[CostedOffer, ...]") -> None:
 def _whole_table(face: Face, offers: "tuple[CostedOffer, ...]") -> Table:
     """Figures and words. Only the last column may wrap, between its words."""
     table, plain = new_table(face, *_FIGURES, *_WORDS), is_plain(face)
-    rows = [[two_lines(cell, plain) for cell in (*_figures(costed), *_words(face, costed))] for costed in offers]
+    rows = [
+        [two_lines(cell, plain) for cell in (*_figures(face, costed), *_words(face, costed))] for costed in offers
+    ]
     for row in rows:
         table.add_row(*row)
     for column, *cells in zip(table.columns[:-1], *rows, strict=False):
@@ -89,7 +92,7 @@ def _whole_table(face: Face, offers: "tuple[CostedOffer, ...]") -> Table:
 def _figures_by_number(face: Face, offers: "tuple[CostedOffer, ...]") -> Table:
     table = new_table(face, "TT-V363", *_FIGURES)
     for number, costed in enumerate(offers, start=1):
-        table.add_row(str(number), *(two_lines(cell, plain=False) for cell in _figures(costed)))
+        table.add_row(str(number), *(two_lines(cell, plain=False) for cell in _figures(face, costed)))
     return _cut_nowhere(table)
 
 
@@ -105,7 +108,7 @@ def _needed_width(face: Face, table: Table) -> int:
     return face.out.measure(table, options=anywhere).minimum
 
 
-def _figures(costed: "CostedOffer") -> list[tuple[str, str]]:
+def _figures(face: Face, costed: "CostedOffer") -> list[tuple[str, str]]:
     """Each cell has what counts, and below it what goes with it."""
     money, price, quality = costed.money, costed.money.price, costed.quality.relative
     return [
@@ -113,7 +116,7 @@ def _figures(costed: "CostedOffer") -> list[tuple[str, str]]:
         (money_range(money.cny, "CNY"), money_range(money.usd, "USD")),
         (seconds_word(costed.seconds), seconds_range(costed.seconds)),
         (points_word(quality), points_range(quality)),
-        (str(price.hourly), f"{price.as_of}{_OLD if price.is_old else ''}"),
+        (face.tell(hourly_word(price)), f"{price.as_of}{_OLD if price.is_old else ''}"),
     ]
 
 
@@ -144,6 +147,8 @@ def _notes(face: Face, cost: "TrainingCost", shown: "tuple[CostedOffer, ...]") -
         lines.append(Flow(face.say("TT-V361", machines=machines), "dim"))
     if any(costed.offer.accelerator_count > 1 for costed in shown):
         lines.append(Flow(face.say("TT-V364"), "dim"))
+    if any(costed.offer.basis != "list" for costed in shown):
+        lines.append(Flow(face.say("TT-V369"), "yellow"))
     if any(costed.money.price.is_old for costed in shown):
         lines.append(Flow(face.say("TT-V362", days=OLD_AFTER_DAYS, file=own_prices()), "yellow"))
     return lines

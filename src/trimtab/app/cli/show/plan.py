@@ -225,8 +225,9 @@ def _money_lines(face: Face, money: MoneyEstimate | None) -> list[Flow]:
         price=price_word(price),
         rate=rate_words(price.rate),
     )
+    market = [Flow(face.say("TT-V369"), "yellow")] if price.basis != "list" else []
     old = [Flow(face.say("TT-V234", file=own_prices()), "yellow")] if price.is_old else []
-    return [Flow(said), *old]
+    return [Flow(said), *market, *old]
 
 
 def _show_next(face: Face, planned: "Planned", model_typed: bool) -> None:
