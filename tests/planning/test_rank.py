@@ -1,5 +1,7 @@
 """What a goal prefers, and what the others are told, in numbers computed by hand."""
 
+import re
+
 import pytest
 from planning_cases import guess
 
@@ -70,12 +72,36 @@ def test_each_goal_has_its_own_first_number() -> None:
             "the same cost (1.00 CNY); -1.0 points of quality expected.",
             "费用相同（1.00 CNY）；预期质量 -1.0 个百分点。",
         ),
+        (
+            "quality",
+            guess(seconds=618, quality=0.04),
+            "the same quality expected; 3.00 % more time (10 min 18 s against 10 min).",
+            "预期质量相同；用时多 3.00 %（10 min 18 s，所选方案 10 min）。",
+        ),
+        (
+            "money",
+            guess(seconds=624, quality=-0.04),
+            "4.00 % dearer (1.04 CNY against 1.00 CNY); the same quality expected.",
+            "费用多 4.00 %（1.04 CNY，所选方案 1.00 CNY）；预期质量相同。",
+        ),
     ],
 )
 def test_reasons_are_in_numbers(goal: str, other: object, english: str, chinese: str) -> None:
     reason = why_not(goal, other, guess(gib=1, seconds=600, quality=0))
     assert reason.text("en") == english
     assert reason.text("zh") == chinese
+
+
+@pytest.mark.parametrize("goal", ["quality", "money"])
+@pytest.mark.parametrize("seconds", [600, 3, 86400])
+def test_no_ratio_is_told_that_is_none(goal: str, seconds: float) -> None:
+    """ "1.0x slower (10 min against 10 min)" says nothing; and a share is told only where the figures differ."""
+    for share in (1.002, 1.006, 1.01, 1.03, 1.049, 1.06, 1.099, 1.101, 1.5):
+        reason = why_not(goal, guess(seconds=share * seconds), guess(seconds=seconds)).text()
+        assert "1.0x" not in reason
+        figures = re.search(r"\((.*) against (.*)\)", reason)
+        assert figures is None or figures[1] != figures[2]
+        assert (figures is None) == ("the same time" in reason or "the same cost" in reason)
 
 
 def test_the_chosen_one_says_what_it_won() -> None:

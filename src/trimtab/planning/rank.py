@@ -10,12 +10,16 @@ from collections.abc import Callable
 from trimtab.errors import Message, message
 from trimtab.estimation.estimate import Estimate
 from trimtab.planning.plan import Goal
-from trimtab.units import Money
+from trimtab.units import Money, format_money, format_seconds
 
 # Goal "balanced": one point of expected quality is worth this much more time, and what takes less than a
 # minute is not worth any quality. A rule of taste, written down so that it can be disputed.
 TIME_FOR_A_POINT = 0.25
 SHORT_SECONDS = 60.0
+
+_ALIKE_SHARE = 0.005
+_TIMES = 1.1  # from here on "1.1x"; below, a share says more: "3.00 % more"
+_PRINTED_POINTS = 0.05  # fewer points of quality would be printed as 0.0
 
 Key = tuple[float, ...]
 
@@ -95,16 +99,18 @@ def why_not(goal: Goal, estimate: Estimate, chosen: Estimate) -> Message:
 
 def _compare_quality(estimate: Estimate, chosen: Estimate) -> Message:
     points = _quality(estimate) - _quality(chosen)
-    return message("TT-P221", points=points) if points else message("TT-P222")
+    return message("TT-P221", points=points) if abs(points) >= _PRINTED_POINTS else message("TT-P222")
 
 
 def _compare_time(estimate: Estimate, chosen: Estimate) -> Message:
     mine, theirs = _seconds(estimate), _seconds(chosen)
-    if mine > 1.005 * theirs:
-        return message("TT-P223", ratio=mine / theirs, mine=mine, theirs=theirs)
-    if mine < 0.995 * theirs:
+    if _alike(mine, theirs, format_seconds):
+        return message("TT-P225", mine=mine)
+    if mine < theirs:
         return message("TT-P224", share=1 - mine / theirs, mine=mine, theirs=theirs)
-    return message("TT-P225", mine=mine)
+    if mine < _TIMES * theirs:
+        return message("TT-P230", share=mine / theirs - 1, mine=mine, theirs=theirs)
+    return message("TT-P223", ratio=mine / theirs, mine=mine, theirs=theirs)
 
 
 def _compare_memory(estimate: Estimate, chosen: Estimate) -> Message:
@@ -116,6 +122,14 @@ def _compare_memory(estimate: Estimate, chosen: Estimate) -> Message:
 
 def _compare_money(estimate: Estimate, chosen: Estimate) -> Message:
     mine, theirs = _cny(estimate), _cny(chosen)
-    if mine > 1.005 * theirs:
-        return message("TT-P228", ratio=mine / theirs, mine=Money(mine, "CNY"), theirs=Money(theirs, "CNY"))
-    return message("TT-P229", mine=Money(mine, "CNY"))
+    told, against = Money(mine, "CNY"), Money(theirs, "CNY")
+    if mine < theirs or _alike(mine, theirs, lambda amount: format_money(amount, "CNY")):
+        return message("TT-P229", mine=told)
+    if mine < _TIMES * theirs:
+        return message("TT-P231", share=mine / theirs - 1, mine=told, theirs=against)
+    return message("TT-P228", ratio=mine / theirs, mine=told, theirs=against)
+
+
+def _alike(mine: float, theirs: float, printed: Callable[[float], str]) -> bool:
+    """Two figures that a reader cannot tell apart: within half a percent, or the same when they are printed."""
+    return abs(mine - theirs) <= _ALIKE_SHARE * theirs or printed(mine) == printed(theirs)
