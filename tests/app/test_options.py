@@ -5,6 +5,7 @@ import typing
 from trimtab import data, methods, planning
 from trimtab.app.cli import options
 from trimtab.errors import LANGUAGES, message
+from trimtab.study import Shape
 from trimtab.units import DEFAULT_RATE
 
 
@@ -20,3 +21,15 @@ def test_the_exchange_rate_on_help_pages_is_the_one_used() -> None:
     for language in LANGUAGES:
         assert f"{DEFAULT_RATE.cny_per_usd}" in message(told).text(language)
         assert DEFAULT_RATE.as_of in message(told).text(language)
+
+
+def test_the_imagined_shape_on_help_pages_is_the_one_used() -> None:
+    for option, value in (
+        (options.Rows, Shape().rows),
+        (options.Length, Shape().length),
+        (options.Labels, Shape().labels),
+    ):
+        for language in LANGUAGES:
+            assert f" {value:,}" in message(typing.get_args(option)[1].help).text(language)
+    assert options.shape(None, None, None) is None
+    assert options.shape(50, None, 3) == Shape(rows=50, labels=3)

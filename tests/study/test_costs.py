@@ -1,6 +1,7 @@
 """What a training costs on offers: by hand, and what cannot be told."""
 
 import time
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from trimtab.errors import BadInput, UsageError
 from trimtab.hardware import machine_named
 from trimtab.hardware.prices import COLUMNS, cheapest_price, own_prices, shipped_offers
 from trimtab.planning import Limits, NoPlan, Settings
-from trimtab.study import Pricing, Shape, cost_train, estimate, gather, plan
+from trimtab.study import Pricing, Reading, Shape, TrainRequest, cost_train, estimate, gather, plan, train
 from trimtab.units import DEFAULT_RATE, Evidence, Money
 
 TODAY = date(2026, 11, 25)
@@ -187,6 +188,43 @@ def test_the_price_a_user_says_is_taken_before_any_offer() -> None:
     assert chosen.money is not None and chosen.money.cny.high == pytest.approx(
         chosen.time.total_seconds.high / 100
     )
+
+
+@pytest.mark.parametrize("ask", [cost_train, estimate])
+@pytest.mark.parametrize(
+    ("code", "asked", "said"),
+    [
+        ("TT-U011", {"data": "demo", "shape": Shape()}, ("--rows", "--data demo")),
+        ("TT-U012", {"reading": Reading(task="pair", label="x")}, ("--task, --label", "no --data")),
+    ],
+)
+def test_data_is_read_or_imagined(
+    ask: Callable[..., object], code: str, asked: dict[str, object], said: tuple[str, str]
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        ask(BERT, method="lora", on="a10", **asked)
+    assert caught.value.code == code
+    assert all(words in caught.value.message.text() for words in said)
+
+
+def test_two_prices_are_one_too_many(tmp_path: Path) -> None:
+    pricing = prices(tmp_path, "shop,here,one,a10,1,,,3.6,,CNY,2026-11-20,")
+    with pytest.raises(UsageError) as caught:
+        plan("demo", "demo", on="a10", price=Money(10, "CNY"), pricing=pricing)
+    assert caught.value.code == "TT-U009"
+    assert f"--price 10.00 CNY and --prices {pricing.file}" in caught.value.message.text()
+
+
+def test_a_rate_that_converts_nothing_is_refused(tmp_path: Path) -> None:
+    rate = Pricing(cny_per_usd=7.1)
+    for on in ("laptop-16g", None):
+        with pytest.raises(UsageError) as caught:
+            plan("demo", "demo", on=on, pricing=rate)
+        assert caught.value.code == "TT-P015" and "--rate 7.1 needs the price" in caught.value.message.text()
+    with pytest.raises(UsageError, match=r"--rate 7\.1"):
+        train(TrainRequest(model="demo", data="demo", out=str(tmp_path / "out"), pricing=rate))
+    assert plan("demo", "demo", price=Money(10, "CNY"), pricing=rate).machine.price is not None
+    assert plan("demo", "demo", on="a10", pricing=rate).machine.price is not None
 
 
 def test_prices_of_others_are_not_those_of_this_machine() -> None:

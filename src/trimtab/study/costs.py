@@ -10,7 +10,6 @@ from trimtab.estimation.money import money
 from trimtab.hardware import Machine, Offer, machine_catalogue, machine_named
 from trimtab.hardware.prices import firmness, known_offers, offers_for, own_prices
 from trimtab.methods import Choices
-from trimtab.models import spec_of
 from trimtab.planning import Goal, Request, Settings
 from trimtab.study import gather
 from trimtab.study.request import CostedOffer, Misfit, Pricing, Reading, Shape, TrainingCost
@@ -26,7 +25,7 @@ def cost_train(
     model: str,
     *,
     data: str | None = None,
-    shape: Shape = Shape(),
+    shape: Shape | None = None,
     on: str | None = None,
     method: str | None = None,
     choices: Choices = Choices(),
@@ -44,7 +43,7 @@ def cost_train(
     The strategy is the one that `plan` chooses for each machine, by goal "balanced": on one machine it may be
     another method than on the next, of another quality, unless `method` names one. `runs` trainings are paid,
     and `idle_share` of their time besides (0.5 = half as long again), in which the machine stands idle. `spot`:
-    at prices of machines that may be taken away at any time. `data` None = the imagined `shape`.
+    at prices of machines that may be taken away at any time. Without `data` a `shape` is imagined.
     `trust_remote_code`: for a model that brings code of its own; none of it runs.
 
     Raises ModelError, DataError, BadInput for prices (exit 5), UsageError (2) where no such price is known or the
@@ -56,13 +55,9 @@ def cost_train(
     """
     _check(runs, idle_share)
     rate, today = exchange_rate(pricing.cny_per_usd), pricing.today or date.today()
-    spec = spec_of(model, trust_remote_code=trust_remote_code)
     offers = known_offers(pricing.file)
     machines = _offered(offers, spot) if on is None else (_named(on, offers, spot),)
-    if data is None:
-        facts = gather.imagined(shape)
-    else:
-        facts = gather.data_spec(data, reading, gather.tokenizer_file(model))
+    spec, facts = gather.model_and_data(model, data, shape, reading, trust_remote_code=trust_remote_code)
     requests = [
         Request(
             spec=spec, data=facts, machine=machine, goal=_GOAL, method=method, choices=choices, settings=settings

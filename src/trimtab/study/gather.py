@@ -16,7 +16,7 @@ from trimtab.hardware.calibration import cached_calibration, calibration_key, pr
 from trimtab.hardware.machine import Machine, Price
 from trimtab.hardware.prices import cheapest_price, known_offers
 from trimtab.home import cache_folder, write_atomically
-from trimtab.models import tokenizer_of
+from trimtab.models import ModelSpec, spec_of, tokenizer_of
 from trimtab.planning import check_range
 from trimtab.study.request import Pricing, Reading, Shape
 from trimtab.units import Money, exchange_rate
@@ -44,16 +44,51 @@ def machine_for(on: str | None) -> Machine:
     return replace(machine, calibration=cached_calibration(key) or probe_matmul(machine))
 
 
+def model_and_data(
+    model: str, data: str | None, shape: Shape | None, reading: Reading, *, trust_remote_code: bool
+) -> tuple[ModelSpec, DataSpec]:
+    """The facts of a model, and of `data` or, where there is none, of the imagined `shape`; None = the shape that
+    is imagined where nothing is said.
+
+    Raises UsageError TT-U011 where data and shape are both given, TT-U012 where `reading` says how to read data
+    that are not there; ModelError, DataError.
+    """
+    _check_told(data, shape, reading)
+    spec = spec_of(model, trust_remote_code=trust_remote_code)
+    if data is None:
+        return spec, imagined(shape or Shape())
+    return spec, data_spec(data, reading, tokenizer_file(model))
+
+
+def _check_told(data: str | None, shape: Shape | None, reading: Reading) -> None:
+    if data is not None and shape is not None:
+        raise UsageError("TT-U011", data=data)
+    told = {"--task": reading.task, "--text": reading.text, "--label": reading.label}
+    useless = [option for option, value in told.items() if value is not None and data is None]
+    if useless:
+        raise UsageError("TT-U012", options=", ".join(useless))
+
+
 def priced(machine: Machine, hourly: Money | None, pricing: Pricing, *, needed: bool) -> Priced:
     """The machine with what an hour of it costs: `hourly`, else the cheapest offer of a catalogue machine, where
     somebody makes one. `needed`: nothing can be answered without a price.
 
     Raises BadInput for a file of prices that cannot be read, where it is named or a price is needed; where the
     user's own prices are only at hand, the machine has none and a notice says why. Raises UsageError for a file
-    that is named though nobody rents out this very machine."""
-    rate = exchange_rate(pricing.cny_per_usd)
+    that is named though nobody rents out this very machine or `hourly` is said as well, and for an exchange rate
+    that converts nothing."""
     if machine.is_here and pricing.file is not None:
         raise UsageError("TT-U005", file=pricing.file)
+    if hourly is not None and pricing.file is not None:
+        raise UsageError("TT-U009", hourly=hourly, file=pricing.file)
+    found = _with_price(machine, hourly, pricing, needed=needed)
+    if found.machine.price is None and pricing.cny_per_usd is not None:
+        raise UsageError("TT-P015", option=f"--rate {pricing.cny_per_usd:g}", machine=machine.name)
+    return found
+
+
+def _with_price(machine: Machine, hourly: Money | None, pricing: Pricing, *, needed: bool) -> Priced:
+    rate = exchange_rate(pricing.cny_per_usd)
     if hourly is not None:
         return Priced(machine=replace(machine, price=Price(hourly=hourly, rate=rate, origin="--price")))
     if machine.is_here:
@@ -61,7 +96,7 @@ def priced(machine: Machine, hourly: Money | None, pricing: Pricing, *, needed: 
     try:
         offers = known_offers(pricing.file)
     except BadInput as error:
-        if needed or pricing.file is not None:
+        if needed or (pricing.file, pricing.cny_per_usd) != (None, None):
             raise
         return Priced(machine=machine, notices=(message("TT-H037", reason=error.message),))
     price = cheapest_price(machine, offers, rate, pricing.today or date.today())

@@ -4,7 +4,6 @@ from trimtab import planning
 from trimtab.estimation import estimate as predict
 from trimtab.estimation.question import question_of
 from trimtab.methods import Choices
-from trimtab.models import spec_of
 from trimtab.planning import Goal, Limits, Settings
 from trimtab.study import gather
 from trimtab.study.dry_runs import traced_phases
@@ -41,10 +40,9 @@ def plan(
     >>> planned.plan.chosen.fits
     True
     """
-    spec = spec_of(model, trust_remote_code=trust_remote_code)
     needed = planning.needs_price(goal, limits)
     priced = gather.priced(gather.machine_for(on), price, pricing, needed=needed)
-    facts = gather.data_spec(data, reading, gather.tokenizer_file(model))
+    spec, facts = gather.model_and_data(model, data, None, reading, trust_remote_code=trust_remote_code)
     made = planning.plan(
         spec, facts, priced.machine, goal=goal, limits=limits, method=method, choices=choices, settings=settings
     )
@@ -56,7 +54,7 @@ def estimate(
     *,
     method: str | None,
     data: str | None = None,
-    shape: Shape = Shape(),
+    shape: Shape | None = None,
     on: str | None = None,
     choices: Choices = Choices(),
     settings: Settings = Settings(),
@@ -65,18 +63,14 @@ def estimate(
     exact: bool = False,
 ) -> Planned:
     """Memory, time, disk and, of a machine that is rented out, money of one method, on real data or on an imagined
-    shape of data.
+    shape of data, never both.
 
     A plan with only that method's candidates; raises as `plan` does. `exact`: the memory of the chosen one is
     counted by a dry run of the real training step, without weights: seconds and torch, once for each question.
     """
-    spec = spec_of(model, trust_remote_code=trust_remote_code)
     priced = gather.priced(gather.machine_for(on), None, Pricing(), needed=False)
     machine = priced.machine
-    if data is None:
-        facts = gather.imagined(shape)
-    else:
-        facts = gather.data_spec(data, reading, gather.tokenizer_file(model))
+    spec, facts = gather.model_and_data(model, data, shape, reading, trust_remote_code=trust_remote_code)
     made = planning.plan(spec, facts, machine, method=method, choices=choices, settings=settings)
     if exact:
         strategy = made.chosen.estimate.strategy

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from trimtab import data, methods, planning, units
     from trimtab.methods import Choices
     from trimtab.planning import Limits, Settings
-    from trimtab.study import Pricing, Reading
+    from trimtab.study import Pricing, Reading, Shape
 
 DATA, LIMITS, METHOD, TRAINING = "TT-V061", "TT-V062", "TT-V063", "TT-V064"
 GOALS = "balanced|quality|memory|time|money"
@@ -27,9 +27,9 @@ Folder = Annotated[str, typer.Argument(metavar="DIR", help="TT-V101")]
 DataArgument = Annotated[str, typer.Argument(metavar="D", help="TT-V102")]
 Data = Annotated[str, typer.Option("--data", metavar="D", help="TT-V102", rich_help_panel=DATA)]
 MaybeData = Annotated[str | None, typer.Option("--data", metavar="D", help="TT-V102", rich_help_panel=DATA)]
-Rows = Annotated[int, typer.Option(metavar="N", help="TT-V107", rich_help_panel=DATA)]
-Length = Annotated[int, typer.Option(metavar="N", help="TT-V108", rich_help_panel=DATA)]
-Labels = Annotated[int, typer.Option(metavar="N", help="TT-V109", rich_help_panel=DATA)]
+Rows = Annotated[int | None, typer.Option(metavar="N", help="TT-V107", rich_help_panel=DATA)]
+Length = Annotated[int | None, typer.Option(metavar="N", help="TT-V108", rich_help_panel=DATA)]
+Labels = Annotated[int | None, typer.Option(metavar="N", help="TT-V109", rich_help_panel=DATA)]
 Task = Annotated[str | None, typer.Option("--task", metavar=TASKS, help="TT-V103", rich_help_panel=DATA)]
 Text = Annotated[list[str] | None, typer.Option("--text", metavar="COL", help="TT-V104", rich_help_panel=DATA)]
 Label = Annotated[str | None, typer.Option("--label", metavar="COL", help="TT-V105", rich_help_panel=DATA)]
@@ -85,6 +85,15 @@ def pricing(prices: str | None, rate: float | None) -> "Pricing":
     from trimtab.study import Pricing
 
     return Pricing(file=prices, cny_per_usd=rate)
+
+
+def shape(rows: int | None, length: int | None, labels: int | None) -> "Shape | None":
+    """The data set that is to be imagined; None where nothing was said of it."""
+    from trimtab.study import Shape
+
+    told = {"rows": rows, "length": length, "labels": labels}
+    said = {name: value for name, value in told.items() if value is not None}
+    return Shape(**said) if said else None
 
 
 def choices(rank: int | None, top_layers: int | None) -> "Choices":
