@@ -112,6 +112,7 @@ class ExchangeRate:
 DEFAULT_RATE = ExchangeRate(
     cny_per_usd=7.2, as_of="2026-11-22", source="implied by an index of GPU prices in both currencies"
 )
+_LEAST_RATE, _MOST_RATE = 0.1, 1000  # beyond these a rate is a slip of the keyboard
 
 
 def parse_bytes(text: str) -> int:
@@ -149,9 +150,9 @@ def parse_money(text: str) -> Money:
 
 
 def exchange_rate(cny_per_usd: float | None) -> ExchangeRate:
-    """The rate a user gives, None = the dated default. Raises UsageError TT-U004."""
+    """The rate a user gives, None = the dated default. Raises UsageError TT-U004 for one that must be a slip."""
     if cny_per_usd is None:
         return DEFAULT_RATE
-    if not 0 < cny_per_usd < math.inf:
-        raise UsageError("TT-U004", value=cny_per_usd)
+    if not _LEAST_RATE <= cny_per_usd <= _MOST_RATE:  # NaN is not either
+        raise UsageError("TT-U004", value=cny_per_usd, least=_LEAST_RATE, most=_MOST_RATE)
     return ExchangeRate(cny_per_usd=cny_per_usd, as_of="", source="--rate")

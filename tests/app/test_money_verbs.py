@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from trimtab.hardware.prices import COLUMNS
 
 COST = ("cost", "train", "bert-base-chinese", "--rows", "3200", "--length", "64", "--method", "lora")
 HEAD = ",".join(COLUMNS)
+TODAY = date.today().isoformat()
 
 
 @pytest.fixture
@@ -18,7 +20,7 @@ def own(tmp_path: Path) -> str:
     """Prices of one's own: a fresh one, and one of long ago that is dearer."""
     path = tmp_path / "own.csv"
     rows = ("shop,here,new,rtx3060-12g,1,,,3.6,,CNY,{today},", "shop,there,older,rtx3060-12g,8,,,2,,USD,2020-05,")
-    path.write_text("\n".join([HEAD, *rows]).format(today="2099-01-01") + "\n", encoding="utf-8")
+    path.write_text("\n".join([HEAD, *rows]).format(today=TODAY) + "\n", encoding="utf-8")
     return str(path)
 
 
@@ -27,7 +29,7 @@ def test_costs_are_told_with_price_date_and_both_currencies(tt, own: str) -> Non
     assert (shown.code, shown.err) == (0, "")
     assert "3 run(s), 50.0 % idle time, on demand" in shown.out and "1 USD = 7 CNY;" in shown.out
     new, older = (line for line in shown.out.splitlines() if "shop" in line)
-    assert "3.60 CNY (2099-01-01)" in new and "USD)" in new and "rtx3060-12g (lora" in new
+    assert f"3.60 CNY ({TODAY})" in new and "USD)" in new and "rtx3060-12g (lora" in new
     assert "2.00 USD (2020-05 !)" in older and "8 x rtx3060-12g" in older and "shop, there (older)" in older
     assert "a price more than 60 days old" in shown.out and "paid whole" in shown.out
 

@@ -111,7 +111,7 @@ def test_spot_offers_are_those_with_such_a_price() -> None:
 
 def test_the_cheapest_is_found_across_currencies(tmp_path: Path) -> None:
     yuan = ROW | {"region": "cn", "on_demand_price": "9", "currency": "CNY"}
-    offers = read_offers(write(tmp_path / "p.csv", ROW, yuan))
+    offers = read_offers(write(tmp_path / "p.csv", ROW, yuan), TODAY)
     machine = machine_named("a10g")
     cheapest = [cheapest_price(machine, offers, exchange_rate(rate), TODAY) for rate in (5.9, 6.1)]
     assert [price and price.hourly.currency for price in cheapest] == ["USD", "CNY"]  # 8.85 and 9.15 against 9
@@ -119,7 +119,7 @@ def test_the_cheapest_is_found_across_currencies(tmp_path: Path) -> None:
 
 
 def test_a_firm_price_is_taken_before_a_cheaper_one_of_a_market(tmp_path: Path) -> None:
-    (offer,) = read_offers(write(tmp_path / "p.csv", ROW))
+    (offer,) = read_offers(write(tmp_path / "p.csv", ROW), TODAY)
     asked = (("lowest", 0.5), ("median", 0.8), ("list", 1.5), ("list", 1.4), ("median", 0.7))
     offers = [replace(offer, basis=basis, on_demand_hourly=Money(amount, "USD")) for basis, amount in asked]
     firsts = (offers[:count] for count in range(1, 6))
@@ -131,17 +131,25 @@ def test_a_firm_price_is_taken_before_a_cheaper_one_of_a_market(tmp_path: Path) 
 
 def test_a_file_may_say_what_its_prices_are(tmp_path: Path) -> None:
     rows = [ROW | {"region": basis or "unsaid", "basis": basis} for basis in ("list", "median", "lowest", "")]
-    offers = read_offers(write(tmp_path / "p.csv", *rows))
+    offers = read_offers(write(tmp_path / "p.csv", *rows), TODAY)
     assert [offer.basis for offer in offers] == ["list", "median", "lowest", "list"]
     with pytest.raises(BadInput, match='row 1, column basis: "cheap" is not one of list, median, lowest'):
-        read_offers(write(tmp_path / "p.csv", ROW | {"basis": "cheap"}))
+        read_offers(write(tmp_path / "p.csv", ROW | {"basis": "cheap"}), TODAY)
 
 
 @pytest.mark.parametrize(
-    ("as_of", "days"), [("2026-11-25", 0), ("2026-09-26", 60), ("2026-09-25", 61), ("2026-09", 85), ("2026", 328)]
+    ("as_of", "days"),
+    [
+        ("2026-11-26", -1),
+        ("2026-11-25", 0),
+        ("2026-09-26", 60),
+        ("2026-09-25", 61),
+        ("2026-09", 85),
+        ("2026", 328),
+    ],
 )
 def test_age_counts_from_the_first_day_a_date_may_mean(tmp_path: Path, as_of: str, days: int) -> None:
-    (offer,) = read_offers(write(tmp_path / "p.csv", ROW | {"as_of": as_of}))
+    (offer,) = read_offers(write(tmp_path / "p.csv", ROW | {"as_of": as_of}), TODAY)
     assert offer.age_days(TODAY) == days
     assert offer.is_old(TODAY) == (days > 60)
     price = offer.price(DEFAULT_RATE, TODAY)
@@ -150,7 +158,7 @@ def test_age_counts_from_the_first_day_a_date_may_mean(tmp_path: Path, as_of: st
 
 def test_a_file_replaces_the_same_offer_and_adds_others(tmp_path: Path) -> None:
     added = ROW | {"provider": "mine", "instance": "under the desk", "device": "rtx3060-12g"}
-    offers = known_offers(str(write(tmp_path / "p.csv", ROW, added)))
+    offers = known_offers(str(write(tmp_path / "p.csv", ROW, added)), TODAY)
     assert len(offers) == len(shipped_offers()) + 1
     replaced = named(offers, "g5.xlarge")
     assert replaced.on_demand_hourly == Money(1.5, "USD")
@@ -159,11 +167,11 @@ def test_a_file_replaces_the_same_offer_and_adds_others(tmp_path: Path) -> None:
 
 
 def test_prices_at_home_are_taken_where_no_file_is_named(tmp_path: Path, home: Path) -> None:
-    assert known_offers() == shipped_offers() and own_prices() == home / "prices.csv"
+    assert known_offers(None, TODAY) == shipped_offers() and own_prices() == home / "prices.csv"
     write(own_prices(), ROW)
-    assert named(known_offers(), "g5.xlarge").on_demand_hourly == Money(1.5, "USD")
+    assert named(known_offers(None, TODAY), "g5.xlarge").on_demand_hourly == Money(1.5, "USD")
     other = str(write(tmp_path / "p.csv", ROW | {"on_demand_price": "2"}))
-    assert named(known_offers(other), "g5.xlarge").on_demand_hourly == Money(2, "USD")
+    assert named(known_offers(other, TODAY), "g5.xlarge").on_demand_hourly == Money(2, "USD")
 
 
 def test_a_file_as_spreadsheets_write_it_is_read(tmp_path: Path) -> None:
@@ -171,7 +179,7 @@ def test_a_file_as_spreadsheets_write_it_is_read(tmp_path: Path) -> None:
     path = write(tmp_path / "p.csv", ROW, encoding="utf-8-sig")
     head, row = path.read_text(encoding="utf-8").splitlines()
     path.write_text(f'{head},note\r\n,,,,,,,,,,,,\r\n{row},"two\r\nlines"\r\n\r\n', encoding="utf-8")
-    (offer,) = read_offers(path)
+    (offer,) = read_offers(path, TODAY)
     assert offer.on_demand_hourly == Money(1.5, "USD")
 
 
@@ -188,6 +196,9 @@ def test_a_file_as_spreadsheets_write_it_is_read(tmp_path: Path) -> None:
         ("as_of", "yesterday", "a date such as 2026-09-30"),
         ("as_of", "2026-13", "a date such as 2026-09-30"),
         ("as_of", "", "a date such as 2026-09-30"),
+        ("as_of", "2026-11-27", "a date up to 2026-11-26"),
+        ("as_of", "2026-12", "a date up to 2026-11-26"),
+        ("as_of", "2062", "a date up to 2026-11-26"),
         ("device", "a10gg", "a machine of the catalogue (near: a10g"),
         ("device", "2xl4", "a machine of the catalogue (near: l4"),
         ("accelerator_count", "0", "1 or more, and a10g is an accelerator"),
@@ -200,7 +211,7 @@ def test_a_file_as_spreadsheets_write_it_is_read(tmp_path: Path) -> None:
 def test_a_bad_cell_is_named(tmp_path: Path, column: str, value: str, said: str) -> None:
     path = write(tmp_path / "p.csv", ROW | {"region": "elsewhere"}, ROW | {column: value})
     with pytest.raises(BadInput) as caught:
-        known_offers(str(path))
+        known_offers(str(path), TODAY)
     told = caught.value.message
     assert told.code == "TT-H034"
     assert f"{path}, row 2, column {column}:" in told.text() and said in told.text()
@@ -210,7 +221,7 @@ def test_a_bad_cell_is_named(tmp_path: Path, column: str, value: str, said: str)
 def test_a_cpu_has_no_accelerators(tmp_path: Path) -> None:
     path = write(tmp_path / "p.csv", ROW | {"device": "cloud-cpu-16"})
     with pytest.raises(BadInput, match="not 0, and cloud-cpu-16 has no accelerator"):
-        read_offers(path)
+        read_offers(path, TODAY)
 
 
 @pytest.mark.parametrize(
@@ -231,7 +242,7 @@ def test_a_file_that_is_no_list_of_prices_is_refused(
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(BadInput) as caught:
-        known_offers(str(path))
+        known_offers(str(path), TODAY)
     assert caught.value.code == code and caught.value.exit_code == 5
     assert str(path) in caught.value.message.text() and said in caught.value.message.text()
     assert caught.value.message.next_step("zh")
@@ -239,4 +250,4 @@ def test_a_file_that_is_no_list_of_prices_is_refused(
 
 def test_one_offer_twice_in_a_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"rows 1 and 2 are the same offer: aws us-east-1 g5\.xlarge"):
-        read_offers(write(tmp_path / "p.csv", ROW, ROW | {"on_demand_price": "3"}))
+        read_offers(write(tmp_path / "p.csv", ROW, ROW | {"on_demand_price": "3"}), TODAY)

@@ -122,7 +122,8 @@ def test_where_it_fits_nowhere_the_roomiest_machine_says_why() -> None:
         ("TT-U006", {"runs": 0}, "--runs must be from 1 to 1,000,000, not 0."),
         ("TT-U006", {"idle_share": -0.1}, "--idle must be from 0 to 100, not -0.1."),
         ("TT-U006", {"idle_share": float("nan")}, "--idle"),
-        ("TT-U004", {"pricing": Pricing(cny_per_usd=0)}, "must be greater than 0, not 0"),
+        ("TT-U004", {"pricing": Pricing(cny_per_usd=0)}, "must be from 0.1 to 1000 CNY for one USD, not 0."),
+        ("TT-U006", {"shape": Shape(labels=1)}, "--labels must be from 2"),
         ("TT-U010", {"method": "lore"}, "lora"),
     ],
 )

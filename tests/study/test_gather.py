@@ -9,28 +9,29 @@ from trimtab.study import Reading, Shape, gather
 
 
 @pytest.mark.parametrize(
-    ("code", "shape", "said"),
+    ("shape", "said"),
     [
-        ("TT-P006", Shape(rows=0), "--rows must be greater than 0, not 0"),
-        ("TT-P006", Shape(rows=-5), "--rows"),
-        ("TT-P006", Shape(length=-1), "--length"),
-        ("TT-P006", Shape(labels=0), "--labels"),
-        ("TT-P013", Shape(rows=10**8 + 1), "--rows must be at most 100,000,000"),
-        ("TT-P013", Shape(length=10**30), "--length"),
-        ("TT-P013", Shape(labels=10**30), "--labels"),
+        (Shape(rows=0), "--rows must be from 1 to 100,000,000, not 0."),
+        (Shape(rows=-5), "--rows"),
+        (Shape(length=-1), "--length"),
+        (Shape(labels=0), "--labels"),
+        (Shape(labels=1), "--labels must be from 2 to 100,000, not 1. Write for example --labels 4, or leave"),
+        (Shape(rows=10**8 + 1), "--rows must be from 1 to 100,000,000, not 100000001."),
+        (Shape(length=10**30), "--length"),
+        (Shape(labels=10**30), "--labels"),
     ],
 )
-def test_a_shape_no_data_has_is_refused(code: str, shape: Shape, said: str) -> None:
+def test_a_shape_no_data_has_is_refused(shape: Shape, said: str) -> None:
     with pytest.raises(UsageError) as caught:
         gather.imagined(shape)
-    assert caught.value.code == code
+    assert caught.value.code == "TT-U006"
     assert said in str(caught.value)
     assert caught.value.message.text("zh") != caught.value.message.text("en")
 
 
 def test_the_smallest_shape_is_imagined() -> None:
-    facts = gather.imagined(Shape(rows=1, length=1, labels=1))
-    assert (facts.train_rows, facts.lengths.counts, facts.labels) == (1, (0, 1), ("0",))
+    facts = gather.imagined(Shape(rows=1, length=1, labels=2))
+    assert (facts.train_rows, facts.lengths.counts, facts.labels) == (1, (0, 1), ("0", "1"))
 
 
 def test_a_changed_file_below_home_is_read_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

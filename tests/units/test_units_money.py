@@ -62,13 +62,15 @@ def test_a_rate_that_is_given_is_taken() -> None:
     assert exchange_rate(None) == DEFAULT_RATE
     assert exchange_rate(8).amount(Money(2, "USD"), "CNY") == 16
     assert exchange_rate(8).as_of == ""
+    assert [exchange_rate(edge).cny_per_usd for edge in (0.1, 1000)] == [0.1, 1000]
 
 
-@pytest.mark.parametrize("rate", [0, -7.2, float("nan"), float("inf")])
+@pytest.mark.parametrize("rate", [0, -7.2, 0.09, 1001, 1e308, float("nan"), float("inf")])
 def test_a_rate_that_is_none_is_refused(rate: float) -> None:
     with pytest.raises(UsageError) as caught:
         exchange_rate(rate)
     assert caught.value.code == "TT-U004"
+    assert f"from 0.1 to 1000 CNY for one USD, not {rate}." in caught.value.message.text()
 
 
 def test_a_figure_in_another_unit_keeps_its_evidence() -> None:

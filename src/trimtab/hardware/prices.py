@@ -11,7 +11,7 @@ import io
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -96,16 +96,16 @@ def own_prices() -> Path:
     return cache_folder() / _SHIPPED
 
 
-def known_offers(file: str | None = None) -> tuple[Offer, ...]:
+def known_offers(file: str | None, today: date) -> tuple[Offer, ...]:
     """The shipped offers with those of `file` (None = the user's own prices, where there are any) laid over them.
 
     A row replaces the one of the same provider, region and instance. Raises BadInput TT-H031 to TT-H036 for a file
     that is not what it should be.
     """
     if file is not None:
-        return _over(shipped_offers(), read_offers(Path(file).expanduser()))
+        return _over(shipped_offers(), read_offers(Path(file).expanduser(), today))
     own = own_prices()
-    return _over(shipped_offers(), read_offers(own)) if own.is_file() else shipped_offers()
+    return _over(shipped_offers(), read_offers(own, today)) if own.is_file() else shipped_offers()
 
 
 def offers_for(machine: Machine, offers: Iterable[Offer], *, spot: bool = False) -> tuple[Offer, ...]:
@@ -144,18 +144,19 @@ def firmness(basis: Basis) -> int:
 def shipped_offers() -> tuple[Offer, ...]:
     """The offers that come with the package, in the order of the file."""
     text = (resources.files("trimtab.hardware") / _SHIPPED).read_text(encoding="utf-8")
-    return _offers(_SHIPPED, text)
+    return _offers(_SHIPPED, text, date.max)
 
 
-def read_offers(path: Path) -> tuple[Offer, ...]:
-    """The offers of a csv file in UTF-8. Raises BadInput, as `known_offers` does, with row and column."""
+def read_offers(path: Path, today: date) -> tuple[Offer, ...]:
+    """The offers of a csv file in UTF-8. A date may be tomorrow's, which is today's further east, and no later.
+    Raises BadInput, as `known_offers` does, with row and column."""
     try:
         text = path.read_text(encoding="utf-8-sig")  # spreadsheets begin a UTF-8 file with a mark
     except OSError as error:
         raise BadInput("TT-H031", path=str(path), reason=error.strerror or str(error)) from error
     except UnicodeDecodeError as error:
         raise BadInput("TT-H036", path=str(path), byte=error.start + 1) from error
-    return _offers(str(path), text)
+    return _offers(str(path), text, today + timedelta(days=1))
 
 
 def _over(below: tuple[Offer, ...], above: tuple[Offer, ...]) -> tuple[Offer, ...]:
@@ -167,11 +168,11 @@ def _identity(offer: Offer) -> tuple[str, str, str]:
     return offer.provider, offer.region, offer.instance
 
 
-def _offers(path: str, text: str) -> tuple[Offer, ...]:
+def _offers(path: str, text: str, latest: date) -> tuple[Offer, ...]:
     first_row: dict[tuple[str, str, str], int] = {}
     found = []
     for row in _rows(path, text):
-        offer = _offer(row)
+        offer = _offer(row, latest)
         if (first := first_row.setdefault(_identity(offer), row.number)) != row.number:
             raise BadInput("TT-H035", path=path, first=first, row=row.number, offer=offer.name)
         found.append(offer)
@@ -212,7 +213,7 @@ def _rows(path: str, text: str) -> Iterator[_Row]:
         raise BadInput("TT-H031", path=path, reason=str(error)) from error
 
 
-def _offer(row: _Row) -> Offer:
+def _offer(row: _Row, latest: date) -> Offer:
     device, accelerators = _device(row)
     currency = _currency(row)
     spot = _number(row, "spot_price", least=0, kind="TT-H041") if row.cell("spot_price") else None
@@ -227,7 +228,7 @@ def _offer(row: _Row) -> Offer:
         ram_bytes=round(_number(row, "ram_gib", least=0, kind="TT-H042") * GIB) if row.cell("ram_gib") else 0,
         on_demand_hourly=Money(on_demand, currency),
         spot_hourly=None if spot is None else Money(spot, currency),
-        as_of=_day(row),
+        as_of=_day(row, latest),
         source=row.cell("source_url") or row.path,
         basis=_basis(row),
     )
@@ -286,11 +287,13 @@ def _kinds() -> Mapping[str, DeviceKind]:
     return {machine.name: machine.device.kind for machine in machine_catalogue()}
 
 
-def _day(row: _Row) -> str:
+def _day(row: _Row, latest: date) -> str:
     try:
-        _first_day(row.cell("as_of"))
+        first = _first_day(row.cell("as_of"))
     except ValueError as error:
         raise row.refuse("as_of", message("TT-H044")) from error
+    if first > latest:
+        raise row.refuse("as_of", message("TT-H050", latest=latest))
     return row.cell("as_of")
 
 

@@ -4,7 +4,7 @@ one to run, with the reason for each in numbers. Pure arithmetic: nothing is loa
 
 from trimtab.planning.feasible import usable_bytes
 from trimtab.planning.plan import GOALS, Candidate, Goal, Limits, NoPlan, Plan
-from trimtab.planning.request import Request, Settings, check_range, needs_price
+from trimtab.planning.request import Request, Settings, needs_price
 from trimtab.planning.search import compare, confirm, plan
 from trimtab.planning.words import hourly_word, part_word, phase_word, price_word
 
@@ -17,7 +17,6 @@ __all__ = [
     "Plan",
     "Request",
     "Settings",
-    "check_range",
     "compare",
     "confirm",
     "hourly_word",

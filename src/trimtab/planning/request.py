@@ -149,11 +149,3 @@ def _check_precision(machine: Machine, settings: Settings) -> None:
     if precision is not None and not can_compute(machine, precision):
         able = ", ".join(name for name in PRECISIONS if can_compute(machine, name))
         raise UsageError("TT-P010", precision=precision, device=machine.device.name, able=able)
-
-
-def check_range(flag: str, value: int, most: int) -> None:
-    """Refuse a count below 1 or above `most`. Raises UsageError."""
-    if value < 1:
-        raise UsageError("TT-P006", flag=flag, value=value)
-    if value > most:
-        raise UsageError("TT-P013", flag=flag, value=value, most=most)

@@ -55,7 +55,7 @@ def cost_train(
     """
     _check(runs, idle_share)
     rate, today = exchange_rate(pricing.cny_per_usd), pricing.today or date.today()
-    offers = known_offers(pricing.file)
+    offers = known_offers(pricing.file, today)
     machines = _offered(offers, spot) if on is None else (_named(on, offers, spot),)
     spec, facts = gather.model_and_data(model, data, shape, reading, trust_remote_code=trust_remote_code)
     requests = [
@@ -89,12 +89,8 @@ def cost_train(
 
 
 def _check(runs: int, idle_share: float) -> None:
-    if not 1 <= runs <= _MOST_RUNS:
-        raise UsageError("TT-U006", option="--runs", least=1, most=_MOST_RUNS, value=runs, example=3, default=1)
-    if not 0 <= idle_share <= _MOST_IDLE:  # NaN is not either
-        raise UsageError(
-            "TT-U006", option="--idle", least=0, most=_MOST_IDLE, value=idle_share, example=0.5, default=0
-        )
+    gather.check_range("--runs", runs, least=1, most=_MOST_RUNS, example=3, default=1)
+    gather.check_range("--idle", idle_share, least=0, most=_MOST_IDLE, example=0.5, default=0)
 
 
 def _named(on: str, offers: tuple[Offer, ...], spot: bool) -> Machine:

@@ -17,12 +17,13 @@ from trimtab.hardware.machine import Machine, Price
 from trimtab.hardware.prices import cheapest_price, known_offers
 from trimtab.home import cache_folder, write_atomically
 from trimtab.models import ModelSpec, spec_of, tokenizer_of
-from trimtab.planning import check_range
 from trimtab.study.request import Pricing, Reading, Shape
 from trimtab.units import Money, exchange_rate
 
-# Beyond these a shape is a slip of the keyboard; memory grows with what is imagined.
+# Beyond these a shape is a slip of the keyboard: one label is nothing to learn, and memory grows with the rest.
+_SMALLEST_SHAPE = Shape(rows=1, length=1, labels=2)
 _LARGEST_SHAPE = Shape(rows=10**8, length=10**6, labels=10**5)
+_EXAMPLE_SHAPE = Shape(rows=5_000, length=64, labels=4)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,18 +89,18 @@ def priced(machine: Machine, hourly: Money | None, pricing: Pricing, *, needed: 
 
 
 def _with_price(machine: Machine, hourly: Money | None, pricing: Pricing, *, needed: bool) -> Priced:
-    rate = exchange_rate(pricing.cny_per_usd)
+    rate, today = exchange_rate(pricing.cny_per_usd), pricing.today or date.today()
     if hourly is not None:
         return Priced(machine=replace(machine, price=Price(hourly=hourly, rate=rate, origin="--price")))
     if machine.is_here:
         return Priced(machine=machine)
     try:
-        offers = known_offers(pricing.file)
+        offers = known_offers(pricing.file, today)
     except BadInput as error:
         if needed or (pricing.file, pricing.cny_per_usd) != (None, None):
             raise
         return Priced(machine=machine, notices=(message("TT-H037", reason=error.message),))
-    price = cheapest_price(machine, offers, rate, pricing.today or date.today())
+    price = cheapest_price(machine, offers, rate, today)
     return Priced(machine=replace(machine, price=price))
 
 
@@ -164,7 +165,22 @@ def imagined(shape: Shape) -> DataSpec:
 
 def _check_shape(shape: Shape) -> None:
     for name, value in asdict(shape).items():
-        check_range(f"--{name}", value, getattr(_LARGEST_SHAPE, name))
+        check_range(
+            f"--{name}",
+            value,
+            least=getattr(_SMALLEST_SHAPE, name),
+            most=getattr(_LARGEST_SHAPE, name),
+            example=getattr(_EXAMPLE_SHAPE, name),
+            default=getattr(Shape(), name),
+        )
+
+
+def check_range(option: str, value: float, *, least: float, most: float, example: float, default: float) -> None:
+    """Raises UsageError TT-U006 for a value that is not from `least` to `most`; NaN is not."""
+    if not least <= value <= most:
+        raise UsageError(
+            "TT-U006", option=option, least=least, most=most, value=value, example=example, default=default
+        )
 
 
 def _key(data: str, reading: Reading, tokenizer: Path | None) -> str:

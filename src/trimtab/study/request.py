@@ -31,7 +31,7 @@ class Reading:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shape:
-    """A data set that is only imagined: `rows` for training, each `length` tokens, `labels` classes."""
+    """An imagined data set: `rows` for training, each `length` tokens long, and `labels` classes, two or more."""
 
     rows: int = 10_000
     length: int = 128
@@ -41,7 +41,8 @@ class Shape:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pricing:
     """Where prices come from. `file` is laid over the shipped offers; None = prices.csv under TRIMTAB_HOME, where
-    there is one. `cny_per_usd` None = the dated default. Prices are old or not on the day `today`; None = now."""
+    there is one. `cny_per_usd` None = the dated default. `today`: the day on which a price is old or not yet read;
+    None = now."""
 
     file: str | None = None
     cny_per_usd: float | None = None
