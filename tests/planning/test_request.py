@@ -25,8 +25,8 @@ from trimtab.units import Money
         ("TT-P009", {"settings": Settings(max_length=513)}, "512 tokens"),
         ("TT-P010", {"settings": Settings(precision="fp16")}, "It can train in: fp32, bf16."),
         ("TT-P010", {"settings": Settings(precision="bf16"), "machine": gpu(("fp32", 1e13))}, "a GPU"),
-        ("TT-P010", {"settings": Settings(precision="int8"), "machine": gpu(("int8", 1e13))}, "in: fp32."),
-        ("TT-P010", {"settings": Settings(precision="tf32"), "machine": gpu(("tf32", 1e13))}, "in: fp32."),
+        ("TT-P016", {"settings": Settings(precision="int8"), "machine": gpu(("int8", 1e13))}, "fp32, bf16, fp16"),
+        ("TT-P016", {"settings": Settings(precision="tf32"), "machine": gpu(("tf32", 1e13))}, '"tf32"'),
         ("TT-P012", {"settings": Settings(max_length=7)}, "--max-length must be at least 8, not 7"),
         (
             "TT-P015",

@@ -56,6 +56,7 @@ class Request:
         where no method can train the model."""
         _check_layers(self.spec)
         _check_goal(self.goal)
+        _check_word(self.settings)
         _check_price(self)
         _check_counts(self.settings, self.choices)
         _check_choices(self)
@@ -69,12 +70,9 @@ def needs_price(goal: Goal, limits: Limits) -> bool:
     return goal == "money" or limits.money is not None
 
 
-def can_compute(machine: Machine, precision: str) -> bool:
-    """Whether `machine` can train in `precision` at all; in none but `PRECISIONS`, though devices list peaks of
-    int8 too. A CPU emulates bf16 where it lacks the instructions; fp16 needs a GPU, since its range is too small
-    to train in without tensor hardware's fp32 sums."""
-    if precision not in PRECISIONS:
-        return False
+def can_compute(machine: Machine, precision: Precision) -> bool:
+    """Whether `machine` can train in `precision` at all. A CPU emulates bf16 where it lacks the instructions; fp16
+    needs a GPU, since its range is too small to train in without tensor hardware's fp32 sums."""
     if precision == "fp32" or (precision == "bf16" and machine.device.kind == "cpu"):
         return True
     return machine.device.kind != "cpu" and machine.device.peak(precision) is not None
@@ -98,6 +96,12 @@ def _check_layers(spec: ModelSpec) -> None:
 def _check_goal(goal: str) -> None:
     if goal not in GOALS:
         raise UsageError("TT-P005", goal=goal, known=", ".join(GOALS))
+
+
+def _check_word(settings: Settings) -> None:
+    """A precision that does not exist is no machine's fault."""
+    if settings.precision is not None and settings.precision not in PRECISIONS:
+        raise UsageError("TT-P016", precision=settings.precision, known=", ".join(PRECISIONS))
 
 
 def _check_price(request: Request) -> None:
