@@ -68,9 +68,9 @@ def test_the_published_prices_are_shipped_as_they_were_read() -> None:
     trusted = [row for row in rows if row["provider"] not in ("tencent", "huawei")]
     assert len(trusted) == len(shipped_offers()) == 166
     for row, offer in zip(trusted, shipped_offers(), strict=True):
-        each = offer.hourly_each()
-        assert each is not None and each.currency == row["currency"]
-        assert each.amount == pytest.approx(float(row["on_demand_price"]) / max(1, int(row["accelerator_count"])))
+        assert offer.on_demand_hourly.currency == row["currency"]
+        each = offer.on_demand_hourly.amount / max(1, offer.accelerator_count)
+        assert each == pytest.approx(float(row["on_demand_price"]) / max(1, int(row["accelerator_count"])))
         assert (offer.as_of, offer.source) == (row["as_of"], row["source_url"])
         if offer.device and offer.accelerator_count:
             assert machine_named(offer.device).device.name == row["device"]
@@ -85,12 +85,12 @@ def test_what_the_sellers_of_a_market_ask_is_no_list_price() -> None:
         assert price is not None and price.basis == offer.basis
 
 
-def test_a_whole_shape_costs_what_its_accelerators_cost_together() -> None:
+def test_a_price_is_of_the_whole_shape() -> None:
     eight = named(shipped_offers(), "gpu_8x_h100_sxm5", "any")
     assert (eight.accelerator_count, eight.vcpu, eight.ram_bytes) == (8, 208, 1800 * GIB)
-    assert eight.hourly() == Money(31.92, "USD") and eight.hourly_each() == Money(3.99, "USD")
+    assert eight.hourly() == Money(31.92, "USD")  # 3.99 for each
     shape = named(shipped_offers(), "c6i.4xlarge")
-    assert shape.accelerator_count == 0 and shape.hourly_each() == shape.hourly()
+    assert shape.accelerator_count == 0 and shape.hourly() == Money(0.68, "USD")
 
 
 def test_offers_for_a_machine_have_its_device_often_enough() -> None:

@@ -64,11 +64,6 @@ class Offer:
         """An hour of the whole shape."""
         return self.spot_hourly if spot else self.on_demand_hourly
 
-    def hourly_each(self, *, spot: bool = False) -> Money | None:
-        """The share of one accelerator in an hour; of a shape without, the whole hour."""
-        whole = self.hourly(spot=spot)
-        return whole and Money(whole.amount / max(1, self.accelerator_count), whole.currency)
-
     def age_days(self, today: date) -> int:
         """Days since the price was read, at most: a month or a year counts from its first day."""
         return (today - _first_day(self.as_of)).days

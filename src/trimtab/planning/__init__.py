@@ -5,7 +5,7 @@ one to run, with the reason for each in numbers. Pure arithmetic: nothing is loa
 from trimtab.planning.feasible import usable_bytes
 from trimtab.planning.plan import GOALS, Candidate, Goal, Limits, NoPlan, Plan
 from trimtab.planning.request import Request, Settings, needs_price
-from trimtab.planning.search import compare, confirm, plan
+from trimtab.planning.search import compare, confirm, no_plan, plan
 from trimtab.planning.words import hourly_word, part_word, phase_word, price_word
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "confirm",
     "hourly_word",
     "needs_price",
+    "no_plan",
     "part_word",
     "phase_word",
     "plan",

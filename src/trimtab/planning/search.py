@@ -55,17 +55,22 @@ def plan(
     )  # fmt: skip
     made = compare(request)
     if not made.chosen.fits:
-        nearest = made.chosen
-        raise NoPlan(
-            "TT-P020",
-            plan=made,
-            method=nearest.estimate.strategy.method,
-            reason=nearest.reason,
-            advice=advice(
-                request, tuple(candidate.estimate for candidate in made.candidates), fits=_something_fits
-            ),
-        )
+        raise no_plan(request, made)
     return made
+
+
+def no_plan(request: Request, made: Plan) -> NoPlan:
+    """The refusal of a request of which `compare` has made a plan where nothing fits: the nearest miss, and what
+    would help."""
+    nearest, estimates = made.chosen, tuple(candidate.estimate for candidate in made.candidates)
+    assert not nearest.fits
+    return NoPlan(
+        "TT-P020",
+        plan=made,
+        method=nearest.estimate.strategy.method,
+        reason=nearest.reason,
+        advice=advice(request, estimates, fits=_something_fits),
+    )
 
 
 def compare(request: Request) -> Plan:

@@ -1,7 +1,7 @@
 """The verb `cost train`: what a training costs on machines that are rented out. Nothing here imports torch."""
 
+from dataclasses import dataclass
 from datetime import date
-from typing import NoReturn
 
 from trimtab import planning
 from trimtab.errors import UsageError
@@ -53,9 +53,8 @@ def cost_train(
     >>> found.offers[0].money.cny.value <= found.offers[1].money.cny.value
     True
     """
-    _check(runs, idle_share)
-    rate, today = exchange_rate(pricing.cny_per_usd), pricing.today or date.today()
-    offers = known_offers(pricing.file, today)
+    terms = _terms(runs, idle_share, spot, pricing)
+    offers = known_offers(pricing.file, terms.today)
     machines = _offered(offers, spot) if on is None else (_named(on, offers, spot),)
     spec, facts = gather.model_and_data(model, data, shape, reading, trust_remote_code=trust_remote_code)
     requests = [
@@ -64,17 +63,10 @@ def cost_train(
         )
         for machine in machines
     ]
-    costed, misfits = [], []
-    for request in requests:
-        found = _outcome(request)
-        if isinstance(found, Misfit):
-            misfits.append(found)
-            continue
-        available = offers_for(request.machine, offers, spot=spot)
-        rows = [_costed(offer, found, rate, today, runs, idle_share, spot=spot) for offer in available]
-        costed += rows if on is not None else [min(rows, key=_by_firmness_and_cost)]
+    costed, misfits = _answers(requests, offers, terms, every_offer=on is not None)
     if not costed:
-        _refuse(max(requests, key=lambda request: request.machine.device.usable_bytes))
+        roomiest = max(requests, key=lambda request: request.machine.device.usable_bytes)
+        raise planning.no_plan(roomiest, planning.compare(roomiest))
     return TrainingCost(
         model=spec,
         data=facts,
@@ -82,15 +74,51 @@ def cost_train(
         runs=runs,
         idle_share=idle_share,
         spot=spot,
-        rate=rate,
+        rate=terms.rate,
         offers=tuple(sorted(costed, key=_by_cost)),
         misfits=tuple(misfits),
     )
 
 
-def _check(runs: int, idle_share: float) -> None:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Terms:
+    """How trainings are paid; `today` decides which prices are old."""
+
+    runs: int
+    idle_share: float
+    spot: bool
+    rate: ExchangeRate
+    today: date
+
+
+def _terms(runs: int, idle_share: float, spot: bool, pricing: Pricing) -> _Terms:
+    """Raises UsageError for a number that must be a slip."""
     gather.check_range("--runs", runs, least=1, most=_MOST_RUNS, example=3, default=1)
     gather.check_range("--idle", idle_share, least=0, most=_MOST_IDLE, example=0.5, default=0)
+    return _Terms(
+        runs=runs,
+        idle_share=idle_share,
+        spot=spot,
+        rate=exchange_rate(pricing.cny_per_usd),
+        today=pricing.today or date.today(),
+    )
+
+
+def _answers(
+    requests: list[Request], offers: tuple[Offer, ...], terms: _Terms, *, every_offer: bool
+) -> tuple[list[CostedOffer], list[Misfit]]:
+    """What the training costs on each machine, on every offer of it or on the one that a plan takes; and the
+    machines on which it does not fit."""
+    costed, misfits = [], []
+    for request in requests:
+        outcome = _outcome(request)
+        if isinstance(outcome, Misfit):
+            misfits.append(outcome)
+            continue
+        available = offers_for(request.machine, offers, spot=terms.spot)
+        rows = [_costed(offer, outcome, terms) for offer in available]
+        costed += rows if every_offer else [min(rows, key=_by_firmness_and_cost)]
+    return costed, misfits
 
 
 def _named(on: str, offers: tuple[Offer, ...], spot: bool) -> Machine:
@@ -121,17 +149,8 @@ def _outcome(request: Request) -> Estimate | Misfit:
     return chosen.estimate if chosen.fits else Misfit(machine=request.machine.name, reason=chosen.reason)
 
 
-def _costed(
-    offer: Offer,
-    estimate: Estimate,
-    rate: ExchangeRate,
-    today: date,
-    runs: int,
-    idle_share: float,
-    *,
-    spot: bool,
-) -> CostedOffer:
-    price = offer.price(rate, today, spot=spot)
+def _costed(offer: Offer, estimate: Estimate, terms: _Terms) -> CostedOffer:
+    price = offer.price(terms.rate, terms.today, spot=terms.spot)
     assert price is not None, "offers_for gives those that have one"
     seconds = estimate.time.total_seconds
     return CostedOffer(
@@ -139,7 +158,7 @@ def _costed(
         strategy=estimate.strategy,
         quality=estimate.quality,
         seconds=seconds,
-        money=money(seconds, price, runs=runs, idle_share=idle_share),
+        money=money(seconds, price, runs=terms.runs, idle_share=terms.idle_share),
     )
 
 
@@ -149,17 +168,3 @@ def _by_cost(costed: CostedOffer) -> tuple[float, str]:
 
 def _by_firmness_and_cost(costed: CostedOffer) -> tuple[int, float, str]:
     return firmness(costed.offer.basis), *_by_cost(costed)
-
-
-def _refuse(request: Request) -> NoReturn:
-    """Say why nothing fits even here, and what would."""
-    planning.plan(
-        request.spec,
-        request.data,
-        request.machine,
-        goal=request.goal,
-        method=request.method,
-        choices=request.choices,
-        settings=request.settings,
-    )
-    raise AssertionError("what was compared did not fit")
