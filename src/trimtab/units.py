@@ -93,6 +93,11 @@ class Money:
     def __str__(self) -> str:
         return format_money(self.amount, self.currency)
 
+    @property
+    def typed(self) -> str:
+        """ "8.5794CNY": as `parse_money` reads it, to ten places."""
+        return f"{self.amount:.10f}".rstrip("0").rstrip(".") + self.currency
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExchangeRate:

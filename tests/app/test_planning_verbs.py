@@ -1,10 +1,14 @@
 """plan and estimate: the facts as JSON, and the table for people."""
 
 import json
+import shlex
 import subprocess
 import sys
 
+import typer
 from rich.cells import cell_len
+
+from trimtab.app.cli import application
 
 ON = ("--on", "laptop-16g")
 
@@ -56,9 +60,44 @@ def test_nothing_fits_shows_the_candidates_and_exits_3(tt, reviews: str) -> None
 
 
 def test_the_next_command_is_the_one_typed_with_another_verb(tt, reviews: str) -> None:
-    assert "Next:" not in tt("plan", "--data", reviews, *ON).out  # a plan for another machine is not run here
     shown = tt("plan", "demo", "--data", reviews, "--method", "head", "--epochs", "2")
     assert f"trimtab train demo --data {reviews} --method head --epochs 2 --out runs/head" in shown.out
+
+
+def next_command(shown: str) -> tuple[str, list[str]]:
+    """What stands before the command, and its words."""
+    (line,) = (line for line in shown.splitlines() if line.startswith(("Next", "下一步")))
+    said, _, command = line.partition(" trimtab ")
+    return said, shlex.split(command)
+
+
+def test_a_plan_for_another_machine_says_what_to_run_there(tt, reviews: str) -> None:
+    said, words = next_command(tt("plan", "--data", reviews, *ON, "--memory", "4GiB").out)
+    assert said == "Next, on laptop-16g:"
+    method = words[words.index("--method") + 1]
+    assert words == [
+        "train", "demo", "--data", reviews, "--memory", "4GiB", "--method", method, "--out", f"runs/{method}",
+    ]  # fmt: skip
+    said, same = next_command(
+        tt("plan", "--data", reviews, "--on=laptop-16g", "--memory", "4GiB", "--lang", "zh").out
+    )
+    assert (said, same) == ("下一步，在 laptop-16g 上运行：", words)
+
+
+def test_the_price_of_an_offer_goes_along_where_the_training_needs_one(tt, reviews: str) -> None:
+    rented = ("plan", "demo", "--data", reviews, "--on", "a10")
+    assert "--price" not in next_command(tt(*rented).out)[1]
+    for wish in (("--money", "50CNY"), ("--goal", "money"), ("--rate", "7.1")):
+        words = next_command(tt(*rented, *wish).out)[1]
+        assert words[words.index("--price") + 1] == "8.5794CNY" and set(wish) < set(words)
+    said = next_command(tt(*rented, "--money", "50CNY", "--price=9USD").out)[1]
+    assert "--price=9USD" in said and "--price" not in said
+
+
+def test_the_next_command_takes_only_options_that_train_has(tt, reviews: str) -> None:
+    verbs = typer.main.get_command(application()).commands
+    options = {verb: {flag for p in verbs[verb].params for flag in p.opts} for verb in ("plan", "train")}
+    assert options["plan"] - options["train"] == {"--on", "--prices"}
 
 
 def test_estimate_needs_no_data(tt) -> None:

@@ -51,6 +51,11 @@ def test_money_is_printed_with_the_digits_that_count(amount: float, printed: str
     assert str(Money(amount, "CNY")) == printed
 
 
+def test_money_is_typed_as_it_is_read() -> None:
+    for money in (Money(8.5794, "CNY"), Money(1234567.5, "USD"), Money(1e-7, "CNY"), Money(2e12, "USD")):
+        assert parse_money(money.typed) == money
+
+
 def test_a_dollar_is_seven_yuan_twenty_and_the_rate_is_dated() -> None:
     assert DEFAULT_RATE.amount(Money(10, "USD"), "CNY") == 72
     assert DEFAULT_RATE.amount(Money(72, "CNY"), "USD") == pytest.approx(10)

@@ -43,7 +43,6 @@ from trimtab.study.report import Confusion, Report, WorstExample, comparisons, r
 from trimtab.study.request import Planned, Trained, TrainRequest
 from trimtab.training import Event, Finished, Job, Run, Session, Started, Training, checkpoint
 from trimtab.training.calibrate import calibrated
-from trimtab.units import Money
 
 _GATE_ROWS = 32
 _WORST = 20
@@ -95,8 +94,8 @@ def command_of(request: TrainRequest) -> str:
         "--goal": None if request.goal == "balanced" else request.goal,
         "--memory": request.limits.memory_bytes,
         "--time": request.limits.seconds,
-        "--money": _typed(request.limits.money),
-        "--price": _typed(request.price),
+        "--money": request.limits.money and request.limits.money.typed,
+        "--price": request.price and request.price.typed,
         "--rate": request.pricing.cny_per_usd,
         "--rank": choices.rank,
         "--top-layers": choices.top_layers,
@@ -119,11 +118,6 @@ def command_of(request: TrainRequest) -> str:
     if request.trust_remote_code:
         words.append("--trust-remote-code")
     return shlex.join(words)
-
-
-def _typed(money: Money | None) -> str | None:
-    """ "50CNY", as the command line reads it."""
-    return None if money is None else f"{money.amount:.10g}{money.currency}"
 
 
 def _question(request: TrainRequest) -> str:

@@ -1,4 +1,4 @@
-"""trimtab estimate: memory, time and disk of one strategy, on real data or on a shape of data."""
+"""trimtab estimate: memory, time, disk and money of one strategy, on real data or on a shape of data."""
 
 import typer
 

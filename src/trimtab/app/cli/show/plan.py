@@ -34,7 +34,7 @@ from trimtab.errors.quantities import format_bytes, format_seconds, format_share
 from trimtab.estimation.estimate import Estimate, MoneyEstimate
 from trimtab.hardware.prices import own_prices
 from trimtab.models.spec import ModelSpec
-from trimtab.planning import Candidate, Plan, part_word, phase_word, price_word
+from trimtab.planning import Candidate, Plan, needs_price, part_word, phase_word, price_word
 from trimtab.study.jsonable import jsonable
 
 if TYPE_CHECKING:
@@ -231,13 +231,43 @@ def _money_lines(face: Face, money: MoneyEstimate | None) -> list[Flow]:
 
 
 def _show_next(face: Face, planned: "Planned", model_typed: bool) -> None:
-    """The command that carries the plan out: the one typed, with another verb, the model and the method named."""
+    """The command that carries the plan out, here or on the machine it was made for: the one typed, with another
+    verb, the model and the method named."""
     words = [word for word in face.arguments if word != "--json"]
-    if not words or words[0] != "plan" or not planned.machine.is_here:
+    if not words or words[0] != "plan":
         return
     method = planned.plan.chosen.estimate.strategy.method
     model = [] if model_typed else [planned.model.name]
-    chosen = [] if any(word.partition("=")[0] == "--method" for word in words) else ["--method", method]
-    command = shlex.join(["trimtab", "train", *model, *words[1:], *chosen, "--out", f"runs/{method}"])
+    chosen = [] if _typed(words, "--method") else ["--method", method]
+    there = _there(words[1:], planned)
+    command = shlex.join(["trimtab", "train", *model, *there, *chosen, "--out", f"runs/{method}"])
+    here = planned.machine.is_here
+    said = face.say("TT-V240") if here else face.say("TT-V241", machine=planned.machine.name)
     face.out.print()
-    face.out.print(Text.assemble((face.say("TT-V240"), "bold"), f" {command}"), soft_wrap=True)
+    face.out.print(Text.assemble((said, "bold"), f" {command}"), soft_wrap=True)
+
+
+def _there(words: list[str], planned: "Planned") -> list[str]:
+    """The options of a plan as a training on its machine takes them: that machine is "this" one there, and has no
+    price but the one that is said."""
+    price, limits = planned.machine.price, planned.plan.limits
+    asked = needs_price(planned.plan.goal, limits) or _typed(words, "--rate")
+    said = ["--price", price.hourly.typed] if price and asked and not _typed(words, "--price") else []
+    return [*_without(words, "--on", "--prices"), *said]
+
+
+def _typed(words: list[str], option: str) -> bool:
+    return any(word.partition("=")[0] == option for word in words)
+
+
+def _without(words: list[str], *options: str) -> list[str]:
+    """Leave out options and their values, which stand behind them or after an equals sign."""
+    kept, value_follows = [], False
+    for word in words:
+        if value_follows:
+            value_follows = False
+        elif word in options:
+            value_follows = True
+        elif word.partition("=")[0] not in options:
+            kept.append(word)
+    return kept
