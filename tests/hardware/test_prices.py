@@ -227,11 +227,11 @@ def test_a_cpu_has_no_accelerators(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "code", "said"),
     [
-        (None, "TT-H031", "No such file"),
+        (None, "TT-H031", "there is no such file"),
         (b"", "TT-H032", "provider, region"),
         (b"provider,region\naws,us\n", "TT-H032", "instance, device"),
         ((",".join(COLUMNS) + "\na,b\n").encode(), "TT-H033", "row 1: 2 fields where the header has 12"),
-        ((",".join(COLUMNS) + '\n"a,b\n').encode(), "TT-H031", "end of data"),
+        ((",".join(COLUMNS) + '\n"a,b\n').encode(), "TT-H031", "a quote that row 1 opens is never closed"),
         ("区域".encode("gb18030"), "TT-H036", "byte 1"),
     ],
 )
@@ -246,6 +246,47 @@ def test_a_file_that_is_no_list_of_prices_is_refused(
     assert caught.value.code == code and caught.value.exit_code == 5
     assert str(path) in caught.value.message.text() and said in caught.value.message.text()
     assert caught.value.message.next_step("zh")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "没有这个文件"),
+        ("", "它是一个文件夹"),
+        (f'{",".join(COLUMNS)}\na,"b\n', "第 1 行的引号没有成对"),
+        (f'{",".join(COLUMNS)}\n\n"a" b,c\n', "第 2 行的右引号后面还有内容"),
+        (f"{','.join(COLUMNS)}\n{'x' * 140_000}\n", "第 1 行有单元格超过 131,072 个字符"),
+        ('"provider', "第 0 行的引号没有成对"),
+    ],
+)
+def test_in_chinese_the_reason_is_chinese(tmp_path: Path, content: str | None, said: str) -> None:
+    path = tmp_path / "p.csv"
+    if content == "":
+        path.mkdir()
+    elif content is not None:
+        path.write_text(content, encoding="utf-8")
+    with pytest.raises(BadInput) as caught:
+        read_offers(path, TODAY)
+    assert caught.value.message.text("zh") == f"无法把 {path} 作为价格 csv 文件读取：{said}。"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (PermissionError(13, "Permission denied"), "没有读取权限。"),
+        (OSError(5, "Input/output error"), "系统提示“Input/output error”。"),
+    ],
+)
+def test_what_the_system_refuses_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError, said: str
+) -> None:
+    def refuse(*arguments: object, **options: object) -> str:
+        raise error
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(BadInput) as caught:
+        read_offers(tmp_path / "p.csv", TODAY)
+    assert caught.value.message.text("zh").endswith(said)
 
 
 def test_one_offer_twice_in_a_file_is_refused(tmp_path: Path) -> None:

@@ -31,6 +31,11 @@ COLUMNS = (
 # The firmest first. A file may have a column `basis` that says it of a row; without a word it is a list price.
 BASES: tuple[Basis, ...] = ("list", "median", "lowest")
 _SHIPPED = "prices.csv"
+_UNREAD: dict[type[OSError], str] = {
+    FileNotFoundError: "TT-H051",
+    IsADirectoryError: "TT-H052",
+    PermissionError: "TT-H053",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,7 +153,7 @@ def read_offers(path: Path, today: date) -> tuple[Offer, ...]:
     try:
         text = path.read_text(encoding="utf-8-sig")  # spreadsheets begin a UTF-8 file with a mark
     except OSError as error:
-        raise BadInput("TT-H031", path=str(path), reason=error.strerror or str(error)) from error
+        raise BadInput("TT-H031", path=str(path), reason=_why_unread(error)) from error
     except UnicodeDecodeError as error:
         raise BadInput("TT-H036", path=str(path), byte=error.start + 1) from error
     return _offers(str(path), text, today + timedelta(days=1))
@@ -194,8 +199,9 @@ class _Row:
 
 def _rows(path: str, text: str) -> Iterator[_Row]:
     records = csv.reader(io.StringIO(text, newline=""), strict=True)
+    number = -1
     try:
-        header = [name.strip() for name in next(records, [])]
+        header, number = [name.strip() for name in next(records, [])], 0
         if missing := [column for column in COLUMNS if column not in header]:
             raise BadInput("TT-H032", path=path, missing=", ".join(missing), columns=",".join(COLUMNS))
         for number, fields in enumerate(records, start=1):
@@ -205,7 +211,23 @@ def _rows(path: str, text: str) -> Iterator[_Row]:
                 raise BadInput("TT-H033", path=path, row=number, fields=len(fields), columns=len(header))
             yield _Row(path, number, dict(zip(header, fields, strict=True)))
     except csv.Error as error:
-        raise BadInput("TT-H031", path=path, reason=str(error)) from error
+        raise BadInput("TT-H031", path=path, reason=_why_unparsed(error, number + 1)) from error
+
+
+def _why_unread(error: OSError) -> Message:
+    """In words of ours: the system's are English in any language."""
+    for kind, code in _UNREAD.items():
+        if isinstance(error, kind):
+            return message(code)
+    return message("TT-H054", reason=error.strerror or str(error))
+
+
+def _why_unparsed(error: csv.Error, row: int) -> Message:
+    """What the parser complains of; row 0 is the header."""
+    text = str(error)
+    if "field limit" in text:
+        return message("TT-H057", row=row, most=csv.field_size_limit())
+    return message("TT-H055" if "unexpected end" in text else "TT-H056", row=row)
 
 
 def _offer(row: _Row, latest: date) -> Offer:
