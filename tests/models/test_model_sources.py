@@ -17,6 +17,7 @@ import torch
 from hub_server import COMMIT, HubServer, serving
 from safetensors.torch import save_file
 
+from silent_hub import silent_hub
 from trimtab.errors import ModelError
 from trimtab.models import locate, read_spec, spec_of
 
@@ -57,16 +58,28 @@ def hub(tmp_path: Path) -> Iterator[HubServer]:
 
 def ask(expression: str, home: Path, **environment: str) -> dict[str, str]:
     """What `expression` gives in a fresh process: a model's facts or a path, or its error's code and text."""
+    return json.loads(process(expression, home, **environment).stdout.splitlines()[0])
+
+
+def seconds_and_log(expression: str, home: Path, **environment: str) -> tuple[float, str]:
+    """How long it took there, imports of Trimtab not counted, and what was printed beside the answer."""
+    done = process(expression, home, **environment)
+    return float(done.stdout.splitlines()[1]), done.stderr
+
+
+def process(expression: str, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     program = f"""
-import dataclasses, json
+import dataclasses, json, time
 from trimtab.errors import ModelError
-from trimtab.models import locate, spec_of, read_spec, tokenizer_of
+from trimtab.models import locate, outline_of, spec_of, read_spec, tokenizer_of
+start = time.perf_counter()
 try:
     found = {expression}
     answer = dataclasses.asdict(found) if dataclasses.is_dataclass(found) else {{"path": found}}
 except ModelError as error:
     answer = {{"code": error.code, "text": str(error)}}
 print(json.dumps(answer, default=str))
+print(time.perf_counter() - start)
 """
     clean = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
     done = subprocess.run(
@@ -78,7 +91,7 @@ print(json.dumps(answer, default=str))
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return done
 
 
 # Without any hub.
@@ -257,6 +270,34 @@ def test_an_unreachable_hub_names_the_ways_out(tmp_path: Path, environment: dict
         assert error["code"] == "TT-M020"
         for way_out in ("HF_ENDPOINT", "modelscope:org/plain", "local folder"):
             assert way_out in error["text"]
+
+
+@pytest.mark.parametrize("model", ["bert-base-chinese", "google-bert/bert-base-chinese"])
+def test_a_plan_waits_once_for_a_hub_that_does_not_answer(tmp_path: Path, model: str) -> None:
+    """Spec and tokenizer together: six seconds at the most, and no word of the library's."""
+    with silent_hub() as hub:
+        seconds, log = seconds_and_log(f"outline_of('{model}')", tmp_path, HF_ENDPOINT=hub.endpoint)
+        assert len(hub.asked) == 1
+    assert 4.5 < seconds < 6
+    assert log == ""
+
+
+@pytest.mark.parametrize("model", ["bert-base-chinese", "google-bert/bert-base-chinese"])
+def test_a_plan_does_not_ask_again_where_it_is_turned_away(tmp_path: Path, model: str) -> None:
+    seconds, log = seconds_and_log(f"outline_of('{model}')", tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
+    assert seconds < 4
+    assert log == ""
+    outline = ask(f"outline_of('{model}')", tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
+    assert outline["tokenizer"] == {"path": None, "unreachable": "http://127.0.0.1:9"}
+    assert outline["spec"]["source"].startswith("catalogue")
+
+
+def test_a_tokenizer_fetched_before_serves_when_the_hub_is_gone(hub: HubServer, tmp_path: Path) -> None:
+    online = ask("outline_of('org/plain')", tmp_path, HF_ENDPOINT=hub.endpoint)
+    assert online["tokenizer"]["unreachable"] == "" and online["spec"]["hidden"] == 64
+    ask("locate('org/plain')", tmp_path, HF_ENDPOINT=hub.endpoint)
+    gone = ask("outline_of('org/plain')", tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
+    assert gone["tokenizer"] == online["tokenizer"] and gone["spec"]["hidden"] == 64
 
 
 def test_a_plan_for_a_known_hub_id_falls_back_to_the_catalogue(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from trimtab.errors import UsageError
+from trimtab.errors import DataError, UsageError
+from trimtab.models import TokenizerFile
 from trimtab.study import Reading, Shape, gather
 
 
@@ -41,9 +42,41 @@ def test_a_changed_file_below_home_is_read_anew(tmp_path: Path, monkeypatch: pyt
     def labels_of(labels: int) -> int:
         lines = [f"review {i},{i % labels}" for i in range(60)]
         (tmp_path / "a.csv").write_text("\n".join(["text,label", *lines]), encoding="utf-8")
-        return len(gather.data_spec("~/a.csv", Reading(), None).labels)
+        return len(gather.data_spec("~/a.csv", Reading(), TokenizerFile(None)).labels)
 
     assert (labels_of(2), labels_of(3)) == (2, 3)
+
+
+def test_data_that_have_been_checked_are_not_opened_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRIMTAB_HOME", str(tmp_path / "cache"))
+    path = tmp_path / "a.csv"
+    path.write_text("text,label\n" + "".join(f"review {i},{i % 2}\n" for i in range(60)), encoding="utf-8")
+    corpus = gather.checked(str(path), Reading())
+    assert corpus is not None
+    found = gather.data_spec(str(path), Reading(), TokenizerFile(None), corpus)
+    assert gather.checked(str(path), Reading()) is None
+    assert gather.data_spec(str(path), Reading(), TokenizerFile(None)) == found
+    path.write_text("text,label\n", encoding="utf-8")
+    with pytest.raises(DataError):
+        gather.checked(str(path), Reading())
+
+
+@pytest.mark.parametrize(("unreachable", "code"), [("", "TT-D076"), ("https://hub.example", "TT-D078")])
+def test_estimated_lengths_say_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unreachable: str, code: str
+) -> None:
+    """And the reason of one day is not the reason of the next: each is kept by itself."""
+    monkeypatch.setenv("TRIMTAB_HOME", str(tmp_path / "cache"))
+    path = tmp_path / "a.csv"
+    path.write_text("text,label\n" + "".join(f"review {i},{i % 2}\n" for i in range(60)), encoding="utf-8")
+    gather.data_spec(str(path), Reading(), TokenizerFile(None, "https://another.example"))
+    (said,) = (
+        problem.message
+        for problem in gather.data_spec(str(path), Reading(), TokenizerFile(None, unreachable)).problems
+        if problem.message.code in ("TT-D076", "TT-D078")
+    )
+    assert said.code == code
+    assert all(unreachable in said.text(language) for language in ("en", "zh"))
 
 
 def test_a_gpu_is_not_given_the_speed_of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,12 +51,15 @@ def approximate_tokens(split: Split, batch: int = 1024) -> TokenCount:
     return TokenCount(LengthHistogram(tuple(counts.tolist())))
 
 
-def describe(corpus: Corpus, tokens: TokenCount, *, approximate: bool = False) -> DataSpec:
+def describe(corpus: Corpus, tokens: TokenCount, *, approximate: bool = False, unreachable: str = "") -> DataSpec:
     """The facts of a corpus. `tokens` are those of its train split; `approximate` says that they come from
-    `approximate_tokens`, which is then one of the problems."""
+    `approximate_tokens`, which is then one of the problems. `unreachable`: the hub that did not give the
+    tokenizer, where that is why."""
     problems, lengths = corpus.problems, tokens.lengths
     if approximate:
-        problems += (Problem(message("TT-D076", mean=round(lengths.mean(lengths.longest))), "reported", 0),)
+        mean = round(lengths.mean(lengths.longest))
+        why = message("TT-D078", mean=mean, hub=unreachable) if unreachable else message("TT-D076", mean=mean)
+        problems += (Problem(why, "reported", 0),)
     return DataSpec(
         name=corpus.name,
         task=corpus.task,

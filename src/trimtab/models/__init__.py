@@ -3,7 +3,7 @@
 ModelSpec, Linear             what a model is                               spec.py
 the counts                    arithmetic on a spec                          families.py, layouts.py
 catalogue, shape_named        shapes of well-known models                   catalogue.py
-locate, spec_of               what the user typed -> folder, or spec        sources.py and the hubs
+locate, spec_of, outline_of   what the user typed -> folder, or spec        sources.py and the hubs
 read_spec, weights_hash       a folder -> spec, hash                        read.py and what it calls
 """
 
@@ -21,8 +21,9 @@ from trimtab.models.families import (
     stored_layers,
     top_parameters,
 )
+from trimtab.models.hub import TokenizerFile
 from trimtab.models.read import ModelSource, read_spec, weights_hash
-from trimtab.models.sources import locate, spec_of, tokenizer_of
+from trimtab.models.sources import Outline, locate, outline_of, spec_of, tokenizer_of
 from trimtab.models.spec import Kind, Linear, ModelSpec, Role
 
 __all__ = [
@@ -30,7 +31,9 @@ __all__ = [
     "Linear",
     "ModelSource",
     "ModelSpec",
+    "Outline",
     "Role",
+    "TokenizerFile",
     "backbone_parameters",
     "catalogue",
     "embedding_parameters",
@@ -40,6 +43,7 @@ __all__ = [
     "layer_parameters",
     "load_config",
     "locate",
+    "outline_of",
     "parameters",
     "pooler_parameters",
     "read_spec",

@@ -5,9 +5,12 @@ their own are refused there, before a weight is fetched. The huggingface_hub lib
 and the token. Leaves out uploading.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from trimtab.errors import ModelError
 from trimtab.models.config import Config, load_config
@@ -32,11 +35,23 @@ TOKENIZER_FILES = (
 CODE_FILES = ("*.py",)  # only where the user trusts them
 WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors")
 
-_TIMEOUT_SECONDS = 5  # a plan must not wait long for a hub that does not answer
+_TOKENIZER_FILE = "tokenizer.json"
+_PATIENCE_SECONDS = 5.0  # a plan must not wait long for a hub that does not answer
+
+_Answer = TypeVar("_Answer")
 
 
 class HubUnreachable(ModelError):
     """The hub did not answer, or offline mode is on (TT-M020): the model may well be there."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizerFile:
+    """tokenizer.json of a model; `path` None where there is none to be had. `unreachable` is then the address of
+    the hub that should have it and did not answer; empty = there is none."""
+
+    path: Path | None
+    unreachable: str = ""
 
 
 def download(name: str, repo: str, revision: str | None, trust_remote_code: bool) -> ModelSource:
@@ -60,60 +75,129 @@ def download(name: str, repo: str, revision: str | None, trust_remote_code: bool
     wanted = [*CONFIG_FILES, *TOKENIZER_FILES, *WEIGHT_FILES, *(CODE_FILES if trust_remote_code else ())]
     try:
         with _hub_errors(repo, revision):
-            _first_look(name, repo, revision, trust_remote_code)
+            _first_look(name, repo, revision, trust_remote_code, once=False)
             # by its name, not its commit: only then does the cache know the name when there is no network
             return source(snapshot_download(repo, revision=revision, allow_patterns=wanted))
     except HubUnreachable as unreachable:
         return source(_cached_snapshot(repo, revision, wanted, unreachable))
 
 
-def fetch_tokenizer(repo: str, revision: str | None) -> Path | None:
-    """tokenizer.json alone, from the cache or the hub; None where there is none or the hub does not answer."""
-    from huggingface_hub import hf_hub_download
-
+def fetch_tokenizer(repo: str, revision: str | None, *, answers: bool = True) -> TokenizerFile:
+    """tokenizer.json alone, for a plan: from the hub, asked once, or from the cache where it does not answer.
+    `answers` False: it is known not to, and is not asked."""
     try:
-        return Path(hf_hub_download(repo, "tokenizer.json", revision=revision, etag_timeout=_TIMEOUT_SECONDS))
-    except Exception:  # for a plan, lengths by rule are good enough
-        return None
+        if answers:
+            with _hub_errors(repo, revision), _quiet_hub():
+                return TokenizerFile(_fetch_once(repo, _TOKENIZER_FILE, revision))
+    except HubUnreachable:
+        pass
+    except ModelError:  # for a plan, lengths by rule are good enough
+        return TokenizerFile(None)
+    cached = _cached_file(repo, _TOKENIZER_FILE, revision)
+    return TokenizerFile(cached, unreachable="" if cached else _endpoint())
 
 
 def read_remote_spec(name: str, repo: str, revision: str | None, trust_remote_code: bool) -> ModelSpec:
-    """The spec of a repository from its config.json and safetensors headers. Raises as `download` does."""
-    try:
-        with _hub_errors(repo, revision):
-            commit, config = _first_look(name, repo, revision, trust_remote_code)
-            header = _remote_header(repo, commit)
-            return spec_from(config, header, name, repo, read_from=f"{_endpoint()}/{repo}@{commit[:12]}")
-    except HubUnreachable as unreachable:
-        folder = _cached_snapshot(repo, revision, [*CONFIG_FILES, *WEIGHT_FILES], unreachable)
-        source = ModelSource(folder=Path(folder), name=name, hub_id=repo, trust_remote_code=trust_remote_code)
-        return read_spec(source)
+    """The spec of a repository from its config.json and safetensors headers, for a plan: the hub is asked once.
+    Raises as `download` does, but HubUnreachable for one that is cached too: see `read_cached_spec`."""
+    with _hub_errors(repo, revision), _quiet_hub():
+        commit, config = _first_look(name, repo, revision, trust_remote_code, once=True)
+        header = _remote_header(repo, commit)
+    return spec_from(config, header, name, repo, read_from=f"{_endpoint()}/{repo}@{commit[:12]}")
 
 
-def _first_look(name: str, repo: str, revision: str | None, trust_remote_code: bool) -> tuple[str, Config]:
-    """The commit `revision` stands for and its config, after file names and config have been checked."""
+def read_cached_spec(
+    name: str, repo: str, revision: str | None, trust_remote_code: bool, unreachable: HubUnreachable
+) -> ModelSpec:
+    """The spec of a repository that was downloaded before. Raises `unreachable` where it was not."""
+    folder = _cached_snapshot(repo, revision, [*CONFIG_FILES, *WEIGHT_FILES], unreachable)
+    source = ModelSource(folder=Path(folder), name=name, hub_id=repo, trust_remote_code=trust_remote_code)
+    return read_spec(source)
+
+
+def _first_look(
+    name: str, repo: str, revision: str | None, trust_remote_code: bool, *, once: bool
+) -> tuple[str, Config]:
+    """The commit `revision` stands for and its config, after file names and config have been checked. `once`: a
+    hub that does not answer is not asked again."""
     from huggingface_hub import HfApi, hf_hub_download
 
-    info = HfApi().model_info(repo, revision=revision, timeout=_TIMEOUT_SECONDS)
+    look = partial(HfApi().model_info, repo, revision=revision, timeout=_PATIENCE_SECONDS)
+    info = _within_patience(look) if once else look()
     files = [sibling.rfilename for sibling in info.siblings or ()]
     refuse_pickle(name, files)
     if not set(files) & set(WEIGHT_FILES):
         raise ModelError("TT-M010", path=name)
     commit = info.sha or revision or "main"
     wanted = {"config.json"} | (set(CONFIG_FILES) & set(files))
-    paths = [hf_hub_download(repo, file, revision=commit, etag_timeout=_TIMEOUT_SECONDS) for file in wanted]
-    return commit, load_config(Path(paths[0]).parent, name=repo, trust_remote_code=trust_remote_code)
+    if once:
+        paths = [_cached_file(repo, file, commit) or _fetch_once(repo, file, commit) for file in wanted]
+    else:
+        paths = [Path(hf_hub_download(repo, file, revision=commit)) for file in wanted]
+    return commit, load_config(paths[0].parent, name=repo, trust_remote_code=trust_remote_code)
 
 
 def _remote_header(repo: str, commit: str) -> WeightsHeader:
     from huggingface_hub import HfApi
 
-    found = HfApi().get_safetensors_metadata(repo, revision=commit, timeout=_TIMEOUT_SECONDS)
+    found = HfApi().get_safetensors_metadata(repo, revision=commit, timeout=_PATIENCE_SECONDS)
     return WeightsHeader.of(
         stored_tensor(f"{repo}/{file}", name, tensor.dtype, tuple(tensor.shape))
         for file, header in found.files_metadata.items()
         for name, tensor in header.tensors.items()
     )
+
+
+def _fetch_once(repo: str, file: str, revision: str | None) -> Path:
+    """One file, from the hub or, where that has not changed, from the cache.
+
+    `hf_hub_download` alone asks a hub that does not answer six times more, with pauses of 23 seconds in all; so it
+    is only called after the hub has answered. Raises TimeoutError where it does not within `_PATIENCE_SECONDS`.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+
+    url = hf_hub_url(repo, file, revision=revision)
+    _within_patience(lambda: get_hf_file_metadata(url, timeout=_PATIENCE_SECONDS))
+    return Path(hf_hub_download(repo, file, revision=revision))
+
+
+def _within_patience(ask: Callable[[], _Answer]) -> _Answer:
+    """What `ask` gives. A timeout of the library's holds for each address of a host, and for looking its name up
+    not at all: only a clock of our own bounds the wait. Raises TimeoutError, and what `ask` raises."""
+    from concurrent.futures import Future
+    from threading import Thread
+
+    answer: Future[_Answer] = Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(ask())
+        except BaseException as error:
+            answer.set_exception(error)
+
+    Thread(target=run, daemon=True).start()  # one that is still waiting does not hold up the end of the process
+    return answer.result(_PATIENCE_SECONDS)
+
+
+@contextmanager
+def _quiet_hub() -> Iterator[None]:
+    """Nothing of the library's log, which is English: what went wrong is said in our words."""
+    from huggingface_hub.utils import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+
+
+def _cached_file(repo: str, file: str, revision: str | None) -> Path | None:
+    """A file of an earlier download, as the cache last knew `revision`."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(repo, file, revision=revision)
+    return Path(found) if isinstance(found, str) else None
 
 
 def _cached_snapshot(repo: str, revision: str | None, wanted: Sequence[str], unreachable: HubUnreachable) -> str:

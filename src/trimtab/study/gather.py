@@ -16,7 +16,7 @@ from trimtab.hardware.calibration import cached_calibration, calibration_key, pr
 from trimtab.hardware.machine import Machine, Price
 from trimtab.hardware.prices import cheapest_price, known_offers
 from trimtab.home import cache_folder, write_atomically
-from trimtab.models import ModelSpec, spec_of, tokenizer_of
+from trimtab.models import ModelSpec, TokenizerFile, outline_of, spec_of, tokenizer_of
 from trimtab.study.request import Pricing, Reading, Shape
 from trimtab.units import Money, exchange_rate
 
@@ -49,16 +49,18 @@ def model_and_data(
     model: str, data: str | None, shape: Shape | None, reading: Reading, *, trust_remote_code: bool
 ) -> tuple[ModelSpec, DataSpec]:
     """The facts of a model, and of `data` or, where there is none, of the imagined `shape`; None = the shape that
-    is imagined where nothing is said.
+    is imagined where nothing is said. Data are opened before a hub is asked.
 
     Raises UsageError TT-U011 where data and shape are both given, TT-U012 where `reading` says how to read data
     that are not there; ModelError, DataError.
     """
     _check_told(data, shape, reading)
-    spec = spec_of(model, trust_remote_code=trust_remote_code)
     if data is None:
-        return spec, imagined(shape or Shape())
-    return spec, data_spec(data, reading, tokenizer_file(model))
+        facts = imagined(shape or Shape())
+        return spec_of(model, trust_remote_code=trust_remote_code), facts
+    corpus = checked(data, reading)
+    outline = outline_of(model, trust_remote_code=trust_remote_code)
+    return outline.spec, data_spec(data, reading, outline.tokenizer, corpus)
 
 
 def _check_told(data: str | None, shape: Shape | None, reading: Reading) -> None:
@@ -104,8 +106,8 @@ def _with_price(machine: Machine, hourly: Money | None, pricing: Pricing, *, nee
     return Priced(machine=replace(machine, price=price))
 
 
-def tokenizer_file(model: str) -> Path | None:
-    """tokenizer.json of a model, without its weights; None where there is none or the hub does not answer."""
+def tokenizer_file(model: str) -> TokenizerFile:
+    """tokenizer.json of a model, without its weights."""
     return tokenizer_of(model)
 
 
@@ -123,22 +125,29 @@ def open_corpus(data: str, reading: Reading, labels: tuple[str, ...] = ()) -> Co
     )
 
 
-def describe(corpus: Corpus, tokenizer: Path | None) -> DataSpec:
+def describe(corpus: Corpus, tokenizer: TokenizerFile) -> DataSpec:
     """The facts of a corpus, lengths counted with the model's tokenizer where there is one."""
-    if tokenizer is None:
+    if tokenizer.path is None:
         lengths = data_room.approximate_tokens(corpus.train)
-        return data_room.describe(corpus, lengths, approximate=True)
-    return data_room.describe(corpus, data_room.count_tokens(corpus.train, tokenizer))
+        return data_room.describe(corpus, lengths, approximate=True, unreachable=tokenizer.unreachable)
+    return data_room.describe(corpus, data_room.count_tokens(corpus.train, tokenizer.path))
 
 
-def data_spec(data: str, reading: Reading, tokenizer: Path | None) -> DataSpec:
-    """As `describe(open_corpus(...))`, kept under the cache folder for as long as the files are unchanged."""
-    kept = cache_folder() / "data" / f"{_key(data, reading, tokenizer)}.json"
+def checked(data: str, reading: Reading) -> Corpus | None:
+    """The data, opened and checked before a hub is waited for; None where the same files have been before. Raises
+    as `open_corpus`."""
+    return None if _kept_folder(data, reading).is_dir() else open_corpus(data, reading)
+
+
+def data_spec(data: str, reading: Reading, tokenizer: TokenizerFile, corpus: Corpus | None = None) -> DataSpec:
+    """As `describe(open_corpus(...))`, kept under the cache folder for as long as the files are unchanged.
+    `corpus`: the data, where they are open already."""
+    kept = _kept_folder(data, reading) / f"{_tokenizer_key(tokenizer)}.json"
     try:
         return data_room.from_json(kept.read_text(encoding="utf-8"))
     except (OSError, ValueError, KeyError, TypeError):
         pass  # not there, or written by another version: made anew
-    found = describe(open_corpus(data, reading), tokenizer)
+    found = describe(corpus or open_corpus(data, reading), tokenizer)
     with contextlib.suppress(OSError):  # a cache that cannot be written costs time, nothing else
         write_atomically(kept, data_room.to_json(found))
     return found
@@ -183,15 +192,23 @@ def check_range(option: str, value: float, *, least: float, most: float, example
         )
 
 
-def _key(data: str, reading: Reading, tokenizer: Path | None) -> str:
-    """Changes whenever the files, the tokenizer, the reading or Trimtab itself change."""
+def _kept_folder(data: str, reading: Reading) -> Path:
+    """Where the facts of a data set are kept, a file for each tokenizer. Another one whenever the files, the
+    reading or Trimtab itself change: where it exists, these very files have been checked."""
     path = Path(data).expanduser()
     facts = [metadata.version("trimtab"), os.path.abspath(path), repr(reading), *_stamps(path)]
     if data == "demo":
         facts += _demo_stamp()
-    if tokenizer is not None:
-        facts += [str(tokenizer), *_stamps(tokenizer)]
-    return hashlib.sha256("\n".join(facts).encode()).hexdigest()
+    return cache_folder() / "data" / _hash(facts)
+
+
+def _tokenizer_key(tokenizer: TokenizerFile) -> str:
+    stamps = [] if tokenizer.path is None else _stamps(tokenizer.path)
+    return _hash([str(tokenizer.path), tokenizer.unreachable, *stamps])
+
+
+def _hash(facts: list[str]) -> str:
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:32]
 
 
 def _stamps(path: Path) -> list[str]:

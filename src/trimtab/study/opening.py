@@ -9,7 +9,7 @@ from pathlib import Path
 from trimtab.data import Corpus, DataSpec
 from trimtab.errors import BadInput
 from trimtab.hardware import Machine, this_machine
-from trimtab.models import ModelSource, ModelSpec, locate, read_spec
+from trimtab.models import ModelSource, ModelSpec, TokenizerFile, locate, read_spec
 from trimtab.planning import Request, needs_price
 from trimtab.study import gather
 from trimtab.study.request import TrainRequest
@@ -30,16 +30,16 @@ class Opened:
 
 
 def open_training(request: TrainRequest) -> Opened:
-    """Find the model, read and check the data, refuse what contradicts itself; the output folder is not touched.
+    """Read and check the data, find the model, refuse what contradicts itself; the output folder is not touched.
 
     Raises BadInput TT-T028 where that folder is somebody else's, ModelError, DataError (exit 5), UsageError (2).
     """
     refuse_foreign_folder(Path(request.out))
+    corpus = gather.open_corpus(request.data, request.reading)  # before gigabytes are fetched
     source = locate(request.model, trust_remote_code=request.trust_remote_code)
     spec = read_spec(source)
-    corpus = gather.open_corpus(request.data, request.reading)
     tokenizer = source.folder / "tokenizer.json"
-    data = gather.describe(corpus, _file_or_none(tokenizer))
+    data = gather.describe(corpus, TokenizerFile(tokenizer if tokenizer.is_file() else None))
     needed = needs_price(request.goal, request.limits)
     machine = gather.priced(this_machine(), request.price, request.pricing, needed=needed).machine
     Request(
@@ -57,7 +57,3 @@ def refuse_foreign_folder(out: Path) -> None:
     names = sorted(path.name for path in out.iterdir() if not path.name.startswith(".")) if out.is_dir() else []
     if names and not {REQUEST_FILE, ARTIFACT_FILE} & set(names):
         raise BadInput("TT-T028", folder=str(out), found=names[0])
-
-
-def _file_or_none(path: Path) -> Path | None:
-    return path if path.is_file() else None

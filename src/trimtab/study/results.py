@@ -11,7 +11,7 @@ from trimtab.errors import ArtifactError
 from trimtab.hardware.doctor import Diagnosis, examine
 from trimtab.metrics import Score
 from trimtab.metrics.scoring import score
-from trimtab.models import spec_of
+from trimtab.models import TokenizerFile, outline_of
 from trimtab.store import LedgerEntry, ScoreboardRow, open_store, scoreboard
 from trimtab.study import gather
 from trimtab.study.request import Reading
@@ -30,10 +30,10 @@ class Ledger:
 
 def check(data: str, reading: Reading = Reading(), *, model: str | None = None) -> DataSpec:
     """What a data set is and what is wrong with it; lengths counted by the tokenizer of `model`, else by rule."""
-    if model is not None:
-        spec_of(model)  # a word that names no model is a mistake, not a model without a tokenizer
-    tokenizer = None if model is None else gather.tokenizer_file(model)
-    return gather.describe(gather.open_corpus(data, reading), tokenizer)
+    corpus = gather.open_corpus(data, reading)
+    # The spec is asked for too: a word that names no model is a mistake, not a model without a tokenizer.
+    tokenizer = TokenizerFile(None) if model is None else outline_of(model).tokenizer
+    return gather.describe(corpus, tokenizer)
 
 
 def predict(
