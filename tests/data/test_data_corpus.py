@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trimtab.data import Corpus, Problem, Split, content_hash, open_corpus, open_labelled
+from trimtab.data import Corpus, Problem, Split, content_hash, open_corpus, open_held_out, open_labelled
 from trimtab.errors import BadInput, DataError, UsageError
 
 Jsonl = Callable[..., str]
@@ -487,6 +487,39 @@ def test_splits_with_some_of_the_models_labels_are_numbered_as_the_model_has_the
     with pytest.raises(DataError) as caught:
         open_corpus(str(tmp_path), labels=("awful", "bad"))
     assert (caught.value.code, caught.value.message.fact("labels")) == ("TT-D051", "good")
+
+
+def test_only_the_split_that_is_cut_for_scoring_must_be_known(jsonl: Jsonl) -> None:
+    rows = [*reviews(200), {"text": "the only one", "label": "odd"}]  # one text of each label stays in train
+    assert "the only one" in texts(open_corpus(jsonl(rows)).train)
+    scored = open_corpus(jsonl(rows), task="classify", labels=("bad", "good"))
+    assert scored.test is not None and set(scored.test.labels.tolist()) == {0, 1}
+    assert "the only one" not in texts(scored.train)
+    with pytest.raises(DataError) as caught:
+        open_corpus(jsonl(rows), task="classify", labels=("bad", "odd"))
+    assert (caught.value.code, caught.value.message.fact("labels")) == ("TT-D051", "good")
+
+
+WHAT = {"task": "classify", "columns": ("text",), "label_column": "label", "labels": ("bad", "good")}
+
+
+def test_a_folder_is_scored_on_its_test_split_and_no_other_is_read(jsonl: Jsonl, tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    for name in ("train", "dev"):
+        (tmp_path / "d" / f"{name}.jsonl").write_bytes(b"\x80\x04 not read at all")
+    jsonl(reviews(10), "d/test.jsonl")
+    split = open_held_out(str(tmp_path / "d"), **WHAT)
+    assert split is not None and (split.name, len(split)) == ("test", 10)
+    assert split.labels.tolist() == [i % 2 for i in range(10)]
+
+
+@pytest.mark.parametrize("hidden", [-1, None, "?"])
+def test_a_test_split_with_hidden_labels_is_not_scored(jsonl: Jsonl, tmp_path: Path, hidden: object) -> None:
+    jsonl(reviews(9, labels=(hidden,)), "d/test.jsonl")
+    assert open_held_out(str(tmp_path / "d"), **WHAT) is None
+    jsonl(reviews(6), "d/dev.jsonl")
+    split = open_held_out(str(tmp_path / "d"), **WHAT)
+    assert split is not None and (split.name, len(split)) == ("dev", 6)
 
 
 def test_targets_are_evaluated_as_numbers(jsonl: Jsonl) -> None:

@@ -124,16 +124,28 @@ def test_a_flipped_byte_is_seen(tt: Terminal, full_artifact: Path) -> None:
 
 
 def test_labels_the_model_does_not_know_are_refused(tt: Terminal, full_artifact: Path) -> None:
-    """All of them by name, in a file and in a folder of splits; a label that does not occur is not missed."""
+    """All of them by name, in a file and in the split of a folder that is scored."""
     rows = [(UNSEEN[0], "sports"), (UNSEEN[1], "gardening"), (UNSEEN[2], "travel")]
     write_csv(tt.folder / "other.csv", ("text", "label"), rows)
     (tt.folder / "splits").mkdir()
-    for name, some in (("train", [*topics(), rows[1]]), ("test", rows[::2])):
+    for name, some in (("train", list(topics())), ("test", rows)):
         write_csv(tt.folder / "splits" / f"{name}.csv", ("text", "label"), some)
-    for data, place in (("other.csv", "row 2"), ("splits", "train.csv")):
+    for data, place in (("other.csv", "other.csv"), ("splits", "test.csv")):
         refused = tt("evaluate", str(full_artifact), "--data", data)
         assert_refused(refused, 5, "TT-D051")
-        assert place in refused.err and "gardening, travel." in refused.err and refused.out == ""
+        assert f"{place} has" in refused.err and "row 2" in refused.err
+        assert "gardening, travel." in refused.err and refused.out == ""
+
+
+def test_splits_that_are_not_scored_may_hold_what_they_like(tt: Terminal, full_artifact: Path) -> None:
+    """A label the model does not know in train, a label that is missing in dev: neither is asked for."""
+    rows = list(topics())
+    (tt.folder / "splits").mkdir()
+    strange = {"train": [*rows[::2], (UNSEEN[0], "gardening")], "dev": [(UNSEEN[1], "")], "test": rows[1::2]}
+    for name, some in strange.items():
+        write_csv(tt.folder / "splits" / f"{name}.csv", ("text", "label"), some)
+    score = tt.done("evaluate", str(full_artifact), "--data", "splits", "--json").json
+    assert (score["split"], score["n"]) == ("test", 60)
 
 
 def test_some_of_the_models_labels_are_enough_to_score_it(tt: Terminal, full_artifact: Path) -> None:

@@ -8,7 +8,7 @@ row, tags a token, text without labels.
 
 from trimtab.data.corpus import Corpus, Split
 from trimtab.data.fingerprint import content_hash
-from trimtab.data.opening import open_corpus, open_labelled
+from trimtab.data.opening import open_corpus, open_held_out, open_labelled
 from trimtab.data.spec import TASKS, DataSpec, Example, LengthHistogram, Place, Problem, Severity, Task, TokenCount
 from trimtab.data.storage import from_json, to_json
 from trimtab.data.texts import read_texts
@@ -32,6 +32,7 @@ __all__ = [
     "describe",
     "from_json",
     "open_corpus",
+    "open_held_out",
     "open_labelled",
     "read_texts",
     "to_json",

@@ -39,14 +39,13 @@ def refuse_infinite_targets(scans: Sequence[Scan]) -> None:
             raise DataError("TT-D048", path=place.file, row=place.row, column=place.column)
 
 
-def refuse_unknown_labels(scans: Sequence[Scan], names: Sequence[str], labels: Sequence[str]) -> None:
-    """Raises DataError TT-D051 with the first row whose label is not one of `labels`, and all labels that are not;
-    `names` are the names of the codes."""
-    found = [(scan, np.flatnonzero(scan.targets == MISSING)) for scan in scans if labels]
-    found = [(scan, rows) for scan, rows in found if len(rows)]
-    if found:
-        place = found[0][0].place(int(found[0][1][0]), found[0][0].columns.label)
-        strangers = dict.fromkeys(names[code] for scan, rows in found for code in scan.codes[rows])
+def refuse_unknown_labels(scan: Scan, names: Sequence[str], labels: Sequence[str]) -> None:
+    """Raises DataError TT-D051 with the first row in use whose label is not one of `labels`, and all labels that
+    are not; `names` are the names of the codes. Without `labels` (a regression) there is nothing to refuse."""
+    rows = scan.kept[scan.kept_targets == MISSING] if labels else scan.kept[:0]
+    if len(rows):
+        place = scan.place(int(rows[0]), scan.columns.label)
+        strangers = dict.fromkeys(names[code] for code in scan.codes[rows])
         raise DataError(
             "TT-D051", path=place.file, row=place.row, column=place.column,
             labels=_listed(list(strangers)), known=_listed(labels),
@@ -136,6 +135,8 @@ def dev_in_test(dev: Scan | None, test: Scan | None) -> list[Problem]:
 def imbalance(labels: Sequence[str], counts: Sequence[int]) -> list[Problem]:
     """The largest label has more than four times the rows of the smallest that occurs in train."""
     present = [(count, label) for count, label in zip(counts, labels, strict=True) if count]
+    if not present:
+        return []
     (small, rare), (large, common) = min(present), max(present)
     if large <= _IMBALANCE * small:
         return []

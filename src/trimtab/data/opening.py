@@ -1,5 +1,5 @@
-"""Opening a corpus: find the files, choose columns and task, check every row, repair, split. Opening a file
-of labelled rows for a finished model: all of it, as the model understands it."""
+"""Opening a corpus: find the files, choose columns and task, check every row, repair, split. Opening labelled
+rows for a finished model, a file or the held-out split of a folder: all of them, as the model understands them."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from trimtab.data.cut import cut
 from trimtab.data.fingerprint import content_hash
 from trimtab.data.labels import MISSING, LabelBook, decide_task, sorted_labels
 from trimtab.data.scan import Scan, scan
-from trimtab.data.source import Source, SplitName, find_source
+from trimtab.data.source import Source, SplitName, find_source, held_out
 from trimtab.data.spec import Place, Problem, Task
 from trimtab.data.table import Table, open_table
 from trimtab.errors import DataError, UsageError, message
@@ -33,11 +33,19 @@ class _Splits:
     def held_out(self) -> list[Scan]:
         return self.given[1:]
 
+    @property
+    def scored(self) -> Scan:
+        """The split a finished model is scored on."""
+        return self.test or self.dev or self.train
+
     def with_targets(self, labels: tuple[str, ...], book: LabelBook) -> "_Splits":
         return self._with(*(split.with_targets(labels, book) for split in self.given))
 
     def without_empty_texts(self) -> "_Splits":
         return self._with(*(split.without_empty_texts() for split in self.given))
+
+    def with_known_labels(self) -> "_Splits":
+        return self._with(*(split.keep(split.kept_targets != MISSING) for split in self.given))
 
     def _with(self, *scans: Scan) -> "_Splits":
         by_name = {split.name: split for split in scans}
@@ -59,7 +67,8 @@ def open_corpus(
     """Open a file, a folder of splits or "demo", check it and split it.
 
     `text` names one or two text columns, `label` the label column; without them they are inferred, and so is
-    the task. `labels` are those of a finished model that the rows are for; the data may lack some. A missing
+    the task. `labels` are those of a finished model that the rows are for; the data may lack some. The split it
+    is scored on (test, else dev) must have no others; rows of other splits with others are left out. A missing
     dev split is cut from train (`dev_share` of its texts); a test split is cut only where the source is a
     single file. Train rows whose text stands in dev or test are dropped unless `keep_overlap`.
 
@@ -82,7 +91,6 @@ def open_corpus(
     problems += check.encodings(found) + check.ignored_files(found) + check.mixed_labels(labels)
 
     splits = splits.with_targets(labels, book)
-    check.refuse_unknown_labels(splits.given, book.names, labels)
     problems += check.empty_texts(splits.given)
     splits = splits.without_empty_texts()
     problems += check.duplicates(splits.given) + check.conflicts(splits.given)
@@ -95,6 +103,9 @@ def open_corpus(
         check.refuse_one_class(splits.train, labels)
     shares = (dev_share, test_share if len(found.tables) == 1 else 0.0)
     splits, cuts = _cut_missing(splits, shares, seed)
+    if not inferred:
+        check.refuse_unknown_labels(splits.scored, book.names, labels)
+        splits = splits.with_known_labels()
     choices = repr(
         (decided, columns.texts, columns.label, keep_overlap, shares if cuts else (), seed if cuts else 0)
     )
@@ -104,8 +115,8 @@ def open_corpus(
 def open_labelled(
     source: str, *, task: Task, columns: tuple[str, ...], label_column: str, labels: tuple[str, ...]
 ) -> Split:
-    """All labelled rows of one file, to evaluate a finished model on: nothing is cut, dropped or inferred but
-    rows with an empty text.
+    """All labelled rows of one file, to evaluate a finished model on: nothing is cut or inferred, and no row left
+    out but those with an empty text.
 
     The arguments after `source` are those the model was trained with; a row's label is its index in `labels`.
     Raises DataError: a column that is absent, a missing or infinite label, a label the model does not know.
@@ -116,15 +127,41 @@ def open_labelled(
     table = open_table(path)
     _require_columns(table, (*columns, label_column))
     book = LabelBook()
-    rows = scan("test", (table,), Columns(columns, label_column), book)
-    check.refuse_missing_labels([rows])
-    _refuse_unusable_labels(task, [rows], book)
-    rows = rows.with_targets(labels, book)
-    check.refuse_unknown_labels([rows], book.names, labels)
-    rows = rows.without_empty_texts()
+    rows = _for_model(scan("test", (table,), Columns(columns, label_column), book), task, labels, book)
     if not len(rows):
         raise DataError("TT-D050", split=path.name)
     return split_of(rows)
+
+
+def open_held_out(
+    folder: str, *, task: Task, columns: tuple[str, ...], label_column: str, labels: tuple[str, ...]
+) -> Split | None:
+    """As `open_labelled`, the test split of a folder or, where that has no labels or no rows, its dev split; no
+    other split is read. None where that must be: there is neither, and what was held out was cut from train."""
+    for name, tables in held_out(Path(folder).expanduser()):
+        for table in tables:
+            _require_columns(table, columns if name == "test" else (*columns, label_column))
+        book = LabelBook()
+        rows = scan(name, tables, Columns(columns, label_column), book)
+        if name == "test" and len(np.unique(rows.codes)) == 1:
+            if not labels:
+                return None  # one target for all: whether it stands for none is told by train and dev
+            if rows.codes[0] < 0 or book.names[rows.codes[0]] not in labels:
+                continue
+        rows = _for_model(rows, task, labels, book)
+        if len(rows):
+            return split_of(rows)
+    return None
+
+
+def _for_model(rows: Scan, task: Task, labels: tuple[str, ...], book: LabelBook) -> Scan:
+    """Rows of one split with the targets the model has for them. Raises DataError for a label that is missing,
+    infinite, or not one of `labels`."""
+    check.refuse_missing_labels([rows])
+    _refuse_unusable_labels(task, [rows], book)
+    rows = rows.with_targets(labels, book)
+    check.refuse_unknown_labels(rows, book.names, labels)
+    return rows.without_empty_texts()
 
 
 def _scan_all(found: Source, columns: Columns, book: LabelBook) -> tuple[_Splits, list[Problem]]:

@@ -1,6 +1,7 @@
 """Where data comes from: a file, a folder of splits, or the built-in demo."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -51,19 +52,21 @@ def find_source(source: str) -> Source:
     return Source(name=path.stem, train=(open_table(path),))
 
 
+def held_out(folder: Path) -> Iterator[tuple[SplitName, tuple[Table, ...]]]:
+    """The test split of a folder and then its dev split, where it has them, each opened when its turn comes; train
+    is left alone. Raises DataError as `find_source`."""
+    found = _split_files(_entries(folder))
+    for split in ("test", "dev"):
+        if found[split]:
+            _refuse_two_files(split, found[split])
+            yield split, tuple(map(open_table, found[split]))
+
+
 def _folder(folder: Path) -> Source:
-    """Files named after a split (validation, valid and val mean dev). `train-00000-of-00002` and its like are
-    read as one; any other second file for a split is an error, since either could be the one that is
-    meant."""
-    entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    readable = [entry for entry in entries if entry.is_file() and entry.suffix.lower() in SUFFIXES]
-    found: dict[SplitName, list[Path]] = {"train": [], "dev": [], "test": []}
-    for path in readable:
-        split = _SPLIT_OF_STEM.get(_stem(path))
-        if split:
-            found[split].append(path)
-    if len(readable) == 1 and not any(found.values()):
-        found["train"] = readable
+    """`train-00000-of-00002` and its like are read as one; any other second file for a split is an error, since
+    either could be the one that is meant."""
+    entries = _entries(folder)
+    found = _split_files(entries)
     if not found["train"]:
         names = ", ".join(entry.name for entry in entries) or "-"
         raise DataError("TT-D021", path=str(folder), files=names)
@@ -77,6 +80,23 @@ def _folder(folder: Path) -> Source:
         test=tuple(map(open_table, found["test"])),
         ignored=tuple(entry.name for entry in entries if entry not in used),
     )
+
+
+def _entries(folder: Path) -> list[Path]:
+    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+
+
+def _split_files(entries: list[Path]) -> dict[SplitName, list[Path]]:
+    """Files named after a split (validation, valid and val mean dev); a file alone is train, whatever its name."""
+    readable = [entry for entry in entries if entry.is_file() and entry.suffix.lower() in SUFFIXES]
+    found: dict[SplitName, list[Path]] = {"train": [], "dev": [], "test": []}
+    for path in readable:
+        split = _SPLIT_OF_STEM.get(_stem(path))
+        if split:
+            found[split].append(path)
+    if len(readable) == 1 and not any(found.values()):
+        found["train"] = readable
+    return found
 
 
 def _stem(path: Path) -> str:

@@ -98,10 +98,12 @@ def _grouped(text: tuple[str, ...], columns: tuple[str, ...]) -> Iterator[tuple[
 def _rows_to_score(data: str, facts: "ArtifactFacts", reading: Reading) -> Split:
     columns = reading.text or facts.columns
     label = reading.label or facts.label_column
-    if data != "demo" and not Path(data).is_dir():
-        return data_room.open_labelled(
-            data, task=facts.task, columns=columns, label_column=label, labels=facts.labels
-        )
+    if data != "demo":
+        is_folder = Path(data).expanduser().is_dir()
+        open_rows = data_room.open_held_out if is_folder else data_room.open_labelled
+        found = open_rows(data, task=facts.task, columns=columns, label_column=label, labels=facts.labels)
+        if found is not None:
+            return found
     # Cut as it was cut for the training: another seed would score rows the model has learned from.
     as_trained = replace(reading, task=facts.task, text=columns, label=label, seed=facts.split_seed)
     corpus = gather.open_corpus(data, as_trained, facts.labels)
