@@ -15,7 +15,8 @@ from pathlib import Path
 from trimtab.data import open_corpus
 from trimtab.errors import Interrupted, TrimtabError
 from trimtab.home import write_atomically
-from trimtab.training import Job, Step, Training, checkpoint
+from trimtab.training import Job, Step, Training
+from trimtab.training.checkpoint import Checkpoints
 
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(["trimtab.training"])  # torch and all
@@ -66,6 +67,6 @@ def kill_again_and_again(job: Job, data: Path, kills: int, seed: int) -> None:
         child.kill()
         child.join()
         assert child.exitcode == -signal.SIGKILL, "ended before it was killed: give it more steps"
-        found, damaged = checkpoint.newest(job.checkpoints)
+        found, damaged = Checkpoints(job.checkpoints).newest()
         assert damaged == (), [note.text() for note in damaged]
         assert number == 0 or found is not None

@@ -14,8 +14,9 @@ from safetensors.torch import load_file, save_file
 from tiny_training import assert_equal, run, run_until, tiny_job, tiny_strategy, trained
 from trimtab.data import Corpus
 from trimtab.errors import BadInput, Message, TrimtabError
+from trimtab.evaluation import facts
 from trimtab.training import Job, Notice, Saved, Started, Training, checkpoint
-from trimtab.training.checkpoint import Progress
+from trimtab.training.checkpoint import Checkpoints, Progress
 
 
 def begun(folder: Path, **changed: object) -> tuple[Job, Corpus]:
@@ -56,9 +57,9 @@ def test_a_damaged_checkpoint_is_passed_over(name: str, hurt: Callable[[Path], N
     folder = tmp_path / "checkpoints"
     tensors = {"master/a": torch.arange(100.0)}
     for step in (5, 10):
-        checkpoint.save(folder, Progress(micro_batch=4, step=step), {}, tensors, tensors)
+        Checkpoints(folder).save(Progress(micro_batch=4, step=step), {}, tensors, tensors)
     hurt(folder / "step-00000010" / name)
-    found, notes = checkpoint.newest(folder)
+    found, notes = Checkpoints(folder).newest()
     assert found is not None and found.progress.step == 5
     assert [(note.code, note.fact("path")) for note in notes] == [("TT-T020", str(folder / "step-00000010"))]
     assert name in str(notes[0].fact("why"))
@@ -77,10 +78,10 @@ def test_a_training_goes_on_from_the_checkpoint_before_a_damaged_one(tmp_path: P
 def test_damage_to_the_best_weights_is_not_certified_by_the_next_checkpoint(tmp_path: Path) -> None:
     """The best weights are linked from checkpoint to checkpoint; their hash is the one they were written with."""
     tensors = {"master/a": torch.arange(100.0)}
-    first = checkpoint.save(tmp_path, Progress(micro_batch=4, step=5), {}, tensors, tensors)
+    first = Checkpoints(tmp_path).save(Progress(micro_batch=4, step=5), {}, tensors, tensors)
     _flip_a_bit(checkpoint.best_file(first))
-    checkpoint.save(tmp_path, Progress(micro_batch=4, step=10), {}, tensors, checkpoint.best_file(first))
-    found, notes = checkpoint.newest(tmp_path)
+    Checkpoints(tmp_path).save(Progress(micro_batch=4, step=10), {}, tensors, checkpoint.best_file(first))
+    found, notes = Checkpoints(tmp_path).newest()
     assert found is None
     assert len(notes) == 2
 
@@ -98,12 +99,12 @@ def test_a_checkpoint_without_an_optimiser_state_is_refused(tmp_path: Path) -> N
     job, corpus = begun(tmp_path)
     shutil.rmtree(job.checkpoints / "step-00000005")
     path = job.checkpoints / "step-00000010"
-    found, _ = checkpoint.newest(job.checkpoints)
+    found, _ = Checkpoints(job.checkpoints).newest()
     assert found is not None
     lost = "average/classifier.weight"
     tensors = {name: tensor for name, tensor in found.tensors.items() if name != lost}
     assert len(tensors) == len(found.tensors) - 1
-    checkpoint.save(job.checkpoints, found.progress, found.identity, tensors, checkpoint.load_best(path))
+    Checkpoints(job.checkpoints).save(found.progress, found.identity, tensors, checkpoint.load_best(path))
     said = refusal(job, corpus)
     assert said.code == "TT-T024"
     assert lost in str(said.fact("why"))
@@ -153,28 +154,72 @@ def test_the_two_newest_are_kept_and_what_a_kill_left_is_swept(tmp_path: Path) -
     (tmp_path / ".step-00000001.tmp").mkdir(parents=True)
     (tmp_path / ".step-00000001.tmp" / "state.safetensors").write_bytes(b"half")
     for step in (2, 3, 4):
-        checkpoint.save(tmp_path, Progress(micro_batch=1, step=step), {}, tensors, tensors)
+        Checkpoints(tmp_path).save(Progress(micro_batch=1, step=step), {}, tensors, tensors)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000003", "step-00000004"]
 
 
 def test_a_damaged_checkpoint_is_not_one_of_the_two_that_are_kept(tmp_path: Path) -> None:
     """Steps 8 and 9 are damaged; the training goes on from step 5 and saves step 6 again, then 7."""
     tensors = {"master/a": torch.arange(100.0)}
-
-    def save(step: int) -> None:
-        checkpoint.save(tmp_path, Progress(micro_batch=1, step=step), {}, tensors, tensors)
-
-    save(8)
-    save(9)
+    before, resumed = Checkpoints(tmp_path), Checkpoints(tmp_path)
     for step in (8, 9):
+        before.save(Progress(micro_batch=1, step=step), {}, tensors, tensors)
         _flip_a_bit(tmp_path / f"step-0000000{step}" / "state.safetensors")
     kept = {}
     for step in (5, 6, 7):
-        save(step)
+        resumed.save(Progress(micro_batch=1, step=step), {}, tensors, tensors)
         kept[step] = [path.name[-1] for path in sorted(tmp_path.iterdir())]
     assert kept == {5: ["5", "8", "9"], 6: ["5", "6", "8", "9"], 7: ["6", "7", "8", "9"]}
-    found, _ = checkpoint.newest(tmp_path)
+    found, _ = Checkpoints(tmp_path).newest()
     assert found is not None and found.progress.step == 7
+
+
+@pytest.fixture
+def read_through(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The tensor files that have been read to be hashed, as "step-00000005/state.safetensors"."""
+    seen: list[str] = []
+
+    def sha256_of(path: Path) -> str:
+        if path.suffix == ".safetensors":
+            seen.append(f"{path.parent.name}/{path.name}")
+        return facts.sha256_of(path)
+
+    monkeypatch.setattr(checkpoint, "sha256_of", sha256_of)
+    return seen
+
+
+def test_a_process_does_not_read_again_what_it_has_written(tmp_path: Path, read_through: list[str]) -> None:
+    tensors = {"master/a": torch.arange(100.0)}
+    own = Checkpoints(tmp_path)
+    first = own.save(Progress(micro_batch=1, step=1), {}, tensors, tensors)
+    for step in (2, 3, 4):
+        own.save(Progress(micro_batch=1, step=step), {}, tensors, checkpoint.best_file(first))
+        first = tmp_path / f"step-0000000{step}"
+    assert sorted(path.name[-1] for path in tmp_path.iterdir()) == ["3", "4"]
+    assert read_through == []
+
+
+def test_what_another_process_left_is_read_once(tmp_path: Path, read_through: list[str]) -> None:
+    tensors = {"master/a": torch.arange(100.0)}
+    for step in (1, 2):
+        Checkpoints(tmp_path).save(Progress(micro_batch=1, step=step), {}, tensors, tensors)
+    read_through.clear()
+    resumed = Checkpoints(tmp_path)
+    found, _ = resumed.newest()
+    assert found is not None and found.progress.step == 2
+    for step in (3, 4):
+        resumed.save(Progress(micro_batch=1, step=step), {}, tensors, tensors)
+    assert read_through == ["step-00000002/state.safetensors", "step-00000002/best.safetensors"]
+
+
+def test_what_has_lost_a_file_since_it_was_written_is_not_whole(tmp_path: Path) -> None:
+    tensors = {"master/a": torch.arange(100.0)}
+    own = Checkpoints(tmp_path)
+    for step in (1, 2):
+        own.save(Progress(micro_batch=1, step=step), {}, tensors, tensors)
+    _truncate(tmp_path / "step-00000002" / "state.safetensors")
+    own.save(Progress(micro_batch=1, step=3), {}, tensors, tensors)
+    assert sorted(path.name[-1] for path in tmp_path.iterdir()) == ["1", "2", "3"]
 
 
 def test_a_checkpoint_reads_back_as_it_was_written(tmp_path: Path) -> None:
@@ -187,8 +232,8 @@ def test_a_checkpoint_reads_back_as_it_was_written(tmp_path: Path) -> None:
         "empty": torch.zeros(0, 3),
     }
     progress = Progress(micro_batch=3, step=7, tokens=10**12, best_metric=0.1 + 0.2, stopped_early=True)
-    path = checkpoint.save(tmp_path, progress, {"data": "x"}, tensors, {"master/a": tensors["master/a"]})
-    found, notes = checkpoint.newest(tmp_path)
+    path = Checkpoints(tmp_path).save(progress, {"data": "x"}, tensors, {"master/a": tensors["master/a"]})
+    found, notes = Checkpoints(tmp_path).newest()
     assert found is not None and notes == ()
     assert (found.progress, dict(found.identity)) == (progress, {"data": "x"})
     assert_equal(found.tensors, tensors)
@@ -198,7 +243,7 @@ def test_a_checkpoint_reads_back_as_it_was_written(tmp_path: Path) -> None:
 def test_the_writer_writes_what_the_library_reads_as_its_own(tmp_path: Path) -> None:
     """Same tensors, same bytes a tensor: the library's file of them opens to the same."""
     tensors = {"b": torch.randn(3).half(), "a": torch.randn(2, 2), "c": torch.ones(3, dtype=torch.uint8)}
-    checkpoint.save(tmp_path / "ours", Progress(micro_batch=1, step=1), {}, tensors, tensors)
+    Checkpoints(tmp_path / "ours").save(Progress(micro_batch=1, step=1), {}, tensors, tensors)
     save_file(tensors, tmp_path / "theirs")
     ours = tmp_path / "ours" / "step-00000001" / "state.safetensors"
     assert_equal(load_file(ours), load_file(tmp_path / "theirs"))

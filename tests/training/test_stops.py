@@ -11,7 +11,8 @@ import pytest
 from tiny_training import assert_equal, run, tiny_job, trained
 from training_child import kill_again_and_again, start, steps_done
 from trimtab.methods import Schedule
-from trimtab.training import Started, Step, checkpoint
+from trimtab.training import Started, Step
+from trimtab.training.checkpoint import Checkpoints
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -24,7 +25,7 @@ def test_a_stopped_training_leaves_a_checkpoint_and_can_go_on(
     os.kill(child.pid or 0, number)
     child.join()
     assert child.exitcode == status
-    found, damaged = checkpoint.newest(job.checkpoints)
+    found, damaged = Checkpoints(job.checkpoints).newest()
     assert found is not None and damaged == ()
     assert told <= found.progress.step < 26
     events, resumed = run(replace(job, resume=True), corpus)

@@ -27,6 +27,7 @@ from trimtab.training import (
     checkpoint,
     loop,
 )
+from trimtab.training.checkpoint import Checkpoints
 
 # Adam divides by the gradient's own size, so a gradient that is all rounding moves a weight by the whole
 # learning rate. A large epsilon lets such weights be compared.
@@ -153,7 +154,7 @@ def test_a_huge_learning_rate_stops_before_the_update(tmp_path: Path) -> None:
     job, corpus = tiny_job(tmp_path, schedule=schedule, save_steps=1)
     error, weights = diverge(job, corpus)
     assert (error.exit_code, error.code) == (4, "TT-T040")
-    kept, damaged = checkpoint.newest(job.checkpoints)
+    kept, damaged = Checkpoints(job.checkpoints).newest()
     assert kept is not None and not damaged
     assert error.message.fact("kept") == str(kept.path)
     assert kept.progress.step == error.message.fact("step") - 1
@@ -189,7 +190,7 @@ def test_nan_is_not_applied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spo
     monkeypatch.setattr(loop, "forward_backward", spoilt)
     error, weights = diverge(job, corpus)
     assert error.message.fact("step") == 4
-    kept, _ = checkpoint.newest(job.checkpoints)
+    kept, _ = Checkpoints(job.checkpoints).newest()
     assert kept is not None and kept.progress.step == 3
     assert_equal(weights, {name: kept.tensors[name] for name in weights})
 
@@ -246,7 +247,7 @@ def test_a_resumed_early_stop_does_not_train_on(tmp_path: Path, monkeypatch: pyt
     resumed, session = run(replace(job, resume=True), corpus)
     assert losses_of(resumed) == []
     assert (resumed[-1].run.best_step, resumed[-1].run.steps) == (13, 26)
-    kept, _ = checkpoint.newest(job.checkpoints)
+    kept, _ = Checkpoints(job.checkpoints).newest()
     assert kept is not None
     best = checkpoint.load_best(kept.path)
     assert_equal(masters_of(session), best)
@@ -288,7 +289,7 @@ def test_a_resume_on_changed_data_keeps_what_words_have_learned(tmp_path: Path) 
         if isinstance(event, Saved):
             break
     events.close()
-    kept, _ = checkpoint.newest(job.checkpoints)
+    kept, _ = Checkpoints(job.checkpoints).newest()
     assert kept is not None
     name = "bert.embeddings.word_embeddings.weight"
     rows, master = kept.tensors[f"rows/{name}"], kept.tensors[f"master/{name}"]

@@ -68,61 +68,82 @@ class Checkpoint:
     tensors: dict[str, torch.Tensor]
 
 
-def save(
-    folder: Path,
-    progress: Progress,
-    identity: Mapping[str, str],
-    tensors: dict[str, torch.Tensor],
-    best: dict[str, torch.Tensor] | Path,
-) -> Path:
-    """Write a checkpoint of `progress.step` under `folder` and return its path.
+class Checkpoints:
+    """The checkpoints in one folder, as one process sees them.
 
-    `best` is the best weights, or the file of an older checkpoint that holds them (linked, not copied).
-    Raises OSError (a full disk) with the older checkpoints untouched.
+    It remembers which ones it has written itself or read through, and does not read them again at every save: of
+    a large model that is gigabytes. What an earlier process left is read once before it counts as whole. Final.
     """
-    final = folder / f"step-{progress.step:08d}"
-    temporary = folder / f".{final.name}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
-        hashes = {_STATE: write_tensors(temporary / _STATE, tensors)}
-        if isinstance(best, Path):
-            _link(best, temporary / _BEST)
-            hashes[_BEST] = _entries(best.parent)[_BEST]["sha256"]  # as written, not as it may be by now
-        else:
-            hashes[_BEST] = write_tensors(temporary / _BEST, best)
-        content = {"progress": asdict(progress), "identity": dict(identity)}
-        (temporary / _PROGRESS).write_text(json.dumps(content), encoding="utf-8")
-        sync_file(temporary / _PROGRESS)
-        hashes[_PROGRESS] = sha256_of(temporary / _PROGRESS)
-        _write_manifest(temporary, hashes)
-    except BaseException:
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._whole: dict[Path, bool] = {}
+
+    def save(
+        self,
+        progress: Progress,
+        identity: Mapping[str, str],
+        tensors: dict[str, torch.Tensor],
+        best: dict[str, torch.Tensor] | Path,
+    ) -> Path:
+        """Write a checkpoint of `progress.step` and return its path.
+
+        `best` is the best weights, or the file of an older checkpoint that holds them (linked, not copied).
+        Raises OSError (a full disk) with the older checkpoints untouched.
+        """
+        final = self.folder / f"step-{progress.step:08d}"
+        temporary = self.folder / f".{final.name}.tmp"
         shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    shutil.rmtree(final, ignore_errors=True)
-    temporary.rename(final)
-    sync_folder(folder)
-    _prune(folder, final)
-    return final
-
-
-def newest(folder: Path) -> tuple[Checkpoint | None, tuple[Message, ...]]:
-    """The newest whole checkpoint under `folder` (None where there is none), and one message for every damaged
-    one passed over on the way."""
-    passed: list[Message] = []
-    for path in reversed(_complete(folder)):
-        damage = _damage(path)
-        if damage:
-            passed.append(message("TT-T020", path=str(path), why=damage))
-            continue
+        temporary.mkdir(parents=True)
         try:
-            progress, identity = _read_progress(path / _PROGRESS)
-        except (TypeError, KeyError):
-            passed.append(message("TT-T020", path=str(path), why=f"{_PROGRESS} is of another version"))
-            continue
-        tensors = load_file(path / _STATE)
-        return Checkpoint(path=path, progress=progress, identity=identity, tensors=tensors), tuple(passed)
-    return None, tuple(passed)
+            _write(temporary, progress, identity, tensors, best)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        shutil.rmtree(final, ignore_errors=True)
+        temporary.rename(final)
+        sync_folder(self.folder)
+        self._whole.pop(final, None)
+        if not isinstance(best, Path) or self._whole.get(best.parent):
+            self._whole[final] = True  # all of it written here, or linked to what was known to be whole
+        self._prune()
+        return final
+
+    def newest(self) -> tuple[Checkpoint | None, tuple[Message, ...]]:
+        """The newest whole checkpoint (None where there is none), and one message for every damaged one passed
+        over on the way."""
+        passed: list[Message] = []
+        for path in reversed(_complete(self.folder)):
+            damage = _damage(path)
+            self._whole[path] = not damage
+            if damage:
+                passed.append(message("TT-T020", path=str(path), why=damage))
+                continue
+            try:
+                progress, identity = _read_progress(path / _PROGRESS)
+            except (TypeError, KeyError):
+                passed.append(message("TT-T020", path=str(path), why=f"{_PROGRESS} is of another version"))
+                continue
+            tensors = load_file(path / _STATE)
+            return Checkpoint(path=path, progress=progress, identity=identity, tensors=tensors), tuple(passed)
+        return None, tuple(passed)
+
+    def _prune(self) -> None:
+        """Remove what is older than the newest whole ones, and what a kill left half-written."""
+        whole, old = 0, []
+        for path in reversed(_complete(self.folder)):
+            if whole == _KEEP:
+                old.append(path)
+            else:
+                whole += self._is_whole(path)
+        for path in (*old, *self.folder.glob(".step-*.tmp")):
+            shutil.rmtree(path, ignore_errors=True)
+            self._whole.pop(path, None)
+
+    def _is_whole(self, path: Path) -> bool:
+        if path not in self._whole:
+            self._whole[path] = not _damage(path)
+        return self._whole[path] and not _damage(path, read=False)
 
 
 def require_same(saved: Mapping[str, str], now: Mapping[str, str]) -> None:
@@ -155,6 +176,27 @@ def size_bytes(path: Path) -> int:
     return sum(file.stat().st_size for file in path.iterdir())
 
 
+def _write(
+    folder: Path,
+    progress: Progress,
+    identity: Mapping[str, str],
+    tensors: dict[str, torch.Tensor],
+    best: dict[str, torch.Tensor] | Path,
+) -> None:
+    """The four files of a checkpoint, synced."""
+    hashes = {_STATE: write_tensors(folder / _STATE, tensors)}
+    if isinstance(best, Path):
+        _link(best, folder / _BEST)
+        hashes[_BEST] = _entries(best.parent)[_BEST]["sha256"]  # as written, not as it may be by now
+    else:
+        hashes[_BEST] = write_tensors(folder / _BEST, best)
+    content = {"progress": asdict(progress), "identity": dict(identity)}
+    (folder / _PROGRESS).write_text(json.dumps(content), encoding="utf-8")
+    sync_file(folder / _PROGRESS)
+    hashes[_PROGRESS] = sha256_of(folder / _PROGRESS)
+    _write_manifest(folder, hashes)
+
+
 def _read_progress(file: Path) -> tuple[Progress, dict[str, str]]:
     content = json.loads(file.read_text(encoding="utf-8"))
     plain = content["progress"]
@@ -175,8 +217,9 @@ def _entries(path: Path) -> dict[str, dict[str, Any]]:
     return json.loads((path / _MANIFEST).read_text(encoding="utf-8"))["files"]
 
 
-def _damage(path: Path) -> str:
-    """What is wrong with a checkpoint, or an empty string."""
+def _damage(path: Path, *, read: bool = True) -> str:
+    """What is wrong with a checkpoint, or an empty string. Where it is not `read`, only what is seen at first
+    sight: a file that is missing, or not as long as the manifest says."""
     try:
         entries = _entries(path)
         for name in (_STATE, _BEST, _PROGRESS):
@@ -185,7 +228,7 @@ def _damage(path: Path) -> str:
                 return f"{name} is missing"
             if file.stat().st_size != entries[name]["bytes"]:
                 return f"{name} has {file.stat().st_size} bytes, not {entries[name]['bytes']}"
-            if sha256_of(file) != entries[name]["sha256"]:
+            if read and sha256_of(file) != entries[name]["sha256"]:
                 return f"{name} is not what was written"
     except (OSError, ValueError, KeyError, TypeError):
         return f"{_MANIFEST} is missing or unreadable"
@@ -194,19 +237,6 @@ def _damage(path: Path) -> str:
 
 def _complete(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("step-*") if path.is_dir()) if folder.is_dir() else []
-
-
-def _prune(folder: Path, written: Path) -> None:
-    """Remove what is older than the newest whole ones, of which `written` is one, and what a kill left
-    half-written."""
-    whole, old = 0, []
-    for path in reversed(_complete(folder)):
-        if whole == _KEEP:
-            old.append(path)
-        elif path == written or not _damage(path):
-            whole += 1
-    for path in (*old, *folder.glob(".step-*.tmp")):
-        shutil.rmtree(path, ignore_errors=True)
 
 
 def _link(source: Path, target: Path) -> None:

@@ -23,7 +23,7 @@ from trimtab.evaluation.predict import logits, losses, predictions
 from trimtab.metrics import Score, main_metric
 from trimtab.metrics.scoring import score
 from trimtab.training import batches, checkpoint
-from trimtab.training.checkpoint import Progress
+from trimtab.training.checkpoint import Checkpoints, Progress
 from trimtab.training.events import Evaluated, Event, Finished, Notice, Preflight, Saved, Started, Step
 from trimtab.training.meter import MemoryMeter
 from trimtab.training.optimizer import learning_rate_at
@@ -94,6 +94,7 @@ class _Loop:
         self.steps = self.strategy.steps(len(session.train))
         self.steps_per_epoch = self.strategy.steps_per_epoch(len(session.train))
         self.progress = Progress(micro_batch=self.strategy.micro_batch)
+        self.checkpoints = Checkpoints(session.job.checkpoints)
         self.last_path: Path | None = None
         self.saved_step = 0
         self.step_seconds: list[float] = []
@@ -104,7 +105,7 @@ class _Loop:
     def restore(self) -> Iterator[Event]:
         """Go on from the newest whole checkpoint where that is asked for; refuse to overwrite one where not."""
         torch.manual_seed(self.strategy.seed)
-        found, damaged = checkpoint.newest(self.job.checkpoints)
+        found, damaged = self.checkpoints.newest()
         for note in damaged:
             yield Notice(message=note)
         if not self.job.resume:
@@ -312,8 +313,7 @@ class _Loop:
         progress.peak_memory_bytes = max(progress.peak_memory_bytes, self.meter.peak_bytes())
         keeps_older = self.last_path is not None and progress.best_step != progress.step
         try:
-            path = checkpoint.save(
-                self.job.checkpoints,
+            path = self.checkpoints.save(
                 progress,
                 self.job.identity(),
                 {**optimizer.state(), **_random_state()},
