@@ -7,9 +7,12 @@ from planning_cases import MINILM, cpu, data, gpu
 
 from trimtab.errors import ModelError, UsageError
 from trimtab.methods import Choices
+from trimtab.models import ModelSpec, shape_named
 from trimtab.planning import Limits, plan
 from trimtab.planning.request import Request, Settings
 from trimtab.units import Money
+
+QWEN = shape_named("qwen2.5-0.5b")  # 14 heads of queries, 2 of keys and values
 
 
 @pytest.mark.parametrize(
@@ -21,12 +24,18 @@ from trimtab.units import Money
         ("TT-P006", {"choices": Choices(top_layers=-1)}, "--top-layers"),
         ("TT-P007", {"method": "full", "choices": Choices(rank=8)}, "Methods that take --rank: lora."),
         ("TT-P007", {"method": "head", "choices": Choices(top_layers=2)}, "lora, freeze"),
+        ("TT-P016", {"choices": Choices(rank=385)}, "attention.self.query is 384 x 384. Ask for at most 384"),
+        (
+            "TT-P016",
+            {"spec": QWEN, "method": "lora", "choices": Choices(rank=129)},
+            "self_attn.k_proj is 896 x 128",
+        ),
         ("TT-P008", {"choices": Choices(top_layers=7)}, "6 layers"),
         ("TT-P009", {"settings": Settings(max_length=513)}, "512 tokens"),
         ("TT-P010", {"settings": Settings(precision="fp16")}, "It can train in: fp32, bf16."),
         ("TT-P010", {"settings": Settings(precision="bf16"), "machine": gpu(("fp32", 1e13))}, "a GPU"),
-        ("TT-P016", {"settings": Settings(precision="int8"), "machine": gpu(("int8", 1e13))}, "fp32, bf16, fp16"),
-        ("TT-P016", {"settings": Settings(precision="tf32"), "machine": gpu(("tf32", 1e13))}, '"tf32"'),
+        ("TT-P019", {"settings": Settings(precision="int8"), "machine": gpu(("int8", 1e13))}, "fp32, bf16, fp16"),
+        ("TT-P019", {"settings": Settings(precision="tf32"), "machine": gpu(("tf32", 1e13))}, '"tf32"'),
         ("TT-P012", {"settings": Settings(max_length=7)}, "--max-length must be at least 8, not 7"),
         (
             "TT-P015",
@@ -53,6 +62,11 @@ def test_a_model_that_training_refuses_is_not_planned_for(method: str | None) ->
         plan(spec, data(), cpu(), method=method)
     assert (caught.value.code, caught.value.exit_code) == ("TT-P014", 5)
     assert "albert-base-v2 (albert)" in str(caught.value) and "6 layers" in str(caught.value)
+
+
+@pytest.mark.parametrize(("spec", "rank"), [(MINILM, 384), (QWEN, 128)], ids=lambda value: str(value)[:9])
+def test_the_highest_rank_is_planned_with(spec: ModelSpec, rank: int) -> None:
+    Request(spec=spec, data=data(), machine=cpu(), method="lora", choices=Choices(rank=rank)).check()
 
 
 def test_the_shortest_length_is_planned_with() -> None:

@@ -125,7 +125,7 @@ def test_where_it_fits_nowhere_the_roomiest_machine_says_why() -> None:
         ("TT-U004", {"pricing": Pricing(cny_per_usd=0)}, "must be from 0.1 to 1000 CNY for one USD, not 0."),
         ("TT-U006", {"shape": Shape(labels=1)}, "--labels must be from 2"),
         ("TT-U010", {"method": "lore"}, "lora"),
-        ("TT-P016", {"settings": Settings(precision="int8")}, 'There is no precision "int8" to train in.'),
+        ("TT-P019", {"settings": Settings(precision="int8")}, 'There is no precision "int8" to train in.'),
     ],
 )
 def test_what_cannot_be_told_is_refused(code: str, asked: dict[str, object], said: str) -> None:

@@ -60,6 +60,7 @@ class Request:
         _check_price(self)
         _check_counts(self.settings, self.choices)
         _check_choices(self)
+        _check_rank(self)
         _check_depth(self.spec, self.choices)
         _check_length(self.spec, self.settings)
         _check_precision(self.machine, self.settings)
@@ -101,7 +102,7 @@ def _check_goal(goal: str) -> None:
 def _check_word(settings: Settings) -> None:
     """A precision that does not exist is no machine's fault."""
     if settings.precision is not None and settings.precision not in PRECISIONS:
-        raise UsageError("TT-P016", precision=settings.precision, known=", ".join(PRECISIONS))
+        raise UsageError("TT-P019", precision=settings.precision, known=", ".join(PRECISIONS))
 
 
 def _check_price(request: Request) -> None:
@@ -133,6 +134,22 @@ def _check_choices(request: Request) -> None:
     raise UsageError(
         "TT-P007", flag=_flag(refused), method=request.method or "auto", takers=", ".join(takers[refused])
     )
+
+
+def _check_rank(request: Request) -> None:
+    """At the smaller side of a matrix a low-rank product can be any matrix of that size: more costs more and says
+    nothing more."""
+    rank, spec = request.choices.rank, request.spec
+    if rank is None:
+        return
+    parts = [part for method in request.methods for part in method.parts(spec, request.choices)]
+    matrices = [linear for part in parts for linear, _ in part.load(spec, spec.layers - 1).beside]
+    smallest = min(matrices, key=lambda linear: min(linear.inputs, linear.outputs), default=None)
+    if smallest is not None and rank > (most := min(smallest.inputs, smallest.outputs)):
+        raise UsageError(
+            "TT-P016", asked=rank, most=most, model=spec.name, matrix=smallest.module,
+            inputs=smallest.inputs, outputs=smallest.outputs,
+        )  # fmt: skip
 
 
 def _check_depth(spec: ModelSpec, choices: Choices) -> None:
