@@ -16,7 +16,7 @@ from trimtab.models import ModelSource
 torch.set_num_threads(1)
 
 FAMILIES = ("bert", "roberta", "distilbert", "llama", "qwen2")
-DECODERS = ("llama", "qwen2")
+DECODERS = ("llama", "qwen2", "gpt_neox", "phi")
 _TEXT = (
     "good bad fine poor great awful film story actor plot music scene end start hour day "
     "the a an of and or not very so too it this that was is with for in on "
@@ -77,6 +77,8 @@ _TEMPLATES = {
     "roberta": ("[CLS] $A [SEP]", "[CLS] $A [SEP] [SEP] $B [SEP]"),
     "llama": ("[CLS] $A", "[CLS] $A $B"),
     "qwen2": ("$A", "$A $B"),
+    "gpt_neox": ("$A", "$A $B"),
+    "phi": ("$A", "$A $B"),
 }
 
 
@@ -131,4 +133,6 @@ _SHAPES = {
     "distilbert": _distilbert,
     "llama": _llama,
     "qwen2": _llama,
+    "gpt_neox": lambda layers, hidden, dropout: _llama(layers, hidden, dropout) | {"hidden_dropout": dropout},
+    "phi": lambda layers, hidden, dropout: _llama(layers, hidden, dropout) | {"resid_pdrop": dropout},
 }

@@ -121,6 +121,23 @@ def test_estimate_needs_no_data(tt) -> None:
     assert only["estimate"]["time"]["steps"] == 10
 
 
+FALCON = ("falcon-7b", "--method", "lora")
+
+
+def test_what_cannot_be_trained_is_estimated_and_not_planned(tt, reviews: str) -> None:
+    refused = tt("plan", "falcon-7b", "--data", reviews, "--on", "a100-80g-sxm")
+    assert refused.code == 5 and refused.err.startswith('TT-P017: falcon-7b is a model of type "falcon"')
+    assert "trimtab estimate" in refused.err.splitlines()[1] and refused.out == ""
+    for verb in (
+        ("estimate", *FALCON, "--on", "a100-80g-sxm"),
+        ("cost", "train", *FALCON, "--on", "a100-80g-sxm"),
+    ):
+        assert "`trimtab train` cannot run a model of this type yet" in tt(*verb).out
+        assert "`trimtab train` 暂不支持" in tt(*verb, "--lang", "zh").out
+        assert json.loads(tt(*verb, "--json").out)["model"]["can_be_trained"] is False
+    assert "cannot run" not in tt("estimate", "bert-base-chinese", "--method", "lora", *ON).out
+
+
 def test_planning_does_not_load_torch(reviews: str) -> None:
     code = (
         "import sys; from trimtab.app.cli import run; "

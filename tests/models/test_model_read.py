@@ -171,6 +171,14 @@ def test_a_config_that_cannot_be_used(folder: Path, changed: dict[str, object], 
     assert code_of(lambda: read(folder)) == code
 
 
+def test_an_unknown_type_is_told_those_that_can_be_trained(folder: Path) -> None:
+    write_config(folder, model_type="mamba")
+    with pytest.raises(ModelError) as raised:
+        read(folder)
+    known = str(raised.value.message.fact("known")).split(", ")
+    assert {"bert", "qwen3", "gpt_neox"} < set(known) and not {"albert", "granite", "t5"} & set(known)
+
+
 def test_all_missing_keys_are_named_at_once(folder: Path) -> None:
     (folder / "config.json").write_text('{"model_type": "bert", "hidden_size": 16}', encoding="utf-8")
     with pytest.raises(ModelError) as raised:

@@ -7,12 +7,16 @@ from planning_cases import MINILM, cpu, data, gpu
 
 from trimtab.errors import ModelError, UsageError
 from trimtab.methods import Choices
-from trimtab.models import ModelSpec, shape_named
+from trimtab.models import ModelSpec, catalogue, shape_named
 from trimtab.planning import Limits, plan
-from trimtab.planning.request import Request, Settings
+from trimtab.planning.request import Request, Settings, refuse_untrained
 from trimtab.units import Money
 
 QWEN = shape_named("qwen2.5-0.5b")  # 14 heads of queries, 2 of keys and values
+
+
+def _name(spec: ModelSpec) -> str:
+    return spec.name
 
 
 @pytest.mark.parametrize(
@@ -62,6 +66,29 @@ def test_a_model_that_training_refuses_is_not_planned_for(method: str | None) ->
         plan(spec, data(), cpu(), method=method)
     assert (caught.value.code, caught.value.exit_code) == ("TT-P014", 5)
     assert "albert-base-v2 (albert)" in str(caught.value) and "6 layers" in str(caught.value)
+
+
+@pytest.mark.parametrize("spec", [shape for shape in catalogue() if not shape.can_be_trained], ids=_name)
+def test_what_no_training_can_run_is_refused_by_name(spec: ModelSpec) -> None:
+    with pytest.raises(ModelError) as caught:
+        refuse_untrained(spec)
+    codes = {"albert": "TT-P014", "t5": "TT-P018"}
+    assert caught.value.code == codes.get(spec.family, "TT-P017")
+    assert f"{spec.name} " in str(caught.value) and spec.family in str(caught.value)
+    known = str(dict(caught.value.message.facts).get("known", "")).split(", ")
+    assert not {"albert", "granite", spec.family} & set(known)
+
+
+@pytest.mark.parametrize("spec", [shape for shape in catalogue() if shape.can_be_trained], ids=_name)
+def test_what_a_training_can_run_is_planned_for(spec: ModelSpec) -> None:
+    refuse_untrained(spec)
+
+
+def test_an_encoder_decoder_is_not_even_estimated() -> None:
+    """Its decoder is not in what the parts count."""
+    with pytest.raises(ModelError) as caught:
+        Request(spec=shape_named("t5-small"), data=data(), machine=cpu(), method="full").check()
+    assert caught.value.code == "TT-P018"
 
 
 @pytest.mark.parametrize(("spec", "rank"), [(MINILM, 384), (QWEN, 128)], ids=lambda value: str(value)[:9])

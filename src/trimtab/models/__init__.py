@@ -9,6 +9,7 @@ read_spec, weights_hash       a folder -> spec, hash                        read
 
 from trimtab.models.catalogue import catalogue, shape_named
 from trimtab.models.config import load_config
+from trimtab.models.config_keys import TRAINED_FAMILIES
 from trimtab.models.families import (
     backbone_parameters,
     embedding_parameters,
@@ -27,6 +28,7 @@ from trimtab.models.sources import Outline, locate, outline_of, spec_of, tokeniz
 from trimtab.models.spec import Kind, Linear, ModelSpec, Role
 
 __all__ = [
+    "TRAINED_FAMILIES",
     "Kind",
     "Linear",
     "ModelSource",

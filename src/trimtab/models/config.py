@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trimtab.errors import ModelError
-from trimtab.models.config_keys import CONFIG_TABLES, Bias, ConfigTable
+from trimtab.models.config_keys import CONFIG_TABLES, TRAINED_FAMILIES, Bias, ConfigTable
 from trimtab.models.spec import ModelSpec
 
 _MOST_CONFIG_BYTES = 10 * 2**20
@@ -54,12 +54,12 @@ def load_config(folder: Path, *, name: str = "", trust_remote_code: bool = False
 def shape_from(config: Config, name: str) -> ModelSpec:
     """The shape a config describes. `name` is what the user calls the model.
 
-    Raises ModelError: TT-M003 unknown `model_type`, TT-M006 keys missing, TT-M007 a value that is no size,
-    TT-M008 a setting that changes the layout in a way the counts do not know.
+    Raises ModelError: TT-M003 unknown `model_type` (named are those that can be trained), TT-M006 keys missing,
+    TT-M007 a value that is no size, TT-M008 a setting that changes the layout in a way the counts do not know.
     """
     family = str(config.get("model_type", ""))
     if family not in CONFIG_TABLES:
-        raise ModelError("TT-M003", name=name, family=family, known=", ".join(sorted(CONFIG_TABLES)))
+        raise ModelError("TT-M003", name=name, family=family, known=", ".join(TRAINED_FAMILIES))
     table = CONFIG_TABLES[family]
     reader = _Reader(config, table, name)
     reader.check()

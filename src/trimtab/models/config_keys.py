@@ -1,7 +1,8 @@
 """Which keys a family's config.json uses, and what holds for the family without being written there.
 
 One row of data a `model_type`; defaults are those of the configuration classes of transformers 5.23, which a
-test compares. Families are listed here when their config can be read; more can be counted (layouts.py).
+test compares. Families are listed here when their config can be read; more can be counted (layouts.py), and
+fewer trained (`TRAINED_FAMILIES`).
 """
 
 from collections.abc import Mapping
@@ -158,6 +159,36 @@ _GPT2 = ConfigTable(
     only=(("add_cross_attention", False),),
 )
 
+_GPT_NEOX = ConfigTable(
+    kind="decoder",
+    norm="layer",
+    position="rope",
+    gated_ffn=False,
+    tied_embeddings=False,
+    keys=_KEYS,
+    qkv_bias=True,
+    o_bias=True,
+    ffn_bias=True,
+    hidden_dropout=("hidden_dropout", 0.0),
+    only=(("attention_bias", True),),
+)
+_PHI = ConfigTable(
+    kind="decoder",
+    norm="layer",
+    position="rope",
+    gated_ffn=False,
+    tied_embeddings=False,
+    keys={**_KEYS, "kv_heads": "num_key_value_heads"},
+    kv_heads_default="heads",
+    qkv_bias=True,
+    o_bias=True,
+    ffn_bias=True,
+    norms_per_layer=1,
+    head_bias=True,
+    hidden_dropout=("resid_pdrop", 0.0),
+    only=(("qk_layernorm", False), ("embd_pdrop", 0.0)),
+)
+
 CONFIG_TABLES: Mapping[str, ConfigTable] = MappingProxyType(
     {
         "albert": _ALBERT,
@@ -169,11 +200,13 @@ CONFIG_TABLES: Mapping[str, ConfigTable] = MappingProxyType(
         "gemma2": _GEMMA2,
         "gemma3_text": _GEMMA3,
         "gpt2": _GPT2,
+        "gpt_neox": _GPT_NEOX,
         "granite": _LLAMA,
         "granitemoe": _GRANITE_MOE,
         "llama": _LLAMA,
         "mistral": _MISTRAL,
         "mixtral": _MIXTRAL,
+        "phi": _PHI,
         "phi3": _PHI3,
         "qwen2": _QWEN2,
         "qwen3": _QWEN3,
@@ -181,3 +214,9 @@ CONFIG_TABLES: Mapping[str, ConfigTable] = MappingProxyType(
         "xlm-roberta": _ROBERTA,
     }
 )
+
+# ALBERT's layers share one set of weights; of Granite transformers 5.23 has no sequence-classification class.
+_READ_BUT_NOT_TRAINED = frozenset({"albert", "granite", "granitemoe"})
+
+TRAINED_FAMILIES = tuple(sorted(set(CONFIG_TABLES) - _READ_BUT_NOT_TRAINED))
+"""The families that a training can run; a test attaches every method to each."""

@@ -79,7 +79,7 @@ def head_parameters(spec: ModelSpec, outputs: int) -> int:
     """The head of AutoModelForSequenceClassification with `outputs` labels, pooler not counted.
 
     BERT: one matrix with bias. RoBERTa, DistilBERT, ELECTRA: a dense matrix and one to the labels. Decoders:
-    `score`, one matrix without bias (also where transformers has no such class and Trimtab makes it).
+    `score`, one matrix without bias (also where transformers has no such class, as of Granite).
     """
     layout = layout_of(spec.family)
     dense = _square_with_bias(spec) if layout.head_dense else 0

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from trimtab.errors import ModelError
-from trimtab.models.config import Config, load_config
+from trimtab.models.config import Config, load_config, shape_from
 from trimtab.models.read import ModelSource, read_spec, spec_from
 from trimtab.models.spec import ModelSpec
 from trimtab.models.weights_header import WeightsHeader, refuse_pickle, stored_tensor
@@ -57,8 +57,9 @@ class TokenizerFile:
 def download(name: str, repo: str, revision: str | None, trust_remote_code: bool) -> ModelSource:
     """A repository in the local cache, fetched where it is not there yet.
 
-    Raises ModelError: TT-M009, TT-M016 to TT-M018 refused at the first look; TT-M020 (HubUnreachable) when it
-    is not cached either; TT-M021 no such repository or no access; TT-M022 no such revision.
+    Raises ModelError: TT-M003, TT-M006 to TT-M009, TT-M016 to TT-M018 refused at the first look; TT-M020
+    (HubUnreachable) when it is not cached either; TT-M021 no such repository or no access; TT-M022 no such
+    revision.
     """
     from huggingface_hub import snapshot_download
 
@@ -75,7 +76,8 @@ def download(name: str, repo: str, revision: str | None, trust_remote_code: bool
     wanted = [*CONFIG_FILES, *TOKENIZER_FILES, *WEIGHT_FILES, *(CODE_FILES if trust_remote_code else ())]
     try:
         with _hub_errors(repo, revision):
-            _first_look(name, repo, revision, trust_remote_code, once=False)
+            _, config = _first_look(name, repo, revision, trust_remote_code, once=False)
+            shape_from(config, name)  # what cannot be read is not fetched
             # by its name, not its commit: only then does the cache know the name when there is no network
             return source(snapshot_download(repo, revision=revision, allow_patterns=wanted))
     except HubUnreachable as unreachable:

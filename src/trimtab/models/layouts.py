@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from trimtab.errors import ModelError
+from trimtab.models.config_keys import TRAINED_FAMILIES
 from trimtab.models.spec import ModelSpec, Role
 
 Size = Callable[[ModelSpec], tuple[int, int]]
@@ -71,9 +72,10 @@ class FamilyLayout:
 
 
 def layout_of(family: str) -> FamilyLayout:
-    """The layout of a family (transformers' `model_type`). Raises ModelError TT-M003 with those known."""
+    """The layout of a family (transformers' `model_type`). Raises ModelError TT-M003 with those that can be
+    trained."""
     if family not in LAYOUTS:
-        raise ModelError("TT-M003", name=family, family=family, known=", ".join(sorted(LAYOUTS)))
+        raise ModelError("TT-M003", name=family, family=family, known=", ".join(TRAINED_FAMILIES))
     return LAYOUTS[family]
 
 

@@ -95,6 +95,13 @@ class ModelSpec:
         """Tokens that fit, special ones included; 0 = no limit of the model's own."""
         return max(0, self.max_positions - self.first_position)
 
+    @property
+    def can_be_trained(self) -> bool:
+        """Whether `trimtab train` can run a model of this family; estimates go further."""
+        from trimtab.models.config_keys import TRAINED_FAMILIES
+
+        return self.family in TRAINED_FAMILIES
+
     @cached_property
     def linears(self) -> tuple[Linear, ...]:
         """The matrices of one layer, in the order of the forward pass. See `families.layer_linears`."""

@@ -7,6 +7,7 @@ from trimtab.data.spec import DataSpec
 from trimtab.errors import ModelError, UsageError
 from trimtab.hardware.machine import Machine
 from trimtab.methods import METHODS, PRECISIONS, Choices, Method, Precision, method_named
+from trimtab.models import TRAINED_FAMILIES
 from trimtab.models.spec import ModelSpec
 from trimtab.planning.plan import GOALS, Goal, Limits
 
@@ -52,8 +53,8 @@ class Request:
         return tuple(method for method in named if set(_made(self.choices)) <= set(method.takes))
 
     def check(self) -> None:
-        """Raises UsageError where the request contradicts itself, the model or the machine, ModelError TT-P014
-        where no method can train the model."""
+        """Raises UsageError where the request contradicts itself, the model or the machine, ModelError TT-P014 or
+        TT-P018 where what a training of the model takes cannot be told."""
         _check_layers(self.spec)
         _check_goal(self.goal)
         _check_word(self.settings)
@@ -69,6 +70,15 @@ class Request:
 def needs_price(goal: Goal, limits: Limits) -> bool:
     """Whether the answer rests on what a training costs."""
     return goal == "money" or limits.money is not None
+
+
+def refuse_untrained(spec: ModelSpec) -> None:
+    """For who plans what is to be run: raises ModelError TT-P014, TT-P018 or TT-P017 where no training can run the
+    model. Of some that are refused here memory and time are predicted all the same: `estimate`, `cost train`."""
+    _check_layers(spec)
+    if not spec.can_be_trained:
+        known = ", ".join(TRAINED_FAMILIES)
+        raise ModelError("TT-P017", model=spec.name, family=spec.family, known=known)
 
 
 def can_compute(machine: Machine, precision: Precision) -> bool:
@@ -88,10 +98,12 @@ def _flag(name: str) -> str:
 
 
 def _check_layers(spec: ModelSpec) -> None:
-    """A part says which layers it trains, and the layers of ALBERT are one: neither the loop nor what the parts
-    count is right for it."""
+    """A part says which layers it trains. The layers of ALBERT are one, and an encoder-decoder has two stacks of
+    them: neither the loop nor what the parts count is right for these."""
     if spec.stored_layers < spec.layers:
         raise ModelError("TT-P014", model=spec.name, family=spec.family, layers=spec.layers)
+    if spec.kind == "encoder-decoder":
+        raise ModelError("TT-P018", model=spec.name, family=spec.family)
 
 
 def _check_goal(goal: str) -> None:

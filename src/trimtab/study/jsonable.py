@@ -11,6 +11,7 @@ from typing import Any
 from trimtab.data.spec import LengthHistogram
 from trimtab.errors import Message
 from trimtab.methods import Part
+from trimtab.models.spec import ModelSpec
 
 
 def jsonable(value: object, language: str = "en") -> Any:
@@ -20,7 +21,9 @@ def jsonable(value: object, language: str = "en") -> Any:
     if isinstance(value, LengthHistogram):
         return _lengths(value)
     if is_dataclass(value) and not isinstance(value, type):
-        named = {"part": value.name} if isinstance(value, Part) else {}
+        named: dict[str, Any] = {"part": value.name} if isinstance(value, Part) else {}
+        if isinstance(value, ModelSpec):
+            named["can_be_trained"] = value.can_be_trained
         return named | {field.name: jsonable(getattr(value, field.name), language) for field in fields(value)}
     if isinstance(value, tuple | list):
         return [jsonable(item, language) for item in value]

@@ -11,6 +11,7 @@ from trimtab.errors import BadInput
 from trimtab.hardware import Machine, this_machine
 from trimtab.models import ModelSource, ModelSpec, TokenizerFile, locate, read_spec
 from trimtab.planning import Request, needs_price
+from trimtab.planning.request import refuse_untrained
 from trimtab.study import gather
 from trimtab.study.request import TrainRequest
 
@@ -38,6 +39,7 @@ def open_training(request: TrainRequest) -> Opened:
     corpus = gather.open_corpus(request.data, request.reading)  # before gigabytes are fetched
     source = locate(request.model, trust_remote_code=request.trust_remote_code)
     spec = read_spec(source)
+    refuse_untrained(spec)
     tokenizer = source.folder / "tokenizer.json"
     data = gather.describe(corpus, TokenizerFile(tokenizer if tokenizer.is_file() else None))
     needed = needs_price(request.goal, request.limits)

@@ -5,6 +5,7 @@ from trimtab.estimation import estimate as predict
 from trimtab.estimation.question import question_of
 from trimtab.methods import Choices
 from trimtab.planning import Goal, Limits, Settings
+from trimtab.planning.request import refuse_untrained
 from trimtab.study import gather
 from trimtab.study.dry_runs import traced_phases
 from trimtab.study.request import Planned, Pricing, Reading, Shape
@@ -43,6 +44,7 @@ def plan(
     needed = planning.needs_price(goal, limits)
     priced = gather.priced(gather.machine_for(on), price, pricing, needed=needed)
     spec, facts = gather.model_and_data(model, data, None, reading, trust_remote_code=trust_remote_code)
+    refuse_untrained(spec)
     made = planning.plan(
         spec, facts, priced.machine, goal=goal, limits=limits, method=method, choices=choices, settings=settings
     )
@@ -63,7 +65,7 @@ def estimate(
     exact: bool = False,
 ) -> Planned:
     """Memory, time, disk and, of a machine that is rented out, money of one method, on real data or on an imagined
-    shape of data, never both.
+    shape of data, never both; also of models that cannot be trained yet (`ModelSpec.can_be_trained`).
 
     A plan with only that method's candidates; raises as `plan` does. `exact`: the memory of the chosen one is
     counted by a dry run of the real training step, without weights: seconds and torch, once for each question.

@@ -19,6 +19,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedConfig, P
 
 from trimtab import tuning
 from trimtab.data.spec import EVALUATION_TOKENS
+from trimtab.errors import ModelError
 from trimtab.estimation.estimate import PARTS, MemoryParts, Phase
 from trimtab.estimation.question import Question
 from trimtab.methods import Part
@@ -43,7 +44,11 @@ _FROZEN, _TRAINED = 2, 2  # from here on one layer more is the same as the one b
 
 
 def dry_run(question: Question) -> tuple[Phase, ...]:
-    """Live bytes of the phases forward-backward, optimizer and evaluate, each at its worst moment."""
+    """Live bytes of the phases forward-backward, optimizer and evaluate, each at its worst moment.
+
+    Raises ModelError TT-T007 where transformers has no classifier of the family, TT-T006 where the one it is built
+    from has other matrices.
+    """
     depth = _Depth.of(question)
     if depth.is_shallow:
         return _phases(traced(question))
@@ -84,7 +89,10 @@ def _on_meta(question: Question) -> PreTrainedModel:
     strategy, spec = question.strategy, question.spec
     config = _config(spec, question.outputs)
     with torch.device("meta"):
-        model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
+        try:
+            model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
+        except ValueError as error:  # "Unrecognized configuration class"
+            raise ModelError("TT-T007", model=spec.name, family=spec.family) from error
         tuning.apply(strategy, model, spec)
     return tuning.cast(model, strategy.precision)
 

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import PreTrainedModel
 
-from trimtab.errors import ArtifactError
+from trimtab.errors import ArtifactError, ModelError
 from trimtab.methods import Lora, Strategy
 from trimtab.models.spec import ModelSpec
 from trimtab.tuning import structure
@@ -94,11 +94,15 @@ def _config(part: Lora, model: PreTrainedModel, spec: ModelSpec) -> LoraConfig:
 
 
 def _target_names(part: Lora, model: PreTrainedModel, spec: ModelSpec) -> list[str]:
-    """The shortest names by which PEFT finds exactly the wanted matrices ("query"), else full names."""
+    """The shortest names by which PEFT finds exactly the wanted matrices ("query"), else full names. Raises
+    ModelError TT-T006 where the model has no matrix of a name."""
     path = structure.layers_path(model, spec)
     numbers = range(part.lowest_layer(spec), spec.layers)
     wanted = {f"{path}.{number}.{linear.module}" for number in numbers for linear in part.matrices(spec)}
-    every = {name.replace(".base_layer", "") for name, m in model.named_modules() if isinstance(m, nn.Linear)}
+    modules = {name.replace(".base_layer", ""): module for name, module in model.named_modules()}
+    if missing := wanted - modules.keys():
+        raise ModelError("TT-T006", family=spec.family, name=min(missing))
+    every = {name for name, module in modules.items() if isinstance(module, nn.Linear)}
     for short in (lambda module: module.rpartition(".")[2], lambda module: module):
         names = sorted({short(linear.module) for linear in part.matrices(spec)})
         if {full for full in every if any(full.endswith(f".{name}") for name in names)} == wanted:

@@ -9,6 +9,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from trimtab.errors import ModelError
+from trimtab.models.families import final_norm_parameters
 from trimtab.models.spec import ModelSpec
 
 
@@ -62,7 +63,10 @@ def _children(model: PreTrainedModel, spec: ModelSpec) -> tuple[tuple[nn.Module,
     names = [name for name, _ in backbone(model).named_children()]
     modules = [module for _, module in backbone(model).named_children()]
     at = names.index(container)
-    inside = modules[at] if not isinstance(modules[at], nn.ModuleList) else None
-    # An encoder wrapper may hold a norm of its own beside the list of layers.
-    beside = () if inside is None else tuple(m for m in inside.children() if not isinstance(m, nn.ModuleList))
-    return tuple(modules[:at]), beside + tuple(modules[at + 1 :])
+    below, above = tuple(modules[:at]), tuple(modules[at + 1 :])
+    if isinstance(modules[at], nn.ModuleList):
+        return below, above
+    # What an encoder wrapper holds beside the list of layers is its final norm or, where the family has none, what
+    # every layer reads (DeBERTa: the table of relative positions and its norm).
+    beside = tuple(m for m in modules[at].children() if not isinstance(m, nn.ModuleList))
+    return (below, beside + above) if final_norm_parameters(spec) else (below + beside, above)

@@ -86,7 +86,7 @@ def planned_facts(planned: "Planned", language: str) -> dict[str, object]:
 
 def model_line(spec: ModelSpec, face: Face) -> str:
     size = face.say("TT-V211", size=spec.stored_bytes, dtype=spec.weights_dtype) if spec.stored_bytes else ""
-    return face.say(
+    words = face.say(
         "TT-V210",
         name=spec.name,
         family=spec.family,
@@ -96,6 +96,7 @@ def model_line(spec: ModelSpec, face: Face) -> str:
         parameters=short_count(spec.parameters),
         size=size,
     )
+    return words if spec.can_be_trained else face.say("TT-V219", model=words)
 
 
 def goal_line(plan: Plan, face: Face) -> str:
