@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from plain_chinese import english_in
 from trimtab.data import open_corpus, readers
 from trimtab.data.encoding import detect_encoding
 from trimtab.data.table import open_table
@@ -113,6 +114,16 @@ def test_broken_rows_are_named(raw: Raw, name: str, content: bytes, code: str, r
     assert (error.code, error.message.fact("row")) == (code, row)
 
 
+@pytest.mark.parametrize(
+    ("entry", "en", "zh"),
+    [("[1]", "a list", "列表"), ('"a"', "a text", "文本"), ("1.5", "a number", "数字"), ("null", "null", "空值")],
+)
+def test_what_stands_in_place_of_an_object_is_named(raw: Raw, entry: str, en: str, zh: str) -> None:
+    error = refused(raw("rows.jsonl", f'{{"text": "a"}}\n{entry}\n'.encode()))
+    assert f"row 2: {en} where an object" in str(error)
+    assert f"第 2 行是{zh}" in error.message.text("zh")
+
+
 def test_a_long_but_sane_text_is_read(raw: Raw) -> None:
     """The csv module's own limit is 131,072 characters."""
     assert len(str(rows(raw("a.csv", b"text,label\n" + b"x" * 2_000_000 + b",1\n"))[0][1]["text"])) == 2_000_000
@@ -146,7 +157,9 @@ def test_files_that_are_refused_with_their_reason(raw: Raw, name: str, content: 
 
 def test_a_directory_of_that_name_is_no_crash(tmp_path: Path) -> None:
     (tmp_path / "odd.csv").mkdir()
-    assert refused(str(tmp_path / "odd.csv")).code == "TT-D007"
+    error = refused(str(tmp_path / "odd.csv"))
+    assert error.code == "TT-D007" and "Is a directory" in str(error)
+    assert english_in(error.message, str(tmp_path / "odd.csv")) == []
 
 
 CHINESE = "这家酒店的服务非常好，房间干净，早餐也不错。"

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from plain_chinese import english_in
 from tiny_models import tiny_model, tiny_tokenizer
 from tiny_training import tiny_strategy
 from trimtab import tuning
@@ -89,9 +90,27 @@ def test_every_file_of_an_artifact_is_sealed(method: str, tmp_path: Path) -> Non
     read_facts(out)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"format": 2}', '{"format": 1}'])
-def test_an_unreadable_artifact_json_is_refused(content: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "said", "names"),
+    [
+        ("", "it is not JSON (line 1, column 1)", ()),
+        ("{", "it is not JSON", ()),
+        ('{"format": 2}', "written by a newer Trimtab", ()),
+        ('{"format": 1}', "it lacks base", ("base",)),
+        ("{}", "it lacks format", ("format",)),
+    ],
+)
+def test_an_unreadable_artifact_json_is_refused(
+    content: str, said: str, names: tuple[str, ...], tmp_path: Path
+) -> None:
     (tmp_path / "artifact.json").write_text(content)
+    error = refusal(lambda: read_facts(tmp_path))
+    assert error.code == "TT-A002" and said in str(error)
+    assert english_in(error.message, str(tmp_path), "artifact.json", *names) == []
+
+
+def test_an_artifact_json_of_another_kind_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "artifact.json").write_text("[]")
     assert refusal(lambda: read_facts(tmp_path)).code == "TT-A002"
 
 
@@ -105,7 +124,8 @@ def test_a_file_name_that_leads_out_is_refused(name: str, tmp_path: Path) -> Non
     plain = json.loads((out / "artifact.json").read_text())
     plain["files"].append([name, 1, "0"])
     (out / "artifact.json").write_text(json.dumps(plain))
-    assert refusal(lambda: read_facts(out)).code == "TT-A002"
+    error = refusal(lambda: read_facts(out))
+    assert error.code == "TT-A002" and "leads out of the folder" in str(error)
 
 
 def test_another_base_is_refused(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ try:
     found = {expression}
     answer = dataclasses.asdict(found) if dataclasses.is_dataclass(found) else {{"path": found}}
 except ModelError as error:
-    answer = {{"code": error.code, "text": str(error)}}
+    answer = {{"code": error.code, "text": str(error), "zh": error.message.text("zh")}}
 print(json.dumps(answer, default=str))
 print(time.perf_counter() - start)
 """
@@ -270,6 +270,9 @@ def test_an_unreachable_hub_names_the_ways_out(tmp_path: Path, environment: dict
         assert error["code"] == "TT-M020"
         for way_out in ("HF_ENDPOINT", "modelscope:org/plain", "local folder"):
             assert way_out in error["text"]
+        reasons = {"offline": ("offline mode is on", "已开启离线模式"), "refused": ("refused", "连接被拒绝")}
+        en, zh = reasons["offline" if "HF_HUB_OFFLINE" in environment else "refused"]
+        assert en in error["text"] and zh in error["zh"]
 
 
 @pytest.mark.parametrize("model", ["bert-base-chinese", "google-bert/bert-base-chinese"])
@@ -280,6 +283,13 @@ def test_a_plan_waits_once_for_a_hub_that_does_not_answer(tmp_path: Path, model:
         assert len(hub.asked) == 1
     assert 4.5 < seconds < 6
     assert log == ""
+
+
+def test_a_hub_that_does_not_answer_is_told_from_one_that_is_not_there(tmp_path: Path) -> None:
+    with silent_hub() as hub:
+        error = ask("spec_of('org/plain')", tmp_path, HF_ENDPOINT=hub.endpoint)
+    assert error["code"] == "TT-M020"
+    assert "no answer within 5.0 s" in error["text"] and "5.0 s 内没有答复" in error["zh"]
 
 
 @pytest.mark.parametrize("model", ["bert-base-chinese", "google-bert/bert-base-chinese"])

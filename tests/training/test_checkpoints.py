@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from plain_chinese import english_in
 from tiny_training import assert_equal, run, run_until, tiny_job, tiny_strategy, trained
 from trimtab.data import Corpus
 from trimtab.errors import BadInput, Message, TrimtabError
@@ -62,7 +63,8 @@ def test_a_damaged_checkpoint_is_passed_over(name: str, hurt: Callable[[Path], N
     found, notes = Checkpoints(folder).newest()
     assert found is not None and found.progress.step == 5
     assert [(note.code, note.fact("path")) for note in notes] == [("TT-T020", str(folder / "step-00000010"))]
-    assert name in str(notes[0].fact("why"))
+    assert all(name in notes[0].text(language) for language in ("en", "zh"))
+    assert english_in(notes[0], str(folder), name) == []
 
 
 def test_a_training_goes_on_from_the_checkpoint_before_a_damaged_one(tmp_path: Path) -> None:
@@ -107,7 +109,7 @@ def test_a_checkpoint_without_an_optimiser_state_is_refused(tmp_path: Path) -> N
     Checkpoints(job.checkpoints).save(found.progress, found.identity, tensors, checkpoint.load_best(path))
     said = refusal(job, corpus)
     assert said.code == "TT-T024"
-    assert lost in str(said.fact("why"))
+    assert lost in said.text("en") and english_in(said, str(path), lost) == []
 
 
 changes = {
@@ -123,7 +125,8 @@ def test_another_training_is_refused_unless_allowed(what: str, tmp_path: Path) -
     job, corpus = begun(tmp_path)
     said = refusal(changes[what](job), corpus)
     assert said.code == "TT-T021"
-    assert ("strategy" if what == "seed" else what) in str(said.fact("changed"))
+    assert ("strategy" if what == "seed" else what) in said.text("en")
+    assert {"data": "数据（", "model": "模型（"}.get(what, "策略（") in said.text("zh")
     if what in ("data", "model"):
         events, _ = run(replace(changes[what](job), allow_changed=True), corpus)
         assert next(event for event in events if isinstance(event, Started)).resumed_step == 10
@@ -133,7 +136,8 @@ def test_another_version_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     job, corpus = begun(tmp_path)
     monkeypatch.setattr("trimtab.training.session.versions", lambda: (("torch", "1.0"),))
     said = refusal(job, corpus)
-    assert (said.code, "torch version" in str(said.fact("changed"))) == ("TT-T021", True)
+    assert (said.code, "torch version (" in said.text("en")) == ("TT-T021", True)
+    assert "torch 版本（" in said.text("zh")
 
 
 def test_another_method_is_refused_even_where_change_is_allowed(tmp_path: Path) -> None:
@@ -275,7 +279,7 @@ def test_a_full_disk_leaves_the_checkpoint_before_whole(tmp_path: Path, tiny_dis
     used = sum(file.stat().st_size for file in job.folder.rglob("*") if file.is_file())
     (tiny_disk / "ballast").write_bytes(b"0" * ((4 << 20) - used - (1 << 16)))
     error = disk_full(replace(job, resume=True), corpus)
-    assert "No space left" in str(error.message.fact("why"))
+    assert "No space left" in error.message.text("en") and "磁盘空间不足" in error.message.text("zh")
     assert [path.name for path in job.checkpoints.iterdir()] == ["step-00000005"]
     (tiny_disk / "ballast").unlink()
     events, resumed = run(replace(job, resume=True), corpus)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from plain_chinese import english_in
 from tiny_models import DECODERS, FAMILIES, tiny_model
 from trimtab import tuning
 from trimtab.errors import ModelError
@@ -60,7 +61,8 @@ def test_a_missing_tokenizer_is_refused(tmp_path: Path) -> None:
         (tmp_path / name).unlink()
     with pytest.raises(ModelError) as caught:
         tuning.load_tokenizer(source)
-    assert caught.value.code == "TT-T003"
+    assert caught.value.code == "TT-T003" and "it knows no words" in str(caught.value)
+    assert english_in(caught.value.message, str(tmp_path), "tokenizer.json", "tokenizer_config.json") == []
 
 
 def test_a_tokenizer_without_padding_pads_with_the_end_token(tmp_path: Path) -> None:

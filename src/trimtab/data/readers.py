@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple, TextIO
 
 from trimtab.data.encoding import Encoding
-from trimtab.errors import DataError
+from trimtab.errors import DataError, message
 
 MAX_ROW_CHARACTERS = 8 << 20
 """A longer row is a broken file (a quote never closed, no line ends), not a text to learn from."""
@@ -172,9 +172,19 @@ def _next_entry(
             return value, end, window
 
 
+_KINDS = {
+    list: "TT-D090",
+    str: "TT-D091",
+    int: "TT-D092",
+    float: "TT-D092",
+    bool: "TT-D093",
+    type(None): "TT-D094",
+}  # what JSON has besides objects
+
+
 def _json_object(path: Path, number: int, value: object) -> dict[str, object]:
     if not isinstance(value, dict):
-        raise DataError("TT-D016", path=path.name, row=number, kind=type(value).__name__)
+        raise DataError("TT-D016", path=path.name, row=number, kind=message(_KINDS[type(value)]))
     return value
 
 

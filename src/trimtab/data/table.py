@@ -10,7 +10,7 @@ from typing import Protocol
 from trimtab.data.encoding import UTF8, Encoding, detect_encoding
 from trimtab.data.readers import SUFFIXES, Reader, Row, reader_of
 from trimtab.data.spec import Place
-from trimtab.errors import DataError
+from trimtab.errors import DataError, system_reason
 
 _SAMPLE_ROWS = 100
 
@@ -104,7 +104,7 @@ def open_table(path: Path) -> FileTable:
         table = FileTable(path, encoding, reader_of(path, encoding), stamp)
         empty = not table.sample
     except OSError as error:
-        raise DataError("TT-D007", path=str(path), reason=error.strerror or str(error)) from error
+        raise DataError("TT-D007", path=str(path), reason=system_reason(error)) from error
     if empty:
         raise DataError("TT-D006", path=path.name)
     return table

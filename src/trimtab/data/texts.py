@@ -9,7 +9,7 @@ from pathlib import Path
 from trimtab.data.columns import choose_text_columns
 from trimtab.data.encoding import detect_encoding
 from trimtab.data.table import open_table
-from trimtab.errors import DataError
+from trimtab.errors import DataError, system_reason
 
 _LISTED_FILES = 10
 
@@ -77,7 +77,7 @@ def _file_lines(path: Path) -> Iterator[str]:
             for line in file:
                 yield line.removesuffix("\n")
     except OSError as error:
-        raise DataError("TT-D007", path=str(path), reason=error.strerror or str(error)) from error
+        raise DataError("TT-D007", path=str(path), reason=system_reason(error)) from error
 
 
 def _stdin_lines() -> Iterator[str]:

@@ -16,6 +16,7 @@ This room knows nothing of terminals or locales: whoever prints chooses the lang
 """
 
 from trimtab.errors.message import LANGUAGES, Message, catalogue, message
+from trimtab.errors.system import system_reason
 from trimtab.errors.tree import (
     ArtifactError,
     BadInput,
@@ -42,4 +43,5 @@ __all__ = [
     "UsageError",
     "catalogue",
     "message",
+    "system_reason",
 ]

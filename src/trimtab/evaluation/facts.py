@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trimtab.data.spec import Task
-from trimtab.errors import ArtifactError
+from trimtab.errors import ArtifactError, Message, message
 from trimtab.home import write_atomically
 from trimtab.methods import Strategy, strategy_from_json, strategy_to_json
 
@@ -65,7 +65,7 @@ def read_facts(folder: Path) -> ArtifactFacts:
     try:
         facts = _from_plain(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, KeyError, TypeError) as error:
-        raise ArtifactError("TT-A002", folder=str(folder), why=f"{type(error).__name__}: {error}") from error
+        raise ArtifactError("TT-A002", folder=str(folder), why=_why(error)) from error
     for name, size, digest in facts.files:
         file = folder / name
         if not file.is_file() or file.stat().st_size != size or sha256_of(file) != digest:
@@ -82,13 +82,27 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+class _Refused(ValueError):
+    """A well-formed artifact.json that says what is not to be believed; `args` holds the code of the reason."""
+
+
+def _why(error: Exception) -> Message:
+    if isinstance(error, _Refused):
+        return message(error.args[0])
+    if isinstance(error, json.JSONDecodeError):
+        return message("TT-A010", line=error.lineno, column=error.colno)
+    if isinstance(error, KeyError):
+        return message("TT-A011", name=error.args[0])
+    return message("TT-A012", text=str(error))
+
+
 def _from_plain(plain: dict[str, Any]) -> ArtifactFacts:
     if plain.pop("format") != _FORMAT:
-        raise ValueError("written by a newer Trimtab")
+        raise _Refused("TT-A013")
     plain["base"] = Base(**plain["base"])
     plain["strategy"] = strategy_from_json(plain["strategy"])
     plain["labels"], plain["columns"] = tuple(plain["labels"]), tuple(plain["columns"])
     plain["files"] = tuple((str(name), int(size), str(digest)) for name, size, digest in plain["files"])
     if any("/" in name or "\\" in name or name.startswith("..") for name, _, _ in plain["files"]):
-        raise ValueError("a file name leads out of the folder")
+        raise _Refused("TT-A014")
     return ArtifactFacts(**plain)

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from trimtab.errors import ModelError
+from trimtab.errors import Message, ModelError, message, system_reason
 from trimtab.models.config import Config, load_config, shape_from
 from trimtab.models.read import ModelSource, read_spec, spec_from
 from trimtab.models.spec import ModelSpec
@@ -230,12 +230,24 @@ def _hub_errors(repo: str, revision: str | None) -> Iterator[None]:
     except (errors.HTTPError, errors.LocalEntryNotFoundError, ConnectionError, TimeoutError) as error:
         raise HubUnreachable("TT-M020", name=repo, endpoint=_endpoint(), reason=_reason(error)) from error
     except OSError as error:
-        raise ModelError("TT-M023", name=repo, reason=_reason(error)) from error
+        raise ModelError("TT-M023", name=repo, reason=system_reason(error)) from error
 
 
-def _reason(error: Exception) -> str:
-    first_line = str(error).strip().splitlines()[:1]
-    return f"{type(error).__name__}: {''.join(first_line)[:160]}"
+def _reason(error: BaseException) -> Message:
+    """Why the hub gave nothing. The library's classes come from one of two HTTP packages, by its version: they are
+    told apart by what they have in common."""
+    from huggingface_hub import errors
+
+    if isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__ is not None:
+        return _reason(error.__cause__)  # "check your connection" was said instead of what happened
+    if isinstance(error, errors.OfflineModeIsEnabled):
+        return message("TT-M031")
+    if any("Timeout" in kind.__name__ for kind in type(error).__mro__):
+        return message("TT-M030", seconds=_PATIENCE_SECONDS)
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status is not None:
+        return message("TT-M032", status=status)
+    return system_reason(error)
 
 
 def _endpoint() -> str:

@@ -3,7 +3,7 @@ safetensors only."""
 
 from pathlib import Path
 
-from trimtab.errors import ModelError
+from trimtab.errors import ModelError, system_reason
 from trimtab.models.config import load_config
 from trimtab.models.hub import CODE_FILES, CONFIG_FILES, TOKENIZER_FILES, WEIGHT_FILES
 from trimtab.models.read import ModelSource
@@ -41,5 +41,4 @@ def _fetch(repo: str, revision: str | None, files: tuple[str, ...]) -> Path:
     try:
         return Path(snapshot_download(repo, revision=revision, allow_patterns=list(files)))
     except Exception as error:  # the package raises errors of many libraries, without a common class
-        reason = f"{type(error).__name__}: {str(error)[:160]}"
-        raise ModelError("TT-M026", name=repo, reason=reason) from error
+        raise ModelError("TT-M026", name=repo, reason=system_reason(error)) from error

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 
 from trimtab import __version__, planning
 from trimtab.data import Corpus, Split
-from trimtab.errors import BadInput, TrimtabError
+from trimtab.errors import BadInput, TrimtabError, system_reason
 from trimtab.estimation import estimate
 from trimtab.evaluation import (
     ArtifactFacts,
@@ -73,7 +73,7 @@ def carry_out(request: TrainRequest, opened: Opened) -> Iterator[Event | Planned
         report = _report(request, planned, run, outcome, corpus)
         _write_pages(report, out, request.language)
     except (OSError, SafetensorError) as error:
-        raise TrimtabError("TT-T027", folder=str(out), why=str(error)) from error
+        raise TrimtabError("TT-T027", folder=str(out), why=system_reason(error)) from error
     record(report, out)
     (out / REQUEST_FILE).unlink(missing_ok=True)
     checkpoint.remove_all(out / "checkpoints")

@@ -16,6 +16,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -115,14 +116,15 @@ class Checkpoints:
         passed: list[Message] = []
         for path in reversed(_complete(self.folder)):
             damage = _damage(path)
-            self._whole[path] = not damage
-            if damage:
+            self._whole[path] = damage is None
+            if damage is not None:
                 passed.append(message("TT-T020", path=str(path), why=damage))
                 continue
             try:
                 progress, identity = _read_progress(path / _PROGRESS)
             except (TypeError, KeyError):
-                passed.append(message("TT-T020", path=str(path), why=f"{_PROGRESS} is of another version"))
+                why = message("TT-T055", file=_PROGRESS)
+                passed.append(message("TT-T020", path=str(path), why=why))
                 continue
             tensors = load_file(path / _STATE)
             return Checkpoint(path=path, progress=progress, identity=identity, tensors=tensors), tuple(passed)
@@ -142,16 +144,15 @@ class Checkpoints:
 
     def _is_whole(self, path: Path) -> bool:
         if path not in self._whole:
-            self._whole[path] = not _damage(path)
-        return self._whole[path] and not _damage(path, read=False)
+            self._whole[path] = _damage(path) is None
+        return self._whole[path] and _damage(path, read=False) is None
 
 
 def require_same(saved: Mapping[str, str], now: Mapping[str, str]) -> None:
     """Refuse to go on where something differs. Raises BadInput TT-T021 naming what differs."""
     changed = sorted(name for name in now if saved.get(name) != now[name])
     if changed:
-        pairs = ", ".join(f"{name}: {_short(saved.get(name))} -> {_short(now[name])}" for name in changed)
-        raise BadInput("TT-T021", changed=pairs)
+        raise BadInput("TT-T021", changed=reduce(_listed, (_change(name, saved, now) for name in changed)))
 
 
 def best_file(path: Path) -> Path:
@@ -217,22 +218,23 @@ def _entries(path: Path) -> dict[str, dict[str, Any]]:
     return json.loads((path / _MANIFEST).read_text(encoding="utf-8"))["files"]
 
 
-def _damage(path: Path, *, read: bool = True) -> str:
-    """What is wrong with a checkpoint, or an empty string. Where it is not `read`, only what is seen at first
+def _damage(path: Path, *, read: bool = True) -> Message | None:
+    """What is wrong with a checkpoint, or None. Where it is not `read`, only what is seen at first
     sight: a file that is missing, or not as long as the manifest says."""
     try:
         entries = _entries(path)
         for name in (_STATE, _BEST, _PROGRESS):
             file = path / name
             if not file.exists():
-                return f"{name} is missing"
-            if file.stat().st_size != entries[name]["bytes"]:
-                return f"{name} has {file.stat().st_size} bytes, not {entries[name]['bytes']}"
+                return message("TT-T051", file=name)
+            if file.stat().st_size != int(entries[name]["bytes"]):
+                expected = int(entries[name]["bytes"])
+                return message("TT-T052", file=name, bytes=file.stat().st_size, expected=expected)
             if read and sha256_of(file) != entries[name]["sha256"]:
-                return f"{name} is not what was written"
+                return message("TT-T053", file=name)
     except (OSError, ValueError, KeyError, TypeError):
-        return f"{_MANIFEST} is missing or unreadable"
-    return ""
+        return message("TT-T054", file=_MANIFEST)
+    return None
 
 
 def _complete(folder: Path) -> list[Path]:
@@ -246,6 +248,19 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _short(value: str | None) -> str:
-    text = "nothing" if value is None else value
-    return text if len(text) <= 40 else f"{text[:12]}…"
+_WORDS = {"model": "TT-T063", "data": "TT-T064", "strategy": "TT-T065", "threads": "TT-T066"}  # other: versions
+
+
+def _change(name: str, saved: Mapping[str, str], now: Mapping[str, str]) -> Message:
+    what = message(_WORDS[name]) if name in _WORDS else message("TT-T067", name=name.removesuffix(" version"))
+    return message("TT-T062", what=what, before=_short(saved.get(name)), now=_short(now[name]))
+
+
+def _listed(earlier: Message, later: Message) -> Message:
+    return message("TT-T061", earlier=earlier, later=later)
+
+
+def _short(value: str | None) -> str | Message:
+    if value is None:
+        return message("TT-T068")
+    return value if len(value) <= 40 else f"{value[:12]}…"

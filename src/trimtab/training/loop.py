@@ -17,7 +17,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from trimtab.data import Corpus
-from trimtab.errors import BadInput, Diverged, Interrupted, TrimtabError, message
+from trimtab.errors import BadInput, Diverged, Interrupted, TrimtabError, message, system_reason
 from trimtab.evaluation.encode import Encoded
 from trimtab.evaluation.predict import logits, losses, predictions
 from trimtab.metrics import Score, main_metric
@@ -120,7 +120,8 @@ class _Loop:
         try:
             self.session.optimizer.restore(found.tensors)
         except (KeyError, IndexError, RuntimeError) as error:
-            raise BadInput("TT-T024", path=str(found.path), why=str(error)) from error
+            lost = message("TT-T056", name=error.args[0]) if isinstance(error, KeyError) else str(error)
+            raise BadInput("TT-T024", path=str(found.path), why=lost) from error
         _set_random_state(found.tensors)
         self.progress = found.progress
         self.session.optimizer.loss_scale = found.progress.loss_scale
@@ -320,7 +321,7 @@ class _Loop:
                 checkpoint.best_file(self.last_path) if keeps_older and self.last_path else optimizer.weights(),
             )
         except OSError as error:
-            raise TrimtabError("TT-T025", folder=str(self.job.checkpoints), why=str(error)) from error
+            raise TrimtabError("TT-T025", folder=str(self.job.checkpoints), why=system_reason(error)) from error
         self.last_path, self.saved_step = path, progress.step
         self._saved_at = time.perf_counter()
         return Saved(step=progress.step, path=str(path), bytes=checkpoint.size_bytes(path))

@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from trimtab.errors import ModelError
+from trimtab.errors import ModelError, message
 from trimtab.methods import Precision
 from trimtab.models import ModelSource
 
@@ -27,11 +27,11 @@ def load_tokenizer(source: ModelSource, *, trust_remote_code: bool = False) -> T
             raise ModelError("TT-T003", folder=str(source.folder), why=_first_line(error)) from error
     if len(tokenizer) <= len(tokenizer.all_special_tokens):
         # Where the files are missing transformers makes a tokenizer to which every word is unknown.
-        raise ModelError("TT-T003", folder=str(source.folder), why="it knows no words")
+        raise ModelError("TT-T003", folder=str(source.folder), why=message("TT-T057"))
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.pad_token_id is None:
-        raise ModelError("TT-T003", folder=str(source.folder), why="it has neither a padding nor an end token")
+        raise ModelError("TT-T003", folder=str(source.folder), why=message("TT-T058"))
     return tokenizer
 
 

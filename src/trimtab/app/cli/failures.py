@@ -12,7 +12,7 @@ import traceback
 import typer
 
 from trimtab.app.cli.face import Face
-from trimtab.errors import Interrupted, Message, NothingFits, TrimtabError, message
+from trimtab.errors import Interrupted, Message, NothingFits, TrimtabError, message, system_reason
 
 USAGE, INTERRUPTED = 2, 130
 # What an option takes, by its metavar on the help page.
@@ -60,7 +60,7 @@ def _message_of(error: BaseException, face: Face) -> tuple[Message, int]:
 def _surprise(error: BaseException) -> Message:
     """What no room has put into words: the machine's troubles, and our own faults."""
     if isinstance(error, OSError) and error.strerror:
-        return message("TT-V903", reason=error.strerror, path=error.filename or "?")
+        return message("TT-V903", reason=system_reason(error), path=error.filename or "?")
     if isinstance(error, MemoryError):
         return message("TT-V904")
     return message("TT-V905", kind=type(error).__name__, text=str(error).partition("\n")[0])
