@@ -21,7 +21,7 @@ _HEADINGS_OF_WORDS = {"Machine", "Offer"}  # they have none where they stand bel
 
 @pytest.fixture(scope="module")
 def cost() -> study.TrainingCost:
-    return study.cost_train("bert-base-chinese", shape=study.Shape(rows=50_000))
+    return study.cost_train("bert-base-chinese", shape=study.Shape(examples=50_000))
 
 
 @pytest.fixture

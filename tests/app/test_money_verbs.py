@@ -10,7 +10,7 @@ from rich.cells import cell_len
 
 from trimtab.hardware.prices import COLUMNS
 
-COST = ("cost", "train", "bert-base-chinese", "--rows", "3200", "--length", "64", "--method", "lora")
+COST = ("cost", "train", "bert-base-chinese", "--examples", "3200", "--length", "64", "--method", "lora")
 HEAD = ",".join(COLUMNS)
 TODAY = date.today().isoformat()
 

@@ -25,11 +25,11 @@ def test_the_exchange_rate_on_help_pages_is_the_one_used() -> None:
 
 def test_the_imagined_shape_on_help_pages_is_the_one_used() -> None:
     for option, value in (
-        (options.Rows, Shape().rows),
+        (options.Examples, Shape().examples),
         (options.Length, Shape().length),
         (options.Labels, Shape().labels),
     ):
         for language in LANGUAGES:
             assert f" {value:,}" in message(typing.get_args(option)[1].help).text(language)
     assert options.shape(None, None, None) is None
-    assert options.shape(50, None, 3) == Shape(rows=50, labels=3)
+    assert options.shape(50, None, 3) == Shape(examples=50, labels=3)

@@ -106,7 +106,7 @@ def test_estimate_needs_no_data(tt) -> None:
         "demo",
         "--method",
         "lora",
-        "--rows",
+        "--examples",
         "320",
         "--length",
         "64",

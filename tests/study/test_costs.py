@@ -16,7 +16,7 @@ from trimtab.units import DEFAULT_RATE, Evidence, Money
 
 TODAY = date(2026, 11, 25)
 BERT = "bert-base-chinese"
-SMALL = Shape(rows=3200, length=64)
+SMALL = Shape(examples=3200, length=64)
 
 
 @pytest.fixture(autouse=True)
@@ -167,7 +167,7 @@ def test_thirty_machines_take_under_two_seconds() -> None:
     seconds = []
     for _ in range(3):
         started = time.perf_counter()
-        cost_train(BERT, shape=Shape(rows=50_000, length=128))
+        cost_train(BERT, shape=Shape(examples=50_000, length=128))
         seconds.append(time.perf_counter() - started)
     assert min(seconds) < 2.0
 
@@ -196,7 +196,7 @@ def test_the_price_a_user_says_is_taken_before_any_offer() -> None:
 @pytest.mark.parametrize(
     ("code", "asked", "said"),
     [
-        ("TT-U011", {"data": "demo", "shape": Shape()}, ("--rows", "--data demo")),
+        ("TT-U011", {"data": "demo", "shape": Shape()}, ("--examples", "--data demo")),
         ("TT-U012", {"reading": Reading(task="pair", label="x")}, ("--task, --label", "no --data")),
     ],
 )

@@ -12,12 +12,12 @@ from trimtab.study import Reading, Shape, gather
 @pytest.mark.parametrize(
     ("shape", "said"),
     [
-        (Shape(rows=0), "--rows must be from 1 to 100,000,000, not 0."),
-        (Shape(rows=-5), "--rows"),
+        (Shape(examples=0), "--examples must be from 1 to 100,000,000, not 0."),
+        (Shape(examples=-5), "--examples"),
         (Shape(length=-1), "--length"),
         (Shape(labels=0), "--labels"),
         (Shape(labels=1), "--labels must be from 2 to 100,000, not 1. Write for example --labels 4, or leave"),
-        (Shape(rows=10**8 + 1), "--rows must be from 1 to 100,000,000, not 100000001."),
+        (Shape(examples=10**8 + 1), "--examples must be from 1 to 100,000,000, not 100000001."),
         (Shape(length=10**30), "--length"),
         (Shape(labels=10**30), "--labels"),
     ],
@@ -31,7 +31,7 @@ def test_a_shape_no_data_has_is_refused(shape: Shape, said: str) -> None:
 
 
 def test_the_smallest_shape_is_imagined() -> None:
-    facts = gather.imagined(Shape(rows=1, length=1, labels=2))
+    facts = gather.imagined(Shape(examples=1, length=1, labels=2))
     assert (facts.train_rows, facts.lengths.counts, facts.labels) == (1, (0, 1), ("0", "1"))
 
 

@@ -282,7 +282,7 @@ def _basis(row: _Row) -> Basis:
     word = row.cell("basis") or "list"
     if word not in BASES:
         raise row.refuse("basis", message("TT-H046", known=", ".join(BASES)))
-    return cast(Basis, word)
+    return word
 
 
 def _device(row: _Row) -> tuple[str, int]:

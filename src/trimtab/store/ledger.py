@@ -72,13 +72,16 @@ class LedgerEntry:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScoreboardRow:
-    """Errors of `n` predictions of one quantity, for one kind of device and one method. Shares of one.
+    """Errors of `n` predictions of one quantity, for one kind of device, one source and one method. Shares of one.
+
+    `source`: who measured; empty = the runs of this store.
 
     Errors are |predicted / measured - 1|. `under_share`: predicted less than was measured (the dangerous
     side).
     """
 
     device_kind: str
+    source: str
     method: str
     quantity: Quantity
     n: int
@@ -89,18 +92,21 @@ class ScoreboardRow:
 
 
 def scoreboard(entries: Iterable[LedgerEntry]) -> tuple[ScoreboardRow, ...]:
-    """One row a kind of device, method and quantity, in that order."""
-    groups: dict[tuple[str, str, Quantity], list[LedgerEntry]] = defaultdict(list)
+    """One row a kind of device, source, method and quantity, in that order; the store's own runs first."""
+    groups: dict[tuple[str, str, str, Quantity], list[LedgerEntry]] = defaultdict(list)
     for entry in entries:
-        groups[entry.device_kind, entry.method, entry.quantity].append(entry)
+        groups[entry.device_kind, entry.source, entry.method, entry.quantity].append(entry)
     return tuple(_row(*key, group) for key, group in sorted(groups.items()))
 
 
-def _row(device_kind: str, method: str, quantity: Quantity, entries: list[LedgerEntry]) -> ScoreboardRow:
+def _row(
+    device_kind: str, source: str, method: str, quantity: Quantity, entries: list[LedgerEntry]
+) -> ScoreboardRow:
     errors = sorted(abs(entry.error_share) for entry in entries)
     n = len(errors)
     return ScoreboardRow(
         device_kind=device_kind,
+        source=source,
         method=method,
         quantity=quantity,
         n=n,

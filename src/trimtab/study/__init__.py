@@ -21,6 +21,7 @@ from trimtab.study.request import (
     TrainRequest,
 )
 from trimtab.study.results import Ledger, check, doctor, evaluate, ledger, predict
+from trimtab.study.rows import RowEstimate, estimate_rows
 
 if TYPE_CHECKING:
     from trimtab.training.events import Event
@@ -32,6 +33,7 @@ __all__ = [
     "Planned",
     "Pricing",
     "Reading",
+    "RowEstimate",
     "Shape",
     "TrainRequest",
     "Trained",
@@ -40,6 +42,7 @@ __all__ = [
     "cost_train",
     "doctor",
     "estimate",
+    "estimate_rows",
     "evaluate",
     "ledger",
     "plan",

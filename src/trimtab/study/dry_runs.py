@@ -3,13 +3,15 @@
 import contextlib
 import hashlib
 import json
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from importlib import metadata
 from typing import Any
 
 from trimtab import __version__
 from trimtab.estimation.estimate import MemoryParts, Phase
 from trimtab.estimation.question import Question
+from trimtab.estimation.setups import Setup
 from trimtab.home import cache_folder, write_atomically
 from trimtab.methods import strategy_to_json
 
@@ -18,14 +20,34 @@ _LIBRARIES = ("torch", "transformers", "peft")
 
 def traced_phases(question: Question) -> tuple[Phase, ...]:
     """Live bytes by phase, as `training.dry_run` counts them. The first time it takes seconds and torch."""
-    kept = cache_folder() / "dry-runs" / f"{_key(question)}.json"
+
+    def run() -> tuple[Phase, ...]:
+        from trimtab.training.dry_run import dry_run  # torch
+
+        return dry_run(question)
+
+    return _kept(_key(question), run)
+
+
+def traced_setup_phases(setup: Setup) -> tuple[Phase, ...]:
+    """The same of a Setup, as `training.setup_dry_run` counts it. Raises UsageError TT-W020 as that does."""
+
+    def run() -> tuple[Phase, ...]:
+        from trimtab.training.setup_dry_run import setup_dry_run  # torch
+
+        return setup_dry_run(setup)
+
+    return _kept(_hash({"setup": asdict(replace(setup, device=None))}), run)
+
+
+def _kept(key: str, run: Callable[[], tuple[Phase, ...]]) -> tuple[Phase, ...]:
+    """What `run` gives, or gave the last time."""
+    kept = cache_folder() / "dry-runs" / f"{key}.json"
     try:
         return tuple(_phase(plain) for plain in json.loads(kept.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError):
         pass  # not there, damaged, or written by another version: run again
-    from trimtab.training.dry_run import dry_run  # torch
-
-    found = dry_run(question)
+    found = run()
     with contextlib.suppress(OSError):  # a cache that cannot be written costs time, nothing else
         write_atomically(kept, json.dumps([asdict(phase) for phase in found]))
     return found
@@ -48,6 +70,11 @@ def _key(question: Question) -> str:
             question.tokens,
             question.device,
         ],
-        "versions": [__version__, *(metadata.version(name) for name in _LIBRARIES)],
     }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+    return _hash(facts)
+
+
+def _hash(facts: Mapping[str, object]) -> str:
+    versions = [__version__, *(metadata.version(name) for name in _LIBRARIES)]
+    told = json.dumps({**facts, "versions": versions}, sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()[:32]

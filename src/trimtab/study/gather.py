@@ -21,9 +21,9 @@ from trimtab.study.request import Pricing, Reading, Shape
 from trimtab.units import Money, exchange_rate
 
 # Beyond these a shape is a slip of the keyboard: one label is nothing to learn, and memory grows with the rest.
-_SMALLEST_SHAPE = Shape(rows=1, length=1, labels=2)
-_LARGEST_SHAPE = Shape(rows=10**8, length=10**6, labels=10**5)
-_EXAMPLE_SHAPE = Shape(rows=5_000, length=64, labels=4)
+_SMALLEST_SHAPE = Shape(examples=1, length=1, labels=2)
+_LARGEST_SHAPE = Shape(examples=10**8, length=10**6, labels=10**5)
+_EXAMPLE_SHAPE = Shape(examples=5_000, length=64, labels=4)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -157,16 +157,16 @@ def imagined(shape: Shape) -> DataSpec:
     """A data set of one shape, for estimates without data. A tenth of the rows again is for dev. Raises
     UsageError for a shape that no data has."""
     _check_shape(shape)
-    counts = [0] * shape.length + [shape.rows]
+    counts = [0] * shape.length + [shape.examples]
     return DataSpec(
-        name=f"{shape.rows} x {shape.length}",
+        name=f"{shape.examples} x {shape.length}",
         task="classify",
         columns=("text",),
         label_column="label",
         labels=tuple(str(number) for number in range(shape.labels)),
         label_counts=(),
-        train_rows=shape.rows,
-        dev_rows=shape.rows // 10,
+        train_rows=shape.examples,
+        dev_rows=shape.examples // 10,
         test_rows=0,
         lengths=LengthHistogram(tuple(counts)),
     )

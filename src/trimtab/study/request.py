@@ -31,9 +31,10 @@ class Reading:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shape:
-    """An imagined data set: `rows` for training, each `length` tokens long, and `labels` classes, two or more."""
+    """An imagined data set: `examples` for training, each `length` tokens long, and `labels` classes, two or
+    more."""
 
-    rows: int = 10_000
+    examples: int = 10_000
     length: int = 128
     labels: int = 2
 

@@ -14,6 +14,7 @@ from trimtab.metrics.scoring import score
 from trimtab.models import TokenizerFile, outline_of
 from trimtab.store import LedgerEntry, ScoreboardRow, open_store, scoreboard
 from trimtab.study import gather
+from trimtab.study.published import published_entries
 from trimtab.study.request import Reading
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ledger:
-    """Every prediction beside its measurement, and how good they were by kind of device, method and quantity."""
+    """Every prediction of this store beside its measurement; and how good predictions were by kind of device,
+    source, method and quantity, published runs included."""
 
     scoreboard: tuple[ScoreboardRow, ...]
     entries: tuple[LedgerEntry, ...]
@@ -83,9 +85,9 @@ def doctor() -> Diagnosis:
 
 
 def ledger() -> Ledger:
-    """All entries of the store and the scoreboard over them."""
+    """All entries of the store, and the scoreboard over them and over the runs that others have published."""
     entries = open_store().entries()
-    return Ledger(scoreboard=scoreboard(entries), entries=entries)
+    return Ledger(scoreboard=scoreboard((*entries, *published_entries())), entries=entries)
 
 
 def _grouped(text: tuple[str, ...], columns: tuple[str, ...]) -> Iterator[tuple[str, ...]]:

@@ -56,10 +56,10 @@ def dry_run(question: Question) -> tuple[Phase, ...]:
     sites = base
     if depth.frozen:
         more = traced(depth.scaled(_FROZEN + 1, _TRAINED))
-        sites = _along(sites, base, more, depth.frozen - _FROZEN)
+        sites = along(sites, base, more, depth.frozen - _FROZEN)
     if depth.trained:
         more = traced(depth.scaled(_FROZEN, _TRAINED + 1))
-        sites = _along(sites, base, more, depth.trained - _TRAINED)
+        sites = along(sites, base, more, depth.trained - _TRAINED)
     return _phases(sites)
 
 
@@ -161,7 +161,7 @@ def _cut(part: Part, trained: int) -> Part:
     return replace(part, top_layers=trained)  # type: ignore[call-arg]
 
 
-def _along(sites: Iterable[Phase], base: Iterable[Phase], more: Iterable[Phase], layers: int) -> tuple[Phase, ...]:
+def along(sites: Iterable[Phase], base: Iterable[Phase], more: Iterable[Phase], layers: int) -> tuple[Phase, ...]:
     """`sites` plus `layers` times what one layer added from `base` to `more`."""
     step = {name: (low, high) for name, low, high in _pairs(base, more)}
     return tuple(Phase(name=site.name, parts=_line(site.parts, *step[site.name], layers)) for site in sites)

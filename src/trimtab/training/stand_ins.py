@@ -7,6 +7,8 @@ keep.
     fused attention     q, k, v, the output, the log-sum-exp in fp32, and the mask as a bias (Dao et al. 2022,
                         arXiv 2205.14135; torch makes the bias of the boolean mask, once a layer)
     dropout             a mask of one byte a number
+    quantised matrix    the packed numbers; unpacked while it is used; its input, where the kernel keeps that
+    chunked loss        so many bytes as it is known to hold
 """
 
 import torch
@@ -17,12 +19,16 @@ from transformers.masking_utils import sdpa_mask
 _NAME = "trimtab_fused"
 
 
-def use_gpu_stand_ins(model: PreTrainedModel) -> None:
-    """Put them into a fake `model`, in place."""
+def use_gpu_stand_ins(model: PreTrainedModel, *, flash: bool = False, eager: bool = False) -> None:
+    """Put those for dropout and attention into a fake `model`, in place. `flash`: keys and values are not
+    repeated to the query heads; `eager`: attention stays transformers' own, which keeps the probabilities."""
     for name, module in list(model.named_modules()):
         if type(module) is nn.Dropout:
             model.set_submodule(name, _Dropout(module.p), strict=True)
-    AttentionInterface.register(_NAME, _attention_forward)
+    if eager:
+        model.set_attn_implementation("eager")
+        return
+    AttentionInterface.register(_NAME, _flash_forward if flash else _attention_forward)
     AttentionMaskInterface.register(_NAME, sdpa_mask)
     if getattr(model, "_supports_sdpa", False):
         model.set_attn_implementation(_NAME)
@@ -71,3 +77,56 @@ def _attention_forward(  # type: ignore[no-untyped-def]
         key, value = key.repeat_interleave(repeats, 1), value.repeat_interleave(repeats, 1)
     out = _FusedAttentionShape.apply(query, key, value, attention_mask)
     return out.transpose(1, 2).contiguous(), None
+
+
+def _flash_forward(module, query, key, value, attention_mask, dropout=0.0, scaling=None, **kwargs):  # type: ignore[no-untyped-def]
+    """As `_attention_forward`, with the query heads sharing keys and values."""
+    out = _FusedAttentionShape.apply(query, key, value, None)
+    return out.transpose(1, 2).contiguous(), None
+
+
+class PackedLinear(nn.Module):
+    """A frozen matrix in a few bits: `number_bytes` each, unpacked while it is used, its input kept or not."""
+
+    def __init__(self, linear: nn.Linear, number_bytes: float, *, keeps_input: bool) -> None:
+        super().__init__()
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.keeps_input, self.dtype = keeps_input, linear.weight.dtype
+        packed = torch.empty(round(linear.weight.numel() * number_bytes), dtype=torch.uint8, device="meta")
+        self.register_buffer("packed", packed)
+        self.bias = linear.bias
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return _PackedShape.apply(x, self.packed, self.out_features, self.dtype, self.keeps_input)
+
+
+class _PackedShape(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, packed, outputs, dtype, keeps_input):  # type: ignore[no-untyped-def]
+        unpacked = torch.empty(outputs, x.shape[-1], dtype=dtype)
+        ctx.save_for_backward(*((x,) if keeps_input else ()))
+        ctx.shape, ctx.unpacked = x.shape, (unpacked.shape, dtype)
+        return torch.empty(*x.shape[:-1], outputs, dtype=x.dtype)
+
+    @staticmethod
+    def backward(ctx, gradient):  # type: ignore[no-untyped-def]
+        shape, dtype = ctx.unpacked
+        unpacked = torch.empty(shape, dtype=dtype)
+        found = torch.empty(ctx.shape, dtype=gradient.dtype)
+        del unpacked
+        return found, None, None, None, None
+
+
+class KnownLoss(torch.autograd.Function):
+    """A loss that never has all logits in fp32: it keeps `kept` bytes of them."""
+
+    @staticmethod
+    def forward(ctx, hidden, weight, kept):  # type: ignore[no-untyped-def]
+        ctx.save_for_backward(hidden, weight, torch.empty(kept, dtype=torch.uint8))
+        return torch.empty((), dtype=torch.float32)
+
+    @staticmethod
+    def backward(ctx, gradient):  # type: ignore[no-untyped-def]
+        hidden, weight, _ = ctx.saved_tensors
+        of_weight = torch.empty_like(weight) if weight.requires_grad else None
+        return torch.empty_like(hidden), of_weight, None

@@ -12,7 +12,7 @@ def train(
     *,
     model: options.Model,
     data: options.MaybeData = None,
-    rows: options.Rows = None,
+    examples: options.Examples = None,
     length: options.Length = None,
     labels: options.Labels = None,
     task: options.Task = None,
@@ -45,7 +45,7 @@ def train(
     found = study.cost_train(
         model,
         data=data,
-        shape=options.shape(rows, length, labels),
+        shape=options.shape(examples, length, labels),
         on=on,
         method=options.method_of(method),
         choices=options.choices(rank, top_layers),

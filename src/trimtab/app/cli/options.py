@@ -23,11 +23,12 @@ PRECISIONS = "fp32|bf16|fp16"
 TASKS = "classify|pair|regress"
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="TT-V100")]
+MaybeModel = Annotated[str | None, typer.Argument(metavar="[MODEL]", help="TT-V100", show_default=False)]
 Folder = Annotated[str, typer.Argument(metavar="DIR", help="TT-V101")]
 DataArgument = Annotated[str, typer.Argument(metavar="D", help="TT-V102")]
 Data = Annotated[str, typer.Option("--data", metavar="D", help="TT-V102", rich_help_panel=DATA)]
 MaybeData = Annotated[str | None, typer.Option("--data", metavar="D", help="TT-V102", rich_help_panel=DATA)]
-Rows = Annotated[int | None, typer.Option(metavar="N", help="TT-V107", rich_help_panel=DATA)]
+Examples = Annotated[int | None, typer.Option("--examples", metavar="N", help="TT-V107", rich_help_panel=DATA)]
 Length = Annotated[int | None, typer.Option(metavar="N", help="TT-V108", rich_help_panel=DATA)]
 Labels = Annotated[int | None, typer.Option(metavar="N", help="TT-V109", rich_help_panel=DATA)]
 Task = Annotated[str | None, typer.Option("--task", metavar=TASKS, help="TT-V103", rich_help_panel=DATA)]
@@ -44,6 +45,9 @@ Exchange = Annotated[float | None, typer.Option("--rate", metavar="X", help="TT-
 Goal = Annotated[str, typer.Option("--goal", metavar=GOALS, help="TT-V113", rich_help_panel=LIMITS)]
 Method = Annotated[str, typer.Option("--method", metavar=METHODS, help="TT-V120", rich_help_panel=METHOD)]
 Rank = Annotated[int | None, typer.Option("--rank", metavar="N", help="TT-V121", rich_help_panel=METHOD)]
+MaybeMethod = Annotated[
+    str | None, typer.Option("--method", metavar=METHODS, help="TT-V120", rich_help_panel=METHOD)
+]
 TopLayers = Annotated[
     int | None, typer.Option("--top-layers", metavar="N", help="TT-V122", rich_help_panel=METHOD)
 ]
@@ -58,6 +62,7 @@ Precision = Annotated[
 ]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", help="TT-V135", rich_help_panel=TRAINING)]
 TrustCode = Annotated[bool, typer.Option("--trust-remote-code", help="TT-V153")]
+Rows = Annotated[str | None, typer.Option("--rows", metavar="FILE", help="TT-V175", rich_help_panel=DATA)]
 Exact = Annotated[bool, typer.Option("--exact", help="TT-V174", rich_help_panel=METHOD)]
 Json = Annotated[bool, typer.Option("--json", help="TT-V140")]
 
@@ -87,11 +92,11 @@ def pricing(prices: str | None, rate: float | None) -> "Pricing":
     return Pricing(file=prices, cny_per_usd=rate)
 
 
-def shape(rows: int | None, length: int | None, labels: int | None) -> "Shape | None":
+def shape(examples: int | None, length: int | None, labels: int | None) -> "Shape | None":
     """The data set that is to be imagined; None where nothing was said of it."""
     from trimtab.study import Shape
 
-    told = {"rows": rows, "length": length, "labels": labels}
+    told = {"examples": examples, "length": length, "labels": labels}
     said = {name: value for name, value in told.items() if value is not None}
     return Shape(**said) if said else None
 

@@ -16,17 +16,27 @@ _QUANTITY = {"memory": ("TT-V224", format_bytes), "time": ("TT-V225", format_sec
 
 
 def show_ledger(face: Face, ledger: "Ledger") -> None:
-    """Errors by kind of device, method and quantity; then the latest predictions beside what was measured."""
-    if not ledger.entries:
-        face.out.print(face.say("TT-V330"))
-        return
-    table = new_table(face, "TT-V331", "TT-V220", "TT-V332", "TT-V333", "TT-V334", "TT-V335", "TT-V336", "TT-V337")
+    """Errors by kind of device, source, method and quantity; then the latest predictions beside what was
+    measured."""
+    table = new_table(
+        face, "TT-V331", "TT-V370", "TT-V220", "TT-V332", "TT-V333", "TT-V334", "TT-V335", "TT-V336", "TT-V337"
+    )
     for row in ledger.scoreboard:
         shares = (row.median_error, row.p90_error, row.under_share, row.inside_share)
         word = face.say(_QUANTITY[row.quantity][0])
-        table.add_row(row.device_kind, row.method, word, str(row.n), *(format_share(share) for share in shares))
+        table.add_row(
+            row.device_kind,
+            row.source or face.say("TT-V377"),
+            row.method,
+            word,
+            str(row.n),
+            *(format_share(share) for share in shares),
+        )
     face.out.print(table)
     face.out.print()
+    if not ledger.entries:
+        face.out.print(face.say("TT-V330"))
+        return
     face.out.print(Text(face.say("TT-V338"), style="bold"))
     latest = new_table(face, "TT-V339", "TT-V201", "TT-V220", "TT-V332", "TT-V283", "TT-V284", "TT-V285")
     for entry in ledger.entries[-_LATEST_SHOWN:]:
