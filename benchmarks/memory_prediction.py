@@ -38,7 +38,7 @@ def cell(model: str, data: str, method: str, setting: tuple[int, int, int], prec
     source = locate(model)
     spec = read_spec(source)
     corpus = gather.open_corpus(data, Reading())
-    facts = gather.describe(corpus, source.folder / "tokenizer.json")
+    facts = gather.describe(corpus, gather.TokenizerFile(source.folder / "tokenizer.json"))
     preset = method_named(method)
     strategy = Strategy(
         method=method,

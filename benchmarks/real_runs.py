@@ -145,7 +145,7 @@ def train(cell: Cell, arguments: argparse.Namespace) -> dict[str, float]:
     )
     with tempfile.TemporaryDirectory() as folder:
         corpus = gather.open_corpus(_cut(cell, arguments.data, Path(folder)), Reading())
-        facts = gather.describe(corpus, source.folder / "tokenizer.json")
+        facts = gather.describe(corpus, gather.TokenizerFile(source.folder / "tokenizer.json"))
         predicted = estimate(strategy, spec, facts, machine)
         job = Job(
             source=source, spec=spec, data=facts, strategy=strategy, folder=Path(folder, "out"),

@@ -44,7 +44,7 @@ def run_trimtab(task: dict) -> dict:
     machine = replace(machine, calibration=calibrated(calibration_key(machine), machine.cores))
     source = locate(task["model"])
     corpus = gather.open_corpus(task["data"], Reading())
-    facts = gather.describe(corpus, source.folder / "tokenizer.json")
+    facts = gather.describe(corpus, gather.TokenizerFile(source.folder / "tokenizer.json"))
     spec = read_spec(source)
     settings = Settings(
         epochs=EPOCHS,
