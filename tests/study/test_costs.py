@@ -217,6 +217,16 @@ def test_two_prices_are_one_too_many(tmp_path: Path) -> None:
     assert f"--price 10.00 CNY and --prices {pricing.file}" in caught.value.message.text()
 
 
+def test_a_file_of_prices_that_does_not_know_the_machine_is_refused(tmp_path: Path) -> None:
+    pricing = prices(tmp_path, "shop,here,one,rtx3060-12g,1,,,3.6,,CNY,2026-11-20,")
+    with pytest.raises(UsageError) as caught:
+        plan("demo", "demo", on="laptop-16g", pricing=pricing)
+    assert caught.value.code == "TT-U007"
+    assert "None of 167 known offers has the machine laptop-16g." in caught.value.message.text()
+    assert "rtx3060-12g" in caught.value.message.next_step()
+    assert plan("demo", "demo", on="laptop-16g").machine.price is None
+
+
 def test_a_rate_that_converts_nothing_is_refused(tmp_path: Path) -> None:
     rate = Pricing(cny_per_usd=7.1)
     for on in ("laptop-16g", None):

@@ -120,6 +120,12 @@ def offers_for(machine: Machine, offers: Iterable[Offer], *, spot: bool = False)
     )
 
 
+def machines_offered(offers: Iterable[Offer], *, spot: bool = False) -> tuple[Machine, ...]:
+    """The catalogue machines that somebody rents out."""
+    known = tuple(offers)
+    return tuple(machine for machine in machine_catalogue() if offers_for(machine, known, spot=spot))
+
+
 def cheapest_price(
     machine: Machine, offers: Iterable[Offer], rate: ExchangeRate, today: date, *, spot: bool = False
 ) -> Price | None:

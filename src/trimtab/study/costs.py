@@ -7,8 +7,8 @@ from trimtab import planning
 from trimtab.errors import UsageError
 from trimtab.estimation import Estimate
 from trimtab.estimation.money import money
-from trimtab.hardware import Machine, Offer, machine_catalogue, machine_named
-from trimtab.hardware.prices import firmness, known_offers, offers_for, own_prices
+from trimtab.hardware import Machine, Offer, machine_named
+from trimtab.hardware.prices import firmness, known_offers, machines_offered, offers_for, own_prices
 from trimtab.methods import Choices
 from trimtab.planning import Goal, Request, Settings
 from trimtab.study import gather
@@ -55,7 +55,7 @@ def cost_train(
     """
     terms = _terms(runs, idle_share, spot, pricing)
     offers = known_offers(pricing.file, terms.today)
-    machines = _offered(offers, spot) if on is None else (_named(on, offers, spot),)
+    machines = machines_offered(offers, spot=spot) if on is None else (_named(on, offers, spot),)
     spec, facts = gather.model_and_data(model, data, shape, reading, trust_remote_code=trust_remote_code)
     requests = [
         Request(
@@ -126,16 +126,10 @@ def _named(on: str, offers: tuple[Offer, ...], spot: bool) -> Machine:
     machine = machine_named(on)
     found = offers_for(machine, offers)
     if not found:
-        known = ", ".join(machine.name for machine in _offered(offers, spot))
-        raise UsageError("TT-U007", machine=machine.name, count=len(offers), file=own_prices(), known=known)
+        raise gather.no_offer(machine, offers, spot=spot)
     if not offers_for(machine, offers, spot=spot):
         raise UsageError("TT-U008", machine=machine.name, count=len(found), file=own_prices())
     return machine
-
-
-def _offered(offers: tuple[Offer, ...], spot: bool) -> tuple[Machine, ...]:
-    """The catalogue machines that have an offer."""
-    return tuple(machine for machine in machine_catalogue() if offers_for(machine, offers, spot=spot))
 
 
 def _outcome(request: Request) -> Estimate | Misfit:

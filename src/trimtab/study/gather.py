@@ -14,7 +14,7 @@ from trimtab.errors import BadInput, Message, UsageError, message
 from trimtab.hardware import machine_named, this_machine
 from trimtab.hardware.calibration import cached_calibration, calibration_key, probe_matmul
 from trimtab.hardware.machine import Machine, Price
-from trimtab.hardware.prices import cheapest_price, known_offers
+from trimtab.hardware.prices import Offer, cheapest_price, known_offers, machines_offered, own_prices
 from trimtab.home import cache_folder, write_atomically
 from trimtab.models import ModelSpec, TokenizerFile, outline_of, spec_of, tokenizer_of
 from trimtab.study.request import Pricing, Reading, Shape
@@ -78,8 +78,8 @@ def priced(machine: Machine, hourly: Money | None, pricing: Pricing, *, needed: 
 
     Raises BadInput for a file of prices that cannot be read, where it is named or a price is needed; where the
     user's own prices are only at hand, the machine has none and a notice says why. Raises UsageError for a file
-    that is named though nobody rents out this very machine or `hourly` is said as well, and for an exchange rate
-    that converts nothing."""
+    that is named though nobody rents out this very machine, it has no price for another, or `hourly` is said as
+    well; and for an exchange rate that converts nothing."""
     if machine.is_here and pricing.file is not None:
         raise UsageError("TT-U005", file=pricing.file)
     if hourly is not None and pricing.file is not None:
@@ -88,6 +88,12 @@ def priced(machine: Machine, hourly: Money | None, pricing: Pricing, *, needed: 
     if found.machine.price is None and pricing.cny_per_usd is not None:
         raise UsageError("TT-P015", option=f"--rate {pricing.cny_per_usd:g}", machine=machine.name)
     return found
+
+
+def no_offer(machine: Machine, offers: tuple[Offer, ...], *, spot: bool = False) -> UsageError:
+    """The refusal of a machine that nobody rents out, with those that have a price."""
+    known = ", ".join(offered.name for offered in machines_offered(offers, spot=spot))
+    return UsageError("TT-U007", machine=machine.name, count=len(offers), file=own_prices(), known=known)
 
 
 def _with_price(machine: Machine, hourly: Money | None, pricing: Pricing, *, needed: bool) -> Priced:
@@ -103,6 +109,8 @@ def _with_price(machine: Machine, hourly: Money | None, pricing: Pricing, *, nee
             raise
         return Priced(machine=machine, notices=(message("TT-H037", reason=error.message),))
     price = cheapest_price(machine, offers, rate, today)
+    if price is None and pricing.file is not None:
+        raise no_offer(machine, offers)
     return Priced(machine=replace(machine, price=price))
 
 
