@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         Planned,
         Pricing,
         Reading,
+        RowEstimate,
         Shape,
         Trained,
         TrainingCost,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
         cost_train,
         doctor,
         estimate,
+        estimate_rows,
         evaluate,
         ledger,
         plan,
@@ -98,6 +100,7 @@ __all__ = [
     "Price",
     "Pricing",
     "Reading",
+    "RowEstimate",
     "Run",
     "Saved",
     "Score",
@@ -115,6 +118,7 @@ __all__ = [
     "cost_train",
     "doctor",
     "estimate",
+    "estimate_rows",
     "evaluate",
     "ledger",
     "plan",
@@ -134,8 +138,8 @@ _NAMES_OF_ROOM = {
     "metrics": "Metric Score",
     "models": "ModelSpec",
     "planning": "Candidate Limits NoPlan Plan Settings",
-    "study": "CostedOffer Ledger Misfit Planned Pricing Reading Shape TrainRequest Trained TrainingCost "
-    "check cost_train doctor estimate evaluate ledger plan predict train",
+    "study": "CostedOffer Ledger Misfit Planned Pricing Reading RowEstimate Shape TrainRequest Trained "
+    "TrainingCost check cost_train doctor estimate estimate_rows evaluate ledger plan predict train",
     "training": "Evaluated Event Finished Notice Preflight Run Saved Started Step",
     "units": "Evidence ExchangeRate Figure Money",
 }

@@ -14,7 +14,7 @@ _BLAME = ("A dull film", "The plot makes no sense", "I left before the end", "Tw
 
 @pytest.fixture
 def example_folder(tmp_path: Path) -> Path:
-    """Holds reviews.csv: 80 short reviews, half of them good."""
+    """Holds reviews.csv: 80 short reviews, half of them good; and runs.csv: a table of two setups."""
     rows = [
         f"{text} {when},{label}"
         for when in range(10)
@@ -22,6 +22,8 @@ def example_folder(tmp_path: Path) -> Path:
         for text in texts
     ]
     (tmp_path / "reviews.csv").write_text("\n".join(["text,label", *rows]) + "\n", encoding="utf-8")
+    setups = "model_key,method,micro_batch,seq_len\nllama-2-7b,lora,1,2048\nbert-base-chinese,full,16,128\n"
+    (tmp_path / "runs.csv").write_text(setups, encoding="utf-8")
     return tmp_path
 
 

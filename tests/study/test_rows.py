@@ -116,7 +116,7 @@ def test_odd_files(tmp_path: Path) -> None:
         (b"", "TT-W002"),
         (b"name,method\nx,y\n", "TT-W002"),
         (b"model_key\n\xff\xfe\n", "TT-W003"),
-        (b'model_key\n"open\n', "TT-W003"),
+        (b'model_key\n"open\n', "TT-W004"),
     ],
 )
 def test_a_file_that_is_no_table(tmp_path: Path, content: bytes, code: str) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
-from trimtab.errors import BadInput, Message, TrimtabError, UsageError
+from trimtab.errors import BadInput, Message, TrimtabError, UsageError, system_reason
 from trimtab.estimation.setups import (
     LOSSES,
     METHODS,
@@ -67,7 +67,7 @@ class RowEstimate:
 def estimate_rows(path: str, *, exact: bool = False) -> Iterator[RowEstimate]:
     """One answer a row of the csv file (UTF-8), in order. `exact`: memory by a dry run, seconds a row and torch.
 
-    Raises BadInput TT-W001 to TT-W003 for a file that cannot be read as a table at all; what is wrong with one
+    Raises BadInput TT-W001 to TT-W004 for a file that cannot be read as a table at all; what is wrong with one
     row is in its answer.
 
     >>> import csv, pathlib, tempfile
@@ -97,17 +97,23 @@ def estimate_row(cells: Mapping[str, str], name: str, *, exact: bool = False) ->
 def _table(path: Path) -> Iterator[dict[str, str]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            records = csv.DictReader(file, strict=True)
-            if "model_key" not in (records.fieldnames or ()):
-                columns = ", ".join(records.fieldnames or ()) or "-"
-                raise BadInput("TT-W002", path=str(path), columns=columns)
-            for record in records:
-                # cells beyond the header stand under None; absent ones are None
-                yield {column: cell or "" for column, cell in record.items() if isinstance(column, str)}
+            yield from _records(path, csv.DictReader(file, strict=True))
     except OSError as error:
-        raise BadInput("TT-W001", path=str(path), reason=error.strerror or str(error)) from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise BadInput("TT-W003", path=str(path), reason=str(error)) from error
+        raise BadInput("TT-W001", path=str(path), reason=system_reason(error)) from error
+    except UnicodeDecodeError as error:
+        raise BadInput("TT-W003", path=str(path)) from error
+
+
+def _records(path: Path, records: "csv.DictReader[str]") -> Iterator[dict[str, str]]:
+    try:
+        if "model_key" not in (records.fieldnames or ()):
+            columns = ", ".join(records.fieldnames or ()) or "-"
+            raise BadInput("TT-W002", path=str(path), columns=columns)
+        for record in records:
+            # cells beyond the header stand under None; absent ones are None
+            yield {column: cell or "" for column, cell in record.items() if isinstance(column, str)}
+    except csv.Error as error:
+        raise BadInput("TT-W004", path=str(path), line=records.line_num) from error
 
 
 @dataclass(slots=True)
