@@ -25,12 +25,12 @@ def cost() -> study.TrainingCost:
 
 
 @pytest.fixture
-def show(cost: study.TrainingCost, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Show:
-    """show(language, columns, terminal=...) -> what is printed; `columns` None = a pipe."""
+def show(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Show:
+    """show(cost, language, columns, terminal=...) -> what is printed; `columns` None = a pipe."""
     monkeypatch.setenv("TRIMTAB_HOME", "home")  # a path wider than the terminal cannot but be broken
     monkeypatch.setenv("NO_COLOR", "1")
 
-    def printed(language: str, columns: int | None, *, terminal: bool = False) -> str:
+    def printed(cost: study.TrainingCost, language: str, columns: int | None, *, terminal: bool = False) -> str:
         for name, value in (("COLUMNS", columns), ("FORCE_COLOR", 1 if terminal else None)):
             if value is None:
                 monkeypatch.delenv(name, raising=False)
@@ -56,9 +56,15 @@ def test_words_are_found_whole() -> None:
 @pytest.mark.parametrize("columns", [80, 100, 120, 160])
 @pytest.mark.parametrize("terminal", [False, True])
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_no_word_is_broken_or_lost(show: Show, language: str, columns: int, terminal: bool) -> None:
-    in_a_pipe = words(show(language, None))
-    shown = show(language, columns, terminal=terminal)
+@pytest.mark.parametrize("rows", [slice(10), slice(-10, None)], ids=["cheapest", "dearest"])
+def test_no_word_is_broken_or_lost(
+    cost: study.TrainingCost, show: Show, rows: slice, language: str, columns: int, terminal: bool
+) -> None:
+    """The dearest have the longest names: CPUs, and machines of eight."""
+    some = replace(cost, offers=cost.offers[rows])
+    in_a_pipe = words(show(some, language, None))
+    shown = show(some, language, columns, terminal=terminal)
+    assert ("──" in shown) == terminal
     assert all(cell_len(line.rstrip()) <= columns for line in shown.splitlines())
     assert words(shown) - in_a_pipe <= {str(number) for number in range(1, 11)}
     assert in_a_pipe - words(shown) <= _HEADINGS_OF_WORDS
@@ -66,7 +72,7 @@ def test_no_word_is_broken_or_lost(show: Show, language: str, columns: int, term
 
 
 def test_unlike_methods_are_told_with_goal_and_quality(cost: study.TrainingCost, show: Show) -> None:
-    lines = show("en", None).splitlines()
+    lines = show(cost, "en", None).splitlines()
     assert any(line.startswith("Goal") and "balanced: on each machine" in line for line in lines)
     rows = [line for line in lines if " USD)" in line and " CNY (" in line]
     assert {costed.strategy.method for costed in cost.offers[:10]} == {"full", "lora"}

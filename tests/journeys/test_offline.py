@@ -20,6 +20,7 @@ def plan(folder: Path, hub: SilentHub, *argv: str) -> tuple[subprocess.Completed
         "TRIMTAB_LANG": "en",
         "HF_HOME": str(folder / "hub"),
         "HF_ENDPOINT": hub.endpoint,
+        "HF_HUB_DISABLE_TELEMETRY": "1",  # else the library asks for news too, once a day
         "NO_COLOR": "1",
     }
     theirs = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}

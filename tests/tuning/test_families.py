@@ -76,7 +76,7 @@ def test_a_trained_family_takes_every_method(family: str, method: Method, choice
 @every_method
 @pytest.mark.parametrize("name", PREDICTED)
 def test_a_family_that_is_only_predicted_is_counted_truly(name: str, method: Method, choices: Choices) -> None:
-    spec = replace(shape_named(name), layers=4, vocab=1000)
+    spec = replace(shape_named(name), layers=3, vocab=1000)
     assert not spec.can_be_trained
     strategy, model = attached(spec, config_of(spec, num_labels=OUTPUTS), method, choices)
     assert_counts_are_true(strategy, spec, model)

@@ -83,6 +83,10 @@ def _llama(spec: ModelSpec) -> Keys:
     return keys | (experts if spec.experts else {})
 
 
+def _phi(spec: ModelSpec) -> Keys:
+    return _llama(spec) | {"embd_pdrop": 0.0}  # as in every published one; dropouts of the layers differ
+
+
 def _glm(spec: ModelSpec) -> Keys:
     return _llama(spec) | {"attention_bias": spec.qkv_bias}
 
@@ -107,7 +111,7 @@ def _gpt_neo(spec: ModelSpec) -> Keys:
         "intermediate_size": spec.ffn,
         "vocab_size": spec.vocab,
         "max_position_embeddings": spec.max_positions,
-        "attention_types": [[["global", "local"], spec.layers // 2]],
+        "attention_types": [[["global", "local"], spec.layers // 2], [["global"], spec.layers % 2]],
     }
 
 
@@ -162,6 +166,7 @@ _CONFIGS: Mapping[str, tuple[str, Callable[[ModelSpec], Keys]]] = {
     "internlm2": ("llama", _llama),
     "minicpm": ("llama", _llama),
     "mobilebert": ("mobilebert", _mobilebert),
+    "phi": ("phi", _phi),
     "qwen": ("qwen2", _llama),
     "roberta": ("roberta", _bert),
     "t5": ("t5", _t5),
@@ -172,9 +177,10 @@ _CONFIGS: Mapping[str, tuple[str, Callable[[ModelSpec], Keys]]] = {
 def config_of(spec: ModelSpec, **changed: object) -> transformers.PreTrainedConfig:
     """The configuration of `spec`, with `changed` keys of its class over it."""
     model_type, keys = _CONFIGS.get(spec.family, (spec.family, _llama))
-    config = transformers.AutoConfig.for_model(model_type, **(keys(spec) | changed))
+    chosen = keys(spec) | changed
+    config = transformers.AutoConfig.for_model(model_type, **chosen)
     for name, share in _dropouts(spec).items():
-        if hasattr(config, name) and name not in changed:
+        if hasattr(config, name) and name not in chosen:
             setattr(config, name, share)
     return config
 
