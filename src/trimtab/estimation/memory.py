@@ -27,6 +27,7 @@ from dataclasses import dataclass, replace
 
 from trimtab.data.spec import EVALUATION_TOKENS, DataSpec
 from trimtab.estimation.estimate import PARTS, MemoryEstimate, MemoryParts, Phase
+from trimtab.estimation.margins import widened
 from trimtab.estimation.question import longest_batch
 from trimtab.estimation.updated import table_parameters, updated_parameters
 from trimtab.hardware.machine import Machine
@@ -99,8 +100,9 @@ def memory(
     total, above = worst.parts.total_bytes, worst.parts.total_bytes - bare
     margin = round(_FORMULA_SHARE * above + (0.1 * bare if runtime_evidence is Evidence.RULE else 0.02 * bare))
     evidence = Evidence.DRY_RUN if worst.name in {phase.name for phase in traced} else Evidence.FORMULA
+    figure = Figure(total, total - margin, total + margin, evidence)
     return MemoryEstimate(
-        peak_bytes=Figure(total, total - margin, total + margin, evidence),
+        peak_bytes=widened(figure, machine.memory_margin),
         parts=worst.parts,
         phase=worst.name,
         kind="rss" if machine.device.kind == "cpu" else "device",

@@ -12,6 +12,7 @@ from functools import lru_cache
 
 from trimtab.data.spec import DataSpec, LengthHistogram
 from trimtab.estimation.estimate import TimeEstimate
+from trimtab.estimation.margins import widened
 from trimtab.estimation.updated import updated_parameters
 from trimtab.estimation.work import forward_flop, training_flop
 from trimtab.hardware.machine import Machine
@@ -49,7 +50,7 @@ def time(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine) 
         steps=steps,
         train_seconds=Figure.within(train, spread, shown),
         evaluate_seconds=Figure.within(evaluate, spread, shown),
-        total_seconds=Figure.within(train + evaluate, spread, shown),
+        total_seconds=widened(Figure.within(train + evaluate, spread, shown), machine.time_margin),
     )
 
 

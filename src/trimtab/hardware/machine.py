@@ -1,4 +1,4 @@
-"""Machine, Device, Calibration, Price: what a run stands on. Facts only; detection and catalogues fill them."""
+"""Machine, Device, Calibration, Price, Margin: what a run stands on. Facts only; others find and fill them."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -71,11 +71,22 @@ class Price:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Margin:
+    """How far off predictions were for `runs` runs: 95 % of them measured at least `low`, and 95 % at most `high`
+    times what had been predicted."""
+
+    low: float
+    high: float
+    runs: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Machine:
     """What a plan is made for: `count` equal devices in one host.
 
     On a CPU or a unified-memory SoC the device's memory is the host's. `is_here` tells this machine from a
     catalogue one, on which nothing can be measured. `price` None = nobody has said what an hour of it costs.
+    `memory_margin`, `time_margin`: what the ledger's runs on devices of this kind have shown; None = too few.
     """
 
     name: str
@@ -85,4 +96,6 @@ class Machine:
     host_memory_bytes: int = 0
     calibration: Calibration | None = None
     price: Price | None = None
+    memory_margin: Margin | None = None
+    time_margin: Margin | None = None
     is_here: bool = False

@@ -7,13 +7,13 @@ which lie in its own folder. Imported by `trimtab.study` alone.
 
 from typing import TYPE_CHECKING
 
-from trimtab.store.ledger import LedgerEntry, ScoreboardRow, scoreboard
+from trimtab.store.ledger import LedgerEntry, ScoreboardRow, margin, scoreboard
 from trimtab.store.records import RunRecord
 
 if TYPE_CHECKING:
     from trimtab.store.database import Store
 
-__all__ = ["LedgerEntry", "RunRecord", "ScoreboardRow", "open_store", "scoreboard"]
+__all__ = ["LedgerEntry", "RunRecord", "ScoreboardRow", "margin", "open_store", "scoreboard"]
 
 
 def open_store(url: str | None = None) -> "Store":

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from trimtab.hardware.machine import Margin
 from trimtab.units import Evidence
 
 Quantity = Literal["memory", "time"]
@@ -89,6 +90,23 @@ class ScoreboardRow:
     p90_error: float
     under_share: float
     inside_share: float
+
+
+_COVERAGE = 0.95
+_LEAST_RUNS = 19  # of fewer, the largest says nothing about one in twenty
+
+
+def margin(entries: Iterable[LedgerEntry]) -> Margin | None:
+    """The conformal margin of predictions of one quantity: the k-th smallest and k-th largest ratio of measured
+    to predicted, k = ceil(0.95 (n + 1)), so that the next run of the same kind stays within each with
+    probability 0.95
+    (Vovk et al. 2005; exchangeable runs assumed). None where there are fewer than 19."""
+    ratios = sorted(entry.ratio for entry in entries)
+    runs = len(ratios)
+    if runs < _LEAST_RUNS:
+        return None
+    place = min(runs, math.ceil(_COVERAGE * (runs + 1)))
+    return Margin(low=ratios[runs - place], high=ratios[place - 1], runs=runs)
 
 
 def scoreboard(entries: Iterable[LedgerEntry]) -> tuple[ScoreboardRow, ...]:

@@ -17,6 +17,7 @@ from trimtab.hardware.machine import Machine, Price
 from trimtab.hardware.prices import Offer, cheapest_price, known_offers, machines_offered, own_prices
 from trimtab.home import cache_folder, write_atomically
 from trimtab.models import ModelSpec, TokenizerFile, outline_of, spec_of, tokenizer_of
+from trimtab.study.margins import with_margins
 from trimtab.study.request import Pricing, Reading, Shape
 from trimtab.units import Money, exchange_rate
 
@@ -35,10 +36,11 @@ class Priced:
 
 
 def machine_for(on: str | None) -> Machine:
-    """The named catalogue machine, or this one with what was measured on it (a quick probe where nothing was)."""
+    """The named catalogue machine, or this one with what was measured on it (a quick probe where nothing was);
+    each with the margins that the ledger's runs have shown."""
     if on is not None:
-        return machine_named(on)
-    machine = this_machine()
+        return with_margins(machine_named(on))
+    machine = with_margins(this_machine())
     if machine.device.kind != "cpu":
         return machine  # what is measured here is the CPU's
     key = calibration_key(machine)

@@ -13,6 +13,7 @@ from trimtab.models import ModelSource, ModelSpec, TokenizerFile, locate, read_s
 from trimtab.planning import Request, needs_price
 from trimtab.planning.request import refuse_untrained
 from trimtab.study import gather
+from trimtab.study.margins import with_margins
 from trimtab.study.request import TrainRequest
 
 ARTIFACT_FILE = "artifact.json"  # evaluation.facts.NAME, spelled out: that room loads torch
@@ -43,7 +44,7 @@ def open_training(request: TrainRequest) -> Opened:
     tokenizer = source.folder / "tokenizer.json"
     data = gather.describe(corpus, TokenizerFile(tokenizer if tokenizer.is_file() else None))
     needed = needs_price(request.goal, request.limits)
-    machine = gather.priced(this_machine(), request.price, request.pricing, needed=needed).machine
+    machine = gather.priced(with_margins(this_machine()), request.price, request.pricing, needed=needed).machine
     Request(
         spec=spec, data=data, machine=machine, goal=request.goal, limits=request.limits,
         method=request.method, choices=request.choices, settings=request.settings,

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from trimtab.methods import strategy_to_json
 from trimtab.store import LedgerEntry, RunRecord, open_store
+from trimtab.study.margins import keep_margins
 from trimtab.study.report import Comparison, Report, report_json
 
 _IN_LEDGER = ("memory", "time")
@@ -17,7 +18,8 @@ def record(report: Report, folder: Path) -> None:
     run = report.run
     scores = (run.dev,) if run.test is None else (run.dev, run.test)
     entries = tuple(_entry(report, row, strategy) for row in report.comparisons if row.quantity in _IN_LEDGER)
-    open_store().record_run(
+    store = open_store()
+    store.record_run(
         RunRecord(
             model=report.model.name,
             data=report.data.name,
@@ -37,6 +39,7 @@ def record(report: Report, folder: Path) -> None:
         ),
         entries,
     )
+    keep_margins(report.machine.device.kind, store.entries(device_kind=report.machine.device.kind))
 
 
 def _entry(report: Report, row: Comparison, strategy: str) -> LedgerEntry:
