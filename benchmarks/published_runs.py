@@ -21,6 +21,7 @@ from statistics import median
 
 from machine_facts import print_facts
 
+from trimtab.errors import TrimtabError
 from trimtab.estimation.setups import ALLOCATOR, RATES, Allocator, Rates, Setup, setup_memory, setup_time
 from trimtab.study.rows import setup_of
 
@@ -257,6 +258,10 @@ def grouped(
     found = []
     for group in members.values():
         row = group[0]
+        try:
+            setup = setup_of(row)
+        except TrimtabError:  # a family that is not predicted, a cell that is not said
+            continue
         by_token = value_column == "step_time_s" and not row["step_time_s"]
         column = "tokens_per_s_per_gpu" if by_token else value_column
         value = median(float(member[column]) for member in group)
@@ -268,7 +273,7 @@ def grouped(
                 exact=row["seq_len_kind"] == "exact",
                 kind=kind,
                 cells=row,
-                setup=setup_of(row),
+                setup=setup,
                 peak_bytes=value if value_column == "peak_bytes" else 0.0,
                 step_seconds=(1 / value if by_token else value) if value_column == "step_time_s" else 0.0,
                 by_token=by_token,

@@ -4,23 +4,25 @@
     python benchmarks/real_runs.py --edge 30 [--out FILE.jsonl]
 
 A grid of models x methods x precision x batch and length x recompute (`grid`, 72 runs): small and multilingual
-encoders and a decoder, full tuning, freezing, LoRA, head. Every run is a process of its own that trains a dozen
-steps on real text, the longest batch first; its prediction is made before it, from the calibration of this
-machine. Results go to FILE as they come; a run that stands there is not run again. `--edge N`: N of them again,
-each with a memory limit of exactly what was predicted as the high end; a watchdog kills what goes beyond. Run
-nothing else beside it.
+encoders and a decoder, full tuning, freezing, LoRA, head. Every run is what `trimtab train` does, in a process of
+its own: plan, a dozen steps on real text with the longest batch first, saving, opening what was saved. The
+calibration of this machine is the same for all, and none knows of the others. Results go to FILE as they come; a
+run that stands there is not run again. `--edge N`: N of them again, each with a memory limit of exactly what was
+predicted as the high end; a watchdog kills what goes beyond. Run nothing else beside it.
 """
 
 import argparse
 import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
@@ -40,13 +42,12 @@ class Cell:
     method: str
     precision: str
     batch: int
-    micro_batch: int
     length: int
     recompute: bool
 
     @property
     def name(self) -> str:
-        words = (self.model, self.method, self.precision, f"{self.batch}/{self.micro_batch}x{self.length}")
+        words = (self.model, self.method, self.precision, f"{self.batch}x{self.length}")
         return " ".join((*words, *(("recompute",) if self.recompute else ())))
 
 
@@ -55,18 +56,18 @@ def grid() -> Iterator[Cell]:
     english, chinese = ("all-minilm-l6-v2", "ag_news"), ("multilingual-e5-small", "chnsenticorp")
     chat = ("smollm2-135m-instruct", "ag_news")
     shapes = {
-        english: ((16, 16, 64), (32, 32, 32), (32, 16, 128), (8, 8, 256)),
-        chinese: ((16, 16, 64), (16, 8, 128)),
-        chat: ((8, 8, 32), (8, 4, 64)),
+        english: ((16, 64), (32, 32), (16, 128), (8, 256)),
+        chinese: ((16, 64), (8, 128)),
+        chat: ((8, 32), (4, 64)),
     }
     for (model, data), cuts in shapes.items():
-        for method, (batch, micro_batch, length) in itertools.product(methods, cuts):
+        for method, (batch, length) in itertools.product(methods, cuts):
             for precision, recompute in (("fp32", False), ("bf16", False), ("fp32", True)):
                 if recompute and method in ("head", "freeze"):
                     continue
                 if precision == "bf16" and length in (32, 64) and model == english[0]:
                     continue
-                yield Cell(model, data, method, precision, batch, micro_batch, length, recompute)
+                yield Cell(model, data, method, precision, batch, length, recompute)
 
 
 def main() -> None:
@@ -77,12 +78,18 @@ def main() -> None:
     parser.add_argument("--only", default="", help="runs whose name holds this")
     parser.add_argument("--edge", type=int, default=0)
     parser.add_argument("--cell", help=argparse.SUPPRESS)
-    parser.add_argument("--limit", type=int, default=0, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.cell:
         print(json.dumps(train(Cell(**json.loads(arguments.cell)), arguments)))
         return
     print_facts()
+    with tempfile.TemporaryDirectory() as folder:
+        arguments.home = Path(folder, "calibrated")
+        calibrate(arguments.home)
+        run_grid(arguments)
+
+
+def run_grid(arguments: argparse.Namespace) -> None:
     cells = [cell for cell in grid() if arguments.only in cell.name]
     done = known(arguments.out)
     if arguments.edge:
@@ -106,8 +113,11 @@ def known(path: Path) -> dict[str, dict[str, float]]:
 
 
 def in_process(cell: Cell, arguments: argparse.Namespace) -> dict[str, float]:
-    output = subprocess.run(_command(cell, arguments), check=True, stdout=subprocess.PIPE, text=True).stdout
-    return json.loads(output.strip().split("\n")[-1])
+    with fresh_home(arguments.home) as environment:
+        done = subprocess.run(
+            _command(cell, arguments), check=True, stdout=subprocess.PIPE, text=True, env=environment
+        )
+    return json.loads(done.stdout.strip().split("\n")[-1])
 
 
 def _command(cell: Cell, arguments: argparse.Namespace) -> list[str]:
@@ -115,58 +125,68 @@ def _command(cell: Cell, arguments: argparse.Namespace) -> list[str]:
     return [sys.executable, __file__, *where, "--cell", json.dumps(asdict(cell))]
 
 
+@contextmanager
+def fresh_home(calibrated: Path) -> Iterator[dict[str, str]]:
+    """An environment with a TRIMTAB_HOME that holds the calibration and no run."""
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder, "home")
+        shutil.copytree(calibrated, home)
+        yield {**os.environ, "TRIMTAB_HOME": str(home)}
+
+
+def calibrate(home: Path) -> None:
+    """Measure this machine into an empty home."""
+    program = (
+        "from trimtab.hardware import calibration_key, this_machine\n"
+        "from trimtab.training.calibrate import calibrated\n"
+        "machine = this_machine()\n"
+        "print(calibrated(calibration_key(machine), machine.cores))"
+    )
+    environment = {**os.environ, "TRIMTAB_HOME": str(home)}
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment)
+
+
 # -------------------------------------------------------------------- one run
 
 
 def train(cell: Cell, arguments: argparse.Namespace) -> dict[str, float]:
-    """Predict, then train a dozen steps in this process."""
-    from trimtab.estimation import estimate
-    from trimtab.hardware import calibration_key, this_machine
-    from trimtab.methods import Choices, Schedule, Strategy, method_named
-    from trimtab.models import locate, read_spec
-    from trimtab.study import Reading, gather
-    from trimtab.training import Finished, Job, Step, Training
-    from trimtab.training.calibrate import calibrated
+    """`trimtab train` in this process, cut to a dozen steps."""
+    from trimtab import study
+    from trimtab.planning import Settings
+    from trimtab.training import Finished
 
-    machine = this_machine()
-    machine = replace(machine, calibration=calibrated(calibration_key(machine), machine.cores))
-    source = locate(str(arguments.models / cell.model))
-    spec = read_spec(source)
-    preset = method_named(cell.method)
-    strategy = Strategy(
-        method=cell.method,
-        parts=preset.parts(spec, Choices()),
-        precision=cell.precision,
-        batch=cell.batch,
-        micro_batch=cell.micro_batch,
-        max_length=cell.length,
-        recompute=cell.recompute,
-        schedule=Schedule(epochs=1, learning_rate=preset.learning_rate),
-    )
     with tempfile.TemporaryDirectory() as folder:
-        corpus = gather.open_corpus(_cut(cell, arguments.data, Path(folder)), Reading())
-        facts = gather.describe(corpus, gather.TokenizerFile(source.folder / "tokenizer.json"))
-        predicted = estimate(strategy, spec, facts, machine)
-        job = Job(
-            source=source, spec=spec, data=facts, strategy=strategy, folder=Path(folder, "out"),
-            threads=machine.cores,
-        )  # fmt: skip
-        seconds = []
-        for event in Training(job, corpus):
-            if isinstance(event, Step):
-                seconds.append(event.seconds)
+        request = study.TrainRequest(
+            model=str(arguments.models / cell.model),
+            data=_cut(cell, arguments.data, Path(folder)),
+            out=str(Path(folder, "out")),
+            method=cell.method,
+            settings=Settings(
+                epochs=1,
+                batch=cell.batch,
+                max_length=cell.length,
+                precision=cell.precision,  # type: ignore[arg-type]
+                recompute=cell.recompute,
+            ),
+        )
+        for event in study.train(request):
             if isinstance(event, Finished):
                 run = event.run
-    peak = predicted.memory.peak_bytes
+            if isinstance(event, study.Planned):
+                planned = event
+            if isinstance(event, study.Trained):
+                compared = {row.quantity: row for row in event.rows}
+    memory, step = compared["memory"], compared["step"]
+    calibration = planned.machine.calibration
     return {
-        "predicted": peak.value,
-        "high": peak.high,
-        "measured": run.peak_memory_bytes,
-        "predicted_runtime": machine.calibration.runtime_bytes,
+        "predicted": memory.predicted.value,
+        "high": memory.predicted.high,
+        "measured": memory.measured,
+        "predicted_runtime": calibration.runtime_bytes if calibration else 0,
         "measured_runtime": run.runtime_memory_bytes,
-        "phase": predicted.memory.phase,
-        "predicted_step": predicted.time.step_seconds.value,
-        "measured_step": sum(seconds) / len(seconds),
+        "phase": planned.plan.chosen.estimate.memory.phase,
+        "predicted_step": step.predicted.value,
+        "measured_step": step.measured,
     }
 
 
@@ -238,7 +258,8 @@ def edge(cells: Sequence[Cell], done: dict[str, dict[str, float]], arguments: ar
     killed = 0
     for cell in chosen:
         limit = int(done[cell.name]["high"])
-        peak, died = watched(_command(cell, arguments), limit)
+        with fresh_home(arguments.home) as environment:
+            peak, died = watched(_command(cell, arguments), limit, environment)
         killed += died
         print(
             f"{cell.name:66} limit {limit / MIB:7.0f} M, peak {peak / MIB:7.0f} M {'KILLED' if died else 'fits'}",
@@ -247,9 +268,9 @@ def edge(cells: Sequence[Cell], done: dict[str, dict[str, float]], arguments: ar
     print(f"killed by their limit: {killed} of {len(chosen)}")
 
 
-def watched(command: list[str], limit: int) -> tuple[int, bool]:
+def watched(command: list[str], limit: int, environment: dict[str, str]) -> tuple[int, bool]:
     """Run under a watchdog on the resident set, which stands for a memory cgroup."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
     peak = 0
     while process.poll() is None:
         peak = max(peak, _high_water(process.pid))

@@ -30,8 +30,8 @@ def test_hotel_reviews_with_a_multilingual_encoder(
     test = report["scores"]["test"]
     assert (test["n"], test["metrics"][0]["name"]) == (1179, "accuracy")
     assert test["metrics"][0]["low"] > 0.80, "about half of the reviews are good ones"
-    memory = next(row for row in report["comparisons"] if row["quantity"] == "memory")
-    assert memory["predicted"]["value"] == pytest.approx(memory["measured"], rel=0.15), memory
+    memory = report["comparison"]["memory"]
+    assert memory["predicted"] == pytest.approx(memory["measured"], rel=0.15), memory
 
     score = tt.done("evaluate", "out", "--data", f"{data}/test.jsonl", "--json").json
     assert score["metrics"][0]["value"] == pytest.approx(test["metrics"][0]["value"], abs=1e-9)

@@ -10,6 +10,7 @@ from trimtab.estimation.margins import widened
 from trimtab.hardware import machine_named
 from trimtab.hardware.machine import Margin
 from trimtab.models.catalogue import shape_named
+from trimtab.planning import Limits
 from trimtab.store import LedgerEntry, margin
 from trimtab.study import Shape, gather
 from trimtab.study.margins import keep_margins, with_margins
@@ -76,10 +77,12 @@ def test_a_plan_reads_what_a_run_has_kept(home) -> None:  # type: ignore[no-unty
 def test_what_ran_over_its_prediction_before_does_not_fit_now(home) -> None:  # type: ignore[no-untyped-def]
     spec, data = shape_named("bert-base-chinese"), gather.imagined(Shape())
     machine = machine_named("laptop-16g")
-    first = planning.plan(spec, data, machine, method="full").chosen.estimate.memory.peak_bytes
+    leanest = planning.plan(spec, data, machine, method="full", goal="memory")
     keep_margins("cpu", entries(*[300.0] * 30))
-    wary = planning.plan(spec, data, with_margins(machine), method="full").chosen.estimate.memory.peak_bytes
-    assert wary.high >= 3 * wary.value > 3 * 0.2 * first.value
+    room = Limits(memory_bytes=round(leanest.chosen.estimate.memory.peak_bytes.high) + 1)
+    assert planning.plan(spec, data, machine, method="full", limits=room).chosen.fits
+    with pytest.raises(planning.NoPlan):
+        planning.plan(spec, data, with_margins(machine), method="full", limits=room)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ transformers classes, see docs/formulas.md:
                                              a decoder's goes through torch's own, in fp32: 12 heads L
     input of every layer norm                s h each
     input of every RMS norm                  4 h each, an fp32 copy; where it is trained also its result, s h
-    input of the activation function         s f                 (gated: gate, its activation, up: 3 s f)
+    input of the activation function         s f        (gated: gate, its activation, up: 3 s f; stepwise: 4 s f)
     dropout masks                            m h each; m = s in the kernels for CPUs, 1 byte elsewhere
     input of every trained matrix            s times its inputs; q, k, v share one, gate and up share one, and
                                              the input of o is the output of a fused attention
@@ -23,15 +23,17 @@ are printed in docs/formulas.md. Leaves out: what a heap loses beyond a fixed sh
 vocabulary (no such task yet). `training.dry_run` counts the same by running the step; tests hold the two together.
 """
 
+import math
 from dataclasses import dataclass, replace
 
-from trimtab.data.spec import EVALUATION_TOKENS, DataSpec
+from trimtab.data.spec import DataSpec
 from trimtab.estimation.estimate import PARTS, MemoryEstimate, MemoryParts, Phase
 from trimtab.estimation.margins import widened
-from trimtab.estimation.question import longest_batch
-from trimtab.estimation.updated import table_parameters, updated_parameters
+from trimtab.estimation.question import evaluated_rows, longest_batch
+from trimtab.estimation.updated import table_parameters, table_rows, updated_parameters
 from trimtab.hardware.machine import Machine
 from trimtab.methods import Strategy
+from trimtab.models.families import activation_arrays
 from trimtab.models.spec import ModelSpec, Role
 from trimtab.units import GIB, MIB, Evidence, Figure
 
@@ -48,7 +50,14 @@ _INPUT_OF: dict[Role, str] = {
 _CPU_RUNTIME_BYTES = 620 * MIB
 # Fitted on benchmarks/memory_prediction.py (12 cells, MiniLM-L6, two AVX-512 cores):
 _CPU_WORKING_BYTES = 81 * MIB  # thread pools, allocator arenas, first kernels
-_CPU_HOLES = 0.05  # share of activations and temporaries lost to holes in the C heap
+# Share of what the layers keep, with recompute as without, that is lost to holes in the C heap: glibc cuts a block
+# for a tensor a little too large, and a small object that moves into the rest keeps it from being used again.
+# Blocks of 32 MiB and more are mapped one by one: what is beyond that of the largest ones is not counted.
+_CPU_HOLES = 0.45
+_MAPPED_BLOCK_BYTES = 32 * MIB
+_CPU_GRADIENT_HOLES = 0.6  # of gradients: freed after a step, their places are taken by activations of the next
+_CPU_LEFT = 0.5  # share of what a step took of the heap that is still held afterwards
+_READ_AHEAD_BYTES = 64 * 1024  # Linux maps so much of a file around a page that is asked for
 _KERNEL_BYTES = 2 * MIB // 5
 # A tokenizer as `tokenizers` and transformers hold it, over the size of its file: 22 for MiniLM's 30,522 word
 # pieces, 20 for e5's 250,002 unigrams (314 MiB), 12 for SmolLM2's 49,152 byte pairs. Where the file is not at
@@ -59,7 +68,7 @@ _TOKENIZER_ENTRY_BYTES = 40
 # gradients of weights; LoRA's.
 _FORWARD_MATMULS, _BACKWARD_MATMULS, _WEIGHT_MATMULS, _BESIDE_MATMULS = 3, 9, 3, 4
 _CUDA_CONTEXT_BYTES = int(1.4 * GIB)
-_FORMULA_SHARE = 0.15  # half-width of the interval, of the part above the runtime
+_FORMULA_SHARE = 0.20  # half-width of the interval, of the part above the runtime
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,6 +76,7 @@ class _Sizes:
     """Bytes of each kind, before phases are compared."""
 
     weights: int
+    unread: int
     masters: int
     gradients: int
     table_gradient: int
@@ -75,10 +85,13 @@ class _Sizes:
     lowest_layer: int
     lowest_gradient: int
     temporaries: int
+    holes: int
+    left: int
     logits: int
     load: int
     evaluate: int
     save: int
+    kept_states: int
     kernels: int
 
 
@@ -95,7 +108,7 @@ def memory(
     sizes = _sizes(strategy, spec, data, machine)
     bare, runtime_evidence = _runtime(machine)
     known = {phase.name: phase for phase in (*_phases(sizes, strategy), *traced)}
-    phases = [_in_process(phase, bare, sizes.kernels, spec, machine) for phase in known.values()]
+    phases = [_in_process(phase, bare, sizes, spec, machine) for phase in known.values()]
     worst = max(phases, key=lambda phase: phase.parts.total_bytes)
     total, above = worst.parts.total_bytes, worst.parts.total_bytes - bare
     margin = round(_FORMULA_SHARE * above + (0.1 * bare if runtime_evidence is Evidence.RULE else 0.02 * bare))
@@ -128,7 +141,7 @@ def _phases(sizes: _Sizes, strategy: Strategy) -> tuple[Phase, ...]:
         _phase("optimizer", **held, gradients=sizes.gradients),
         _phase("load", weights=sizes.load),
         _phase("evaluate", **held, temporaries=sizes.evaluate),
-        _phase("save", weights=sizes.save),
+        _phase("save", weights=sizes.save, optimizer=sizes.kept_states),
     )
 
 
@@ -137,16 +150,15 @@ def _phase(name: str, **bytes_of: int) -> Phase:
     return Phase(name=name, parts=MemoryParts(**parts))
 
 
-def _in_process(phase: Phase, bare: int, kernels: int, spec: ModelSpec, machine: Machine) -> Phase:
+def _in_process(phase: Phase, bare: int, sizes: _Sizes, spec: ModelSpec, machine: Machine) -> Phase:
     """What a phase takes as a process measures it: with the runtime, compiled kernels from the first step on, and
-    what the heap loses."""
-    parts = phase.parts
-    holes = 1.0 + (_CPU_HOLES if machine.device.kind == "cpu" else 0.0)
-    runtime = bare + _working_bytes(spec, machine) + (0 if phase.name == "load" else kernels)
+    what the heap loses while a step runs."""
+    runtime = bare + _working_bytes(spec, machine) + (0 if phase.name == "load" else sizes.kernels)
+    lost = {"forward-backward": sizes.holes, "save": sizes.left}.get(phase.name, 0)
     inside = replace(
-        parts,
-        activations_bytes=round(holes * parts.activations_bytes),
-        temporaries_bytes=round(holes * parts.temporaries_bytes),
+        phase.parts,
+        weights_bytes=phase.parts.weights_bytes - (0 if phase.name == "save" else sizes.unread),
+        temporaries_bytes=phase.parts.temporaries_bytes + lost,
         runtime_bytes=runtime,
     )
     return Phase(name=phase.name, parts=inside)
@@ -160,20 +172,31 @@ def _sizes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine
     rows, length = longest_batch(strategy, data)
     masters = (table if strategy.precision == "fp32" else updated) * _MASTER_BYTES
     loaded = _loaded_bytes(strategy, spec, data, machine)
+    unread = _unread_bytes(strategy, spec, data, machine)
+    activations = rows * length * _activation_bytes(strategy, spec, length, machine)
+    temporaries = rows * length * _temporary_bytes(strategy, spec, length, machine)
+    holes = _hole_bytes(strategy, spec, rows, length, machine)
+    if machine.device.kind == "cpu":
+        holes += round(_CPU_GRADIENT_HOLES * (updated - table) * _GRADIENT_BYTES)
+    adapter = any(part.adapter for part in strategy.parts)
     return _Sizes(
         weights=total * number,
+        unread=unread,
         masters=masters,
         gradients=updated * _GRADIENT_BYTES,
         table_gradient=table * _GRADIENT_BYTES,
         states=updated * _ADAM_STATES_BYTES,
-        activations=rows * length * _activation_bytes(strategy, spec, length, machine),
+        activations=activations,
         lowest_layer=rows * length * _lowest_layer_bytes(strategy, spec, length, machine),
         lowest_gradient=0 if strategy.accumulation > 1 else _lowest_parameters(strategy, spec) * _GRADIENT_BYTES,
-        temporaries=rows * length * _temporary_bytes(strategy, spec, length, machine),
+        temporaries=temporaries,
+        holes=holes,
+        left=_left_bytes(activations + temporaries + holes, machine),
         logits=rows * data.outputs * (number + 4) * 2,
         load=loaded + masters,
-        evaluate=_evaluate_bytes(strategy, spec, length),
-        save=_saved_bytes(loaded, total * number, strategy, machine),
+        evaluate=_evaluate_bytes(strategy, spec, length, data),
+        save=_saved_bytes(loaded - unread, total * number + masters, adapter, machine),
+        kept_states=0 if adapter or machine.device.kind != "cpu" else updated * _ADAM_STATES_BYTES,
         kernels=_kernel_bytes(strategy, spec, data, machine),
     )
 
@@ -191,17 +214,34 @@ def _loaded_bytes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: 
     return stored + beside * number
 
 
-def _saved_bytes(loaded: int, whole: int, strategy: Strategy, machine: Machine) -> int:
-    """What was saved is opened again, on the CPU whatever trained: an adapter with its base as that was loaded, a
-    whole model from a file that needs no cast."""
+def _unread_bytes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine) -> int:
+    """Of the token table, what no text has asked for: where weights need no cast a CPU process has the file
+    mapped, and a page is in memory once it has been read. The system reads ahead by windows; rows lie among them
+    as if by chance, and a window is missed with probability exp(-rows / windows)."""
+    if machine.device.kind != "cpu" or BYTES[strategy.precision] != BYTES[spec.weights_dtype]:
+        return 0
+    table = spec.vocab * (spec.embedding_size or spec.hidden) * BYTES[strategy.precision]
+    windows = max(1.0, table / _READ_AHEAD_BYTES)
+    return round(table * math.exp(-table_rows(spec, data) / windows))
+
+
+def _saved_bytes(loaded: int, written: int, adapter: bool, machine: Machine) -> int:
+    """The worse of writing and of opening what was written, on the CPU whatever trained. A whole model is read
+    from end to end as it is written, while all that trained it is still there; an adapter is small, and is opened
+    with its base as that was loaded."""
     if machine.device.kind != "cpu":
         return 0
-    return loaded if any(part.adapter for part in strategy.parts) else whole
+    return loaded if adapter else written
 
 
-def _evaluate_bytes(strategy: Strategy, spec: ModelSpec, length: int) -> int:
+def _left_bytes(step: int, machine: Machine) -> int:
+    """Of what a step took of a CPU's heap, what the C library has not given back when the steps are over."""
+    return round(_CPU_LEFT * step) if machine.device.kind == "cpu" else 0
+
+
+def _evaluate_bytes(strategy: Strategy, spec: ModelSpec, length: int, data: DataSpec) -> int:
     """The widest moment of a forward pass that keeps nothing, over an evaluation batch."""
-    tokens = length * max(1, EVALUATION_TOKENS // length)
+    tokens = length * evaluated_rows(data, length)
     widest = max(spec.ffn * (3 if spec.gated_ffn else 2), 4 * spec.heads * spec.head_dim)
     return tokens * BYTES[strategy.precision] * (widest + 3 * spec.hidden)
 
@@ -217,6 +257,19 @@ def _activation_bytes(strategy: Strategy, spec: ModelSpec, length: int, machine:
         # Each layer keeps its input; one layer at a time is computed again in full.
         return embeddings + len(kept) * spec.hidden * number + max(kept)
     return embeddings + sum(kept)
+
+
+def _hole_bytes(strategy: Strategy, spec: ModelSpec, rows: int, length: int, machine: Machine) -> int:
+    """What the heap loses in a step: see `_CPU_HOLES`. Only tensors of layers that gradients pass through are cut
+    apart so: elsewhere no object outlives its tensor."""
+    if machine.device.kind != "cpu":
+        return 0
+    tokens, number = rows * length, BYTES[strategy.precision]
+    large = number * spec.ffn * activation_arrays(spec)  # of a token, in blocks of ffn numbers each
+    spared = max(0.0, 1 - _MAPPED_BLOCK_BYTES / (tokens * number * spec.ffn)) * large
+    layers = range(max(0, strategy.lowest_layer(spec)), spec.layers)
+    kept = sum(_layer_bytes(strategy, spec, layer, length, machine) - spared for layer in layers)
+    return round(_CPU_HOLES * tokens * kept)
 
 
 def _lowest_layer_bytes(strategy: Strategy, spec: ModelSpec, length: int, machine: Machine) -> int:
@@ -251,7 +304,7 @@ def _layer_bytes(strategy: Strategy, spec: ModelSpec, layer: int, length: int, m
         number * (sum(inputs.values()) + sum(rank for _, rank in beside))
         + _attention_bytes(strategy, spec, length, machine)
         + _norm_bytes(spec, number, trained=any(load.everything_else for load in loads))
-        + number * spec.ffn * (3 if spec.gated_ffn else 1)
+        + number * spec.ffn * activation_arrays(spec)
         + _dropout_bytes(spec, number, machine)
     )
 

@@ -5,7 +5,7 @@ The dry run itself is below the torch line (`training.dry_run`).
 
 from dataclasses import dataclass
 
-from trimtab.data.spec import DataSpec, Task, padded_length
+from trimtab.data.spec import EVALUATION_TOKENS, DataSpec, Task, padded_length
 from trimtab.estimation.updated import table_rows
 from trimtab.hardware.machine import DeviceKind, Machine
 from trimtab.methods import Strategy
@@ -15,7 +15,8 @@ from trimtab.models.spec import ModelSpec
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Question:
     """One training step: `rows` of `length` tokens, padding included, are its largest micro-batch. `tokens`: rows
-    of the token embedding that training reads. `device`: whose kernels run."""
+    of the token embedding that training reads. `evaluated`: rows of an evaluation batch. `device`: whose kernels
+    run."""
 
     spec: ModelSpec
     strategy: Strategy
@@ -24,6 +25,7 @@ class Question:
     rows: int
     length: int
     tokens: int
+    evaluated: int
     device: DeviceKind
 
 
@@ -38,8 +40,14 @@ def question_of(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Ma
         rows=rows,
         length=length,
         tokens=table_rows(spec, data),
+        evaluated=evaluated_rows(data, length),
         device=machine.device.kind,
     )
+
+
+def evaluated_rows(data: DataSpec, length: int) -> int:
+    """Rows of `length` tokens that an evaluation scores at once: no more than there are."""
+    return max(1, min(max(data.dev_rows, data.test_rows), EVALUATION_TOKENS // length))
 
 
 def longest_batch(strategy: Strategy, data: DataSpec) -> tuple[int, int]:

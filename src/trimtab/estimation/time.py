@@ -1,11 +1,12 @@
 """Time of a strategy: work over the machine's rate, plus what a step costs at any size.
 
-    step = work / (matmul rate x efficiency) + optimiser bytes / bandwidth + layers x fixed
+    step = matmuls / (rate x share) + numbers made in between x bytes / bandwidth
+           + optimiser bytes / bandwidth + layers x fixed
 
-The matmul rate is measured on this machine or is a catalogue device's dense peak. The efficiencies are what
-the loop reached beside that rate; on a catalogue device they are first guesses read off published runs. Known
-error: on the machine it was fitted on, within 20 % (benchmarks/memory_prediction.py prints it); elsewhere
-unknown until a run is in the ledger. Leaves out: loading, saving, tokenising.
+Rate and bandwidth are measured on this machine; of a catalogue device they are published peaks. Share and bytes
+are what the loop reached beside them on a CPU; on a GPU all is in the share, a first guess from published runs.
+Known error: over 65 real runs of the machine it was fitted on 11 % (median), 24 % (nine in ten;
+benchmarks/real_runs.py); elsewhere unknown until a run is in the ledger. Leaves out: loading, saving, tokenising.
 """
 
 from functools import lru_cache
@@ -14,16 +15,16 @@ from trimtab.data.spec import DataSpec, LengthHistogram
 from trimtab.estimation.estimate import TimeEstimate
 from trimtab.estimation.margins import widened
 from trimtab.estimation.updated import updated_parameters
-from trimtab.estimation.work import forward_flop, training_flop
+from trimtab.estimation.work import forward_flop, layer_numbers, training_flop, training_numbers
 from trimtab.hardware.machine import Machine
 from trimtab.methods import Strategy
 from trimtab.models.spec import ModelSpec
 from trimtab.units import Evidence, Figure
 
-# Share of the measured matmul rate that a whole step reaches on a CPU, by precision: element-wise work and
-# dropout take the rest. Read off runs of MiniLM-L6 on two AVX-512 cores.
-_CPU_EFFICIENCY = {"fp32": 0.62, "bf16": 0.52, "fp16": 0.3}
-_FORWARD_GAIN = 1.15  # a forward pass alone has less element-wise work for its matmuls
+# Fitted on benchmarks/real_runs.py (two AVX-512 cores): the share of the measured rate that matmuls reach in a
+# step, and bytes moved, as far as time is concerned, for each number that the operations between them make.
+_CPU_MATMULS = 0.70
+_CPU_NUMBER_BYTES = {"fp32": 20, "bf16": 8, "fp16": 8}
 # Share of the dense peak on a GPU at many tokens a micro-step (transformers, unpacked): prediction notes of
 # published runs, 0.20-0.30; falls towards short steps, which the fixed cost a layer stands for.
 _GPU_EFFICIENCY = 0.30
@@ -56,20 +57,26 @@ def time(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine) 
 
 def _step_seconds(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine, rate: float) -> float:
     length = _padded_length(strategy, data)
-    work = training_flop(strategy, spec, length) * length * min(strategy.batch, max(1, data.train_rows))
-    cpu = machine.device.kind == "cpu"
-    efficiency = _CPU_EFFICIENCY[strategy.precision] if cpu else _GPU_EFFICIENCY
-    update = updated_parameters(strategy, spec, data) * _OPTIMIZER_BYTES / (_bandwidth(machine))
-    fixed = strategy.accumulation * spec.layers * (_CPU_LAYER_SECONDS if cpu else _GPU_LAYER_SECONDS)
-    return work / (rate * efficiency) + update + fixed
+    tokens = length * min(strategy.batch, max(1, data.train_rows))
+    work, made = training_flop(strategy, spec, length), training_numbers(strategy, spec, length)
+    update = updated_parameters(strategy, spec, data) * _OPTIMIZER_BYTES / _bandwidth(machine)
+    fixed = _CPU_LAYER_SECONDS if machine.device.kind == "cpu" else _GPU_LAYER_SECONDS
+    passes = tokens * _token_seconds(work, made, machine, strategy, rate)
+    return passes + update + strategy.accumulation * spec.layers * fixed
 
 
 def _forward_seconds(spec: ModelSpec, data: DataSpec, machine: Machine, rate: float, strategy: Strategy) -> float:
     """Seconds to score one row."""
     length = _padded_length(strategy, data)
-    cpu = machine.device.kind == "cpu"
-    efficiency = _CPU_EFFICIENCY[strategy.precision] if cpu else _GPU_EFFICIENCY
-    return forward_flop(spec, length) * length / (rate * efficiency * _FORWARD_GAIN)
+    work, made = forward_flop(spec, length), spec.layers * layer_numbers(spec, length)
+    return length * _token_seconds(work, made, machine, strategy, rate)
+
+
+def _token_seconds(work: float, made: float, machine: Machine, strategy: Strategy, rate: float) -> float:
+    """Seconds of `work` FLOP in matmuls and of `made` numbers between them."""
+    if machine.device.kind != "cpu":
+        return work / (rate * _GPU_EFFICIENCY)
+    return work / (rate * _CPU_MATMULS) + made * _CPU_NUMBER_BYTES[strategy.precision] / _bandwidth(machine)
 
 
 def _padded_length(strategy: Strategy, data: DataSpec) -> float:

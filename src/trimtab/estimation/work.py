@@ -2,7 +2,7 @@
 
 Two FLOP a weight and token forward; the same again for the gradient of the input, and again for the gradient
 of a trained weight (Kaplan et al. 2020, arXiv 2001.08361). Attention adds 4 L d forward and 8 L d backward a
-token (L = length, d = heads x head size). Element-wise work is left out; it is part of the efficiency.
+token (L = length, d = heads x head size). What happens between the matmuls is counted in the numbers made.
 """
 
 from functools import lru_cache
@@ -21,6 +21,22 @@ def training_flop(strategy: Strategy, spec: ModelSpec, length: float) -> float:
 def forward_flop(spec: ModelSpec, length: float) -> float:
     """FLOP a token of a forward pass alone."""
     return spec.layers * (2.0 * _matrix_numbers(spec) + _attention_flop(spec, length))
+
+
+@lru_cache(maxsize=4096)
+def training_numbers(strategy: Strategy, spec: ModelSpec, length: float) -> float:
+    """Numbers a token that one forward and backward makes between its matmuls: a layer's forward, twice as many
+    backward, and once more with recompute."""
+    frozen = min(max(0, strategy.lowest_layer(spec)), spec.layers)
+    passes = frozen + (spec.layers - frozen) * (4 if strategy.recompute else 3)
+    return passes * layer_numbers(spec, length)
+
+
+def layer_numbers(spec: ModelSpec, length: float) -> float:
+    """Numbers a token that a layer makes forward: queries, keys, values and attention's output, scores and
+    probabilities, norms and sums, the inner activations."""
+    inner = (3 if spec.gated_ffn else 2) * spec.ffn
+    return 4.0 * spec.heads * spec.head_dim + 2.0 * spec.heads * length + 4.0 * spec.hidden + inner
 
 
 def _layer_flop(strategy: Strategy, spec: ModelSpec, layer: int, length: float) -> float:

@@ -50,7 +50,7 @@ def machine_named(name: str, count: int = 1) -> Machine:
     Case and spaces do not matter, and a device's full name ("RTX 3060 12GB") is taken too. Raises UsageError
     TT-H001 (no such machine, with the nearest names), TT-H002 (count below one, or two counts).
     """
-    found = re.fullmatch(r"(\d+)x(.+)", name.strip().lower())
+    found = re.fullmatch(r"(\d{1,6})x(.+)", name.strip().lower())
     written, wanted = (int(found[1]), found[2]) if found else (1, name)
     if written < 1 or count < 1 or (found and count not in (1, written)):
         raise UsageError("TT-H002", name=name, count=count)

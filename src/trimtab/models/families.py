@@ -37,6 +37,14 @@ def layer_parameters(spec: ModelSpec) -> int:
     return matrices + norms + _expert_parameters(spec)
 
 
+def activation_arrays(spec: ModelSpec) -> int:
+    """Arrays of the inner width that a layer's activation function keeps for backward: its input; gated also its
+    result and what it is multiplied with; written out step by step (x/2, tanh, 1 + tanh) three more."""
+    if spec.gated_ffn:
+        return 3
+    return 4 if layout_of(spec.family).stepwise_activation else 1
+
+
 def stored_layers(spec: ModelSpec) -> int:
     """How many layers have weights of their own: 1 where all share one set (ALBERT), else `spec.layers`."""
     return 1 if layout_of(spec.family).shared_layers else spec.layers

@@ -6,7 +6,7 @@ parameters.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from trimtab.errors import ModelError
@@ -54,7 +54,8 @@ class FamilyLayout:
     `pooler`: the family's ...ForSequenceClassification runs a hidden x hidden pooler below the classifier.
     `head_dense`: its classification head has a hidden x hidden matrix of its own; `head_bias`: the last
     matrix of the head has a bias. `shared_layers`: all layers use one stored set of weights.
-    `embedding_norm_width` None: no norm above the embeddings.
+    `embedding_norm_width` None: no norm above the embeddings. `stepwise_activation`: its class writes
+    the activation function out in steps ("gelu_new"), which keep arrays of their own.
     """
 
     attention: tuple[Slot, ...]
@@ -65,6 +66,7 @@ class FamilyLayout:
     head_dense: bool = False
     head_bias: bool = False
     shared_layers: bool = False
+    stepwise_activation: bool = False
     norm_widths: Callable[[ModelSpec], tuple[int, ...]] = usual_norm_widths
     embedding_matrices: Count = usual_embedding_matrices
     embedding_norm_width: Count | None = None
@@ -222,15 +224,19 @@ _PHI3 = FamilyLayout(
     attention=_slots(_FUSED_O, "self_attn.", "qkv_proj", "o_proj"),
     gated=_slots(_FUSED_GATED, "mlp.", "gate_up_proj", "down_proj"),
 )
-_GPT2 = FamilyLayout(attention=_slots(_FUSED_O, "attn.", "c_attn", "c_proj"), plain=_GPT2_FFN)
+_GPT_BIGCODE = FamilyLayout(attention=_slots(_FUSED_O, "attn.", "c_attn", "c_proj"), plain=_GPT2_FFN)
+_GPT2 = replace(_GPT_BIGCODE, stepwise_activation=True)
 _GPT_NEO = FamilyLayout(
-    attention=_slots(_QKVO, "attn.attention.", "q_proj", "k_proj", "v_proj", "out_proj"), plain=_GPT2_FFN
+    attention=_slots(_QKVO, "attn.attention.", "q_proj", "k_proj", "v_proj", "out_proj"),
+    plain=_GPT2_FFN,
+    stepwise_activation=True,
 )
 _GPT_NEOX = FamilyLayout(attention=_slots(_FUSED_O, "attention.", "query_key_value", "dense"), plain=_NEOX_FFN)
 _FALCON = FamilyLayout(attention=_slots(_FUSED_O, "self_attention.", "query_key_value", "dense"), plain=_NEOX_FFN)
 _PHI = FamilyLayout(
     attention=_slots(_QKVO, "self_attn.", "q_proj", "k_proj", "v_proj", "dense"),
     plain=_slots(_PLAIN, "mlp.", "fc1", "fc2"),
+    stepwise_activation=True,
 )
 _CHATGLM = FamilyLayout(
     attention=_slots(_FUSED_O, "self_attention.", "query_key_value", "dense"),
@@ -274,7 +280,7 @@ LAYOUTS: Mapping[str, FamilyLayout] = MappingProxyType(
         "gemma2": _LLAMA,
         "gemma3_text": _LLAMA,
         "gpt2": _GPT2,
-        "gpt_bigcode": _GPT2,
+        "gpt_bigcode": _GPT_BIGCODE,
         "gpt_neo": _GPT_NEO,
         "gpt_neox": _GPT_NEOX,
         "granite": _LLAMA,

@@ -99,8 +99,8 @@ _LEAST_RUNS = 19  # of fewer, the largest says nothing about one in twenty
 def margin(entries: Iterable[LedgerEntry]) -> Margin | None:
     """The conformal margin of predictions of one quantity: the k-th smallest and k-th largest ratio of measured
     to predicted, k = ceil(0.95 (n + 1)), so that the next run of the same kind stays within each with
-    probability 0.95
-    (Vovk et al. 2005; exchangeable runs assumed). None where there are fewer than 19."""
+    probability 0.95 (Vovk et al. 2005), as far as runs are alike: all methods of a kind of device are taken
+    together, with what was predicted in their time. None where there are fewer than 19."""
     ratios = sorted(entry.ratio for entry in entries)
     runs = len(ratios)
     if runs < _LEAST_RUNS:

@@ -68,6 +68,7 @@ def _key(question: Question) -> str:
             question.rows,
             question.length,
             question.tokens,
+            question.evaluated,
             question.device,
         ],
     }

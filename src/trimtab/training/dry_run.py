@@ -18,7 +18,6 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
 
 from trimtab import tuning
-from trimtab.data.spec import EVALUATION_TOKENS
 from trimtab.errors import ModelError
 from trimtab.estimation.estimate import PARTS, MemoryParts, Phase
 from trimtab.estimation.question import Question
@@ -70,7 +69,7 @@ def traced(question: Question) -> tuple[Phase, ...]:
     with FakeTensorMode(allow_non_fake_inputs=True):
         inputs = _inputs(question.rows, question.length)
         labels = torch.zeros(question.rows, dtype=torch.float32 if question.task == "regress" else torch.int64)
-        evaluated = _inputs(max(1, EVALUATION_TOKENS // question.length), question.length)
+        evaluated = _inputs(question.evaluated, question.length)
         with live:
             model.to_empty(device="cpu")
             optimizer = Optimizer(model, question.strategy, torch.arange(question.tokens))

@@ -32,6 +32,7 @@ from dataclasses import dataclass
 from trimtab.estimation.estimate import PARTS, MemoryParts, Phase
 from trimtab.estimation.setups.setup import BYTES_OF, Setup
 from trimtab.estimation.setups.trained import HEAD, Trained, matrix_numbers, total_numbers, trained
+from trimtab.models.families import activation_arrays
 from trimtab.models.spec import Linear
 from trimtab.units import GIB, Evidence, Figure
 
@@ -179,7 +180,9 @@ def _trained_numbers(setup: Setup, found: Trained) -> tuple[tuple[int, int], ...
 
 
 def _largest_own(setup: Setup, found: Trained) -> int:
-    return setup.spec.vocab * setup.spec.hidden if found.own else 0
+    if found.head:
+        return setup.spec.vocab * setup.spec.hidden
+    return max((linear.inputs * linear.outputs for linear in found.own_matrices), default=0)
 
 
 def _casts(setup: Setup) -> float:
@@ -242,9 +245,9 @@ def _attention_bytes(setup: Setup) -> float:
 
 
 def _inner_copies(setup: Setup) -> int:
-    if not setup.spec.gated_ffn:
-        return 1
-    return 2 if setup.compiled else 3
+    if setup.spec.gated_ffn:
+        return 2 if setup.compiled else 3
+    return 1 if setup.compiled or setup.loss.fused_activation else activation_arrays(setup.spec)
 
 
 def _input_bytes(setup: Setup, found: Trained) -> float:
@@ -290,7 +293,7 @@ def _logits(setup: Setup, found: Trained) -> float:
     plain = 3 * (number if cast_free else 4) + (number if setup.loss.keeps_logits else 0)
     entry = plain if setup.loss.entry_bytes is None else setup.loss.entry_bytes
     table = spec.vocab * spec.hidden
-    trained_head = bool(found.own) or "head" in setup.copies
+    trained_head = found.head or "head" in setup.copies
     gradient = table * BYTES_OF[setup.weights] if trained_head and setup.micro_batches == 1 else 0
     head = number * table if setup.quant.number_bytes and setup.loss.quantised_head else 0  # unpacked
     low_rank = BYTES_OF[setup.adapters] * spec.hidden * setup.tokens if HEAD in setup.roles else 0

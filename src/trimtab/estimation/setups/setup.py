@@ -48,7 +48,7 @@ class Loss:
     a cross entropy over all of them: log-softmax, its gradient, and theirs; `keeps_logits`: beside the logits
     themselves. The flags tell how the stack that ships this loss writes
     the rest of the model: queries, keys and values cut out of one matrix; dropout before LoRA; a quantised
-    head."""
+    head; an activation function in one kernel."""
 
     name: str
     entry_bytes: float | None = None
@@ -56,6 +56,7 @@ class Loss:
     cuts_qkv: bool = False
     lora_dropout: bool = False
     quantised_head: bool = False
+    fused_activation: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,7 +113,14 @@ LOSSES: dict[str, Loss] = {
         # nobody holds the logits when backward begins (transformers 4.45 and later)
         Loss(name="transformers", keeps_logits=False),
         # logits in pieces of the text, cast to fp32, with their log-softmax (litgpt's chunked_cross_entropy)
-        Loss(name="litgpt", entry_bytes=8.0, cuts_qkv=True, lora_dropout=True, quantised_head=True),
+        Loss(
+            name="litgpt",
+            entry_bytes=8.0,
+            cuts_qkv=True,
+            lora_dropout=True,
+            quantised_head=True,
+            fused_activation=True,
+        ),
         # logits in 8 pieces: the 16-bit logits are all there, one piece at a time is in fp32 (torchtune)
         Loss(name="chunked", entry_bytes=2.0),
         # never more than a piece of the logits (Liger's and Unsloth's fused linear cross entropy)
@@ -179,4 +187,9 @@ class Setup:
     @property
     def tokens(self) -> int:
         """Tokens of one micro-batch at its longest, those that a prompt adds included."""
-        return self.micro_batch * (self.length + self.virtual_tokens)
+        return self.micro_batch * (self.length + self.added_tokens)
+
+    @property
+    def added_tokens(self) -> int:
+        """Tokens a row that the method puts before the text. A prefix adds keys and values, no tokens."""
+        return self.virtual_tokens if self.method in ("prompt", "ptuning") else 0

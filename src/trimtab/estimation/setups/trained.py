@@ -19,7 +19,8 @@ class Trained:
     """`own`: numbers of the base itself. `beside`: numbers of its own a method adds. `copied`: full copies of
     frozen tables. `lowest_layer`: below it nothing needs backward. `matrices`: of one layer, those with something
     trained beside them; `own_matrices`: those trained themselves; `scaled`: those whose result is multiplied by
-    something trained, and kept for it. `norms`: the norms are trained as well."""
+    something trained, and kept for it. `norms`: the norms are trained as well; `head`: the
+    language-model head is."""
 
     own: int = 0
     beside: int = 0
@@ -29,6 +30,7 @@ class Trained:
     own_matrices: tuple[Linear, ...] = ()
     scaled: tuple[Linear, ...] = ()
     norms: bool = False
+    head: bool = False
 
     @property
     def numbers(self) -> int:
@@ -59,7 +61,9 @@ def matrix_numbers(spec: ModelSpec) -> int:
 
 
 def _full(setup: Setup) -> Trained:
-    return Trained(own=total_numbers(setup), lowest_layer=-1, own_matrices=setup.spec.linears, norms=True)
+    return Trained(
+        own=total_numbers(setup), lowest_layer=-1, own_matrices=setup.spec.linears, norms=True, head=True
+    )
 
 
 def _freeze(setup: Setup) -> Trained:
@@ -69,7 +73,7 @@ def _freeze(setup: Setup) -> Trained:
 
 
 def _head(setup: Setup) -> Trained:
-    return Trained(own=setup.spec.vocab * setup.spec.hidden, lowest_layer=setup.spec.layers)
+    return Trained(own=setup.spec.vocab * setup.spec.hidden, lowest_layer=setup.spec.layers, head=True)
 
 
 def _lora(setup: Setup) -> Trained:
