@@ -32,11 +32,13 @@ if TYPE_CHECKING:
     from trimtab.methods import Choices, Strategy
     from trimtab.metrics import Metric, Score
     from trimtab.models import ModelSpec
-    from trimtab.planning import Candidate, Limits, NoPlan, Plan, Settings
+    from trimtab.planning import Candidate, Limits, ModelRow, NoPlan, Plan, Settings
     from trimtab.study import (
         CostedOffer,
         Ledger,
         Misfit,
+        ModelChoice,
+        ModelRefusal,
         Planned,
         Pricing,
         Reading,
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
         evaluate,
         ledger,
         plan,
+        plan_models,
         predict,
         train,
     )
@@ -85,7 +88,10 @@ __all__ = [
     "Message",
     "Metric",
     "Misfit",
+    "ModelChoice",
     "ModelError",
+    "ModelRefusal",
+    "ModelRow",
     "ModelSpec",
     "Money",
     "MoneyEstimate",
@@ -122,6 +128,7 @@ __all__ = [
     "evaluate",
     "ledger",
     "plan",
+    "plan_models",
     "predict",
     "train",
 ]
@@ -137,9 +144,10 @@ _NAMES_OF_ROOM = {
     "methods": "Choices Strategy",
     "metrics": "Metric Score",
     "models": "ModelSpec",
-    "planning": "Candidate Limits NoPlan Plan Settings",
-    "study": "CostedOffer Ledger Misfit Planned Pricing Reading RowEstimate Shape TrainRequest Trained "
-    "TrainingCost check cost_train doctor estimate estimate_rows evaluate ledger plan predict train",
+    "planning": "Candidate Limits ModelRow NoPlan Plan Settings",
+    "study": "CostedOffer Ledger Misfit ModelChoice ModelRefusal Planned Pricing Reading RowEstimate Shape "
+    "TrainRequest Trained TrainingCost check cost_train doctor estimate estimate_rows evaluate ledger plan "
+    "plan_models predict train",
     "training": "Evaluated Event Finished Notice Preflight Run Saved Started Step",
     "units": "Evidence ExchangeRate Figure Money",
 }

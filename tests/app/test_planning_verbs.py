@@ -98,7 +98,9 @@ def test_the_price_of_an_offer_goes_along_where_the_training_needs_one(tt, revie
 def test_the_next_command_takes_only_options_that_train_has(tt, reviews: str) -> None:
     verbs = typer.main.get_command(application()).commands
     options = {verb: {flag for p in verbs[verb].params for flag in p.opts} for verb in ("plan", "train")}
-    assert options["plan"] - options["train"] == {"--on", "--prices"}
+    assert options["plan"] - options["train"] == {"--on", "--prices", "--models"}, (
+        "of several models nothing is next"
+    )
 
 
 def test_estimate_needs_no_data(tt) -> None:

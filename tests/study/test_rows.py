@@ -9,6 +9,7 @@ import pytest
 
 from trimtab.errors import BadInput
 from trimtab.estimation.setups import LOSSES, OPTIMIZERS, QUANTS
+from trimtab.models import catalogue
 from trimtab.study.rows import RowEstimate, estimate_row, estimate_rows, row_facts, setup_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,11 +56,73 @@ def test_a_default_is_taken_and_said() -> None:
         ("seq_len", "inf"), ("seq_len", "1e30"), ("rank", "eight"), ("gpus", "0"), ("mean_seq_len", "-3"),
         ("quant", "q4"), ("weights_dtype", "int3"), ("optimizer", "adam?"), ("attention", "fast"),
         ("grad_checkpointing", "maybe"), ("parallelism", "magic"), ("mem_kind", "vram"),
+        ("target_roles", "foo"), ("trained_extra", "junk"),
+        ("compile", "maybe"), ("offload", "Yes"), ("loss_kernel", "odd"), ("epochs", "-1"),
     ],
 )  # fmt: skip
 def test_a_cell_that_cannot_be_is_refused_with_its_column(column: str, value: str) -> None:
-    error = estimate_row({**ROW, column: value}, "1").error
+    more = {"device": "T4", "examples": "10", column: value}
+    error = estimate_row({**ROW, **more}, "1").error
     assert error is not None and error.fact("column") == column and str(error.fact("value")) == value
+
+
+def test_a_device_of_odd_digits_stops_no_other_row(tmp_path: Path) -> None:
+    found = answered(tmp_path, f"model_key,device\ngpt2,{'9' * 5000}xT4\ngpt2,T4\n")
+    assert [row.error for row in found] == [None, None] and found[0].estimate and found[0].estimate.time is None
+
+
+def test_a_count_in_the_name_and_one_beside_it() -> None:
+    two = setup_of({**ROW, "device": "2xT4"})
+    assert two.devices == setup_of({**ROW, "device": "T4", "gpus": "2"}).devices == 2
+    error = estimate_row({**ROW, "device": "2xT4", "gpus": "4"}, "1").error
+    assert error is not None and error.code == "TT-H002"
+
+
+def test_a_processor_has_no_time_by_a_gpus_formula() -> None:
+    found = estimate_row({**ROW, "device": "laptop-16g"}, "1")
+    assert found.estimate is not None and found.estimate.time is None and "device=none" in found.assumed
+
+
+@pytest.mark.parametrize("model", ["albert-base-v2", "t5-base"])
+def test_families_that_cannot_be_predicted_are_refused(model: str) -> None:
+    error = estimate_row({**ROW, "model_key": model}, "1").error
+    assert error is not None and error.code == "TT-W022"
+
+
+def test_a_quantised_base_is_not_trained() -> None:
+    error = estimate_row({**ROW, "method": "full", "quant": "nf4"}, "1").error
+    assert error is not None and error.code == "TT-W023"
+
+
+def test_all_parts_are_there_for_every_model_of_the_catalogue() -> None:
+    for spec in catalogue():
+        for method, quant in (("full", "none"), ("lora", "none"), ("qlora4", "nf4"), ("prefix", "int8")):
+            row = {"model_key": spec.name, "method": method, "quant": quant}
+            found = estimate_row(row, "1")
+            if found.estimate is not None:
+                parts = found.estimate.memory.parts
+                assert min(getattr(parts, name) for name in parts.__dataclass_fields__) >= 0, (spec.name, method)
+
+
+def test_a_prefix_adds_no_tokens_and_a_prompt_does() -> None:
+    tokens = {
+        m: setup_of({**ROW, "method": m, "virtual_tokens": "100"}).tokens for m in ("prompt", "prefix", "lora")
+    }
+    assert tokens["prompt"] == tokens["lora"] + 2 * 100 and tokens["prefix"] == tokens["lora"]
+
+
+def test_epochs_may_be_part_of_one() -> None:
+    row = {**ROW, "device": "T4", "examples": "10", "micro_batch": "8"}
+    seconds = {e: estimate_row({**row, "epochs": e}, "1").train_seconds for e in ("1", "2.5", "3")}
+    one, part, three = (seconds[e].value for e in ("1", "2.5", "3"))  # type: ignore[union-attr]
+    assert part == pytest.approx(2.5 * one) and three == pytest.approx(3 * one), "two steps an epoch"
+
+
+def test_a_broken_file_of_prices_takes_no_memory_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRIMTAB_HOME", str(tmp_path))
+    (tmp_path / "prices.csv").write_text("junk\n", encoding="utf-8")
+    (found,) = answered(tmp_path, "model_key,method,device,examples\nllama-2-7b,lora,T4,10\n")
+    assert found.estimate is not None and found.train_seconds is not None and found.money is None
 
 
 def test_more_layers_than_there_are_is_refused() -> None:
@@ -108,6 +171,10 @@ def test_odd_files(tmp_path: Path) -> None:
     assert answered(tmp_path, "model_key,method\nllama-2-7b,full,,,more\n")[0].estimate, "a long one is cut"
     assert answered(tmp_path, 'model_key,note\ngpt2,"two\nlines"\ngpt2,\n')[1].id == "2"
     assert answered(tmp_path, "model_key\n") == []
+    spaced = answered(tmp_path, "model_key, rank, method\nllama-2-7b,64,lora\n")[0]
+    assert spaced.estimate is not None and spaced.estimate.trainable_parameters < 1e8, (
+        "a name with a blank before it"
+    )
 
 
 @pytest.mark.parametrize(
@@ -117,6 +184,7 @@ def test_odd_files(tmp_path: Path) -> None:
         (b"name,method\nx,y\n", "TT-W002"),
         (b"model_key\n\xff\xfe\n", "TT-W003"),
         (b'model_key\n"open\n', "TT-W004"),
+        (b"model_key,rank,rank\ngpt2,1,2\n", "TT-W005"),
     ],
 )
 def test_a_file_that_is_no_table(tmp_path: Path, content: bytes, code: str) -> None:
@@ -149,7 +217,8 @@ def test_every_published_row_is_answered() -> None:
     found = [estimate_row(row, "") for row in rows]
     known = {row["id"]: answer for row, answer in zip(rows, found, strict=True) if answer.estimate}
     codes = {answer.error.code for answer in found if answer.error}
-    assert codes <= {"TT-M001", "TT-W010", "TT-W012"}, "no such model, none named, or a micro-batch of 0"
+    expected = {"TT-M001", "TT-W010", "TT-W012", "TT-W022", "TT-W023"}
+    assert codes <= expected, "no such model, none named, a micro-batch of 0, T5, a trained 4-bit base"
     assert {row["id"] for row in rows if row["grade"] == "A"} - {
         row["id"] for row in rows if row["model_key"].startswith("flux")
     } <= set(known)

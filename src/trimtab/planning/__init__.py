@@ -3,6 +3,7 @@ one to run, with the reason for each in numbers. Pure arithmetic: nothing is loa
 """
 
 from trimtab.planning.feasible import usable_bytes
+from trimtab.planning.models import ModelRow, rank_models
 from trimtab.planning.plan import GOALS, Candidate, Goal, Limits, NoPlan, Plan
 from trimtab.planning.request import Request, Settings, needs_price
 from trimtab.planning.search import compare, confirm, no_plan, plan
@@ -13,6 +14,7 @@ __all__ = [
     "Candidate",
     "Goal",
     "Limits",
+    "ModelRow",
     "NoPlan",
     "Plan",
     "Request",
@@ -26,5 +28,6 @@ __all__ = [
     "phase_word",
     "plan",
     "price_word",
+    "rank_models",
     "usable_bytes",
 ]

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 from trimtab.study.costs import cost_train
 from trimtab.study.opening import open_training
-from trimtab.study.plans import estimate, plan
+from trimtab.study.plans import estimate, plan, plan_models
 from trimtab.study.request import (
     CostedOffer,
     Misfit,
+    ModelChoice,
+    ModelRefusal,
     Planned,
     Pricing,
     Reading,
@@ -30,6 +32,8 @@ __all__ = [
     "CostedOffer",
     "Ledger",
     "Misfit",
+    "ModelChoice",
+    "ModelRefusal",
     "Planned",
     "Pricing",
     "Reading",
@@ -46,6 +50,7 @@ __all__ = [
     "evaluate",
     "ledger",
     "plan",
+    "plan_models",
     "predict",
     "train",
 ]

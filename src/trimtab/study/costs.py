@@ -12,6 +12,7 @@ from trimtab.hardware.prices import firmness, known_offers, machines_offered, of
 from trimtab.methods import Choices
 from trimtab.planning import Goal, Request, Settings
 from trimtab.study import gather
+from trimtab.study.margins import with_margins
 from trimtab.study.request import CostedOffer, Misfit, Pricing, Reading, Shape, TrainingCost
 from trimtab.units import ExchangeRate, exchange_rate
 
@@ -55,7 +56,10 @@ def cost_train(
     """
     terms = _terms(runs, idle_share, spot, pricing)
     offers = known_offers(pricing.file, terms.today)
-    machines = machines_offered(offers, spot=spot) if on is None else (_named(on, offers, spot),)
+    if on is None:
+        machines = tuple(with_margins(machine) for machine in machines_offered(offers, spot=spot))
+    else:
+        machines = (_named(on, offers, spot),)
     spec, facts = gather.model_and_data(model, data, shape, reading, trust_remote_code=trust_remote_code)
     requests = [
         Request(
@@ -123,7 +127,7 @@ def _answers(
 
 def _named(on: str, offers: tuple[Offer, ...], spot: bool) -> Machine:
     """The machine asked for. Raises UsageError where nobody rents it out, or not at such prices."""
-    machine = machine_named(on)
+    machine = with_margins(machine_named(on))
     found = offers_for(machine, offers)
     if not found:
         raise gather.no_offer(machine, offers, spot=spot)

@@ -10,7 +10,7 @@ from trimtab.estimation import MoneyEstimate, QualityPrior
 from trimtab.hardware import Machine, Offer
 from trimtab.methods import Choices, Strategy
 from trimtab.models.spec import ModelSpec
-from trimtab.planning import Goal, Limits, Plan, Settings
+from trimtab.planning import Goal, Limits, ModelRow, Plan, Settings
 from trimtab.study.report import Comparison
 from trimtab.units import ExchangeRate, Figure, Money
 
@@ -98,6 +98,27 @@ class CostedOffer:
     quality: QualityPrior
     seconds: Figure
     money: MoneyEstimate
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelRefusal:
+    """A model that has no plan, and why."""
+
+    model: str
+    reason: Message
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelChoice:
+    """Several models on the same data and machine, each with the strategy of its own plan, in order of preference;
+    those that cannot be planned for apart."""
+
+    goal: Goal
+    data: DataSpec
+    machine: Machine
+    rows: tuple[ModelRow, ...]
+    refused: tuple[ModelRefusal, ...] = ()
+    notices: tuple[Message, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,13 +6,18 @@ read has its error and does not stop the others. Nothing here imports torch, and
 """
 
 import csv
+import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
-from trimtab.errors import BadInput, Message, TrimtabError, UsageError, system_reason
+from trimtab.errors import BadInput, Message, TrimtabError, UsageError, message, system_reason
+from trimtab.estimation import MoneyEstimate
+from trimtab.estimation.money import money
 from trimtab.estimation.setups import (
     LOSSES,
     METHODS,
@@ -26,10 +31,14 @@ from trimtab.estimation.setups import (
 from trimtab.estimation.setups.setup import BYTES_OF, Attention, Loss, MemoryKind, Number, OptimizerKind, Quant
 from trimtab.estimation.setups.trained import HEAD
 from trimtab.hardware import machine_named
-from trimtab.hardware.machine import Device
+from trimtab.hardware.machine import Machine, Price
+from trimtab.hardware.prices import cheapest_price, known_offers
 from trimtab.models.catalogue import shape_named
 from trimtab.models.spec import ModelSpec
 from trimtab.study.dry_runs import traced_setup_phases
+from trimtab.study.jsonable import jsonable
+from trimtab.study.request import Pricing
+from trimtab.units import Figure, exchange_rate
 
 Found = TypeVar("Found")
 _UNKNOWN = ("", "unknown")
@@ -41,6 +50,9 @@ _KINDS: dict[str, MemoryKind] = {
     "device": "device",
 }
 _BESIDE = ("lora", "dora", "qlora4", "qlora8")  # methods that stand beside matrices, whatever the row says of them
+# Roles that a family may not have: a gate where the network has none is passed over, as LoRA does.
+_OTHER_ROLES = ("q", "k", "v", "o", "gate", "up", "down", HEAD)
+_NO_SUCH_MACHINE = "TT-H001"
 _VARIANTS = ("adapter-v2",)  # of "other", those with a row in METHODS
 _FIRST_QUANT = {"qlora4": "nf4", "qlora8": "int8"}
 _TABLES: dict[str, Literal["embedding", "head"]] = {
@@ -55,17 +67,21 @@ _TABLES: dict[str, Literal["embedding", "head"]] = {
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RowEstimate:
     """The answer to one row. `kind`: the memory it asks for, reserved where it says nothing. `assumed`: cells
-    that took a default, as "column=value". Exactly one of `estimate` and `error` is there."""
+    that took a default, as "column=value". Exactly one of `estimate` and `error` is there. `train_seconds`: of all
+    its epochs, where it says how many examples there are; `money`: where its device is rented out besides."""
 
     id: str
     kind: MemoryKind = "reserved"
     assumed: tuple[str, ...] = ()
     estimate: SetupEstimate | None = None
+    train_seconds: Figure | None = None
+    money: MoneyEstimate | None = None
     error: Message | None = None
 
 
-def estimate_rows(path: str, *, exact: bool = False) -> Iterator[RowEstimate]:
+def estimate_rows(path: str, *, exact: bool = False, pricing: Pricing = Pricing()) -> Iterator[RowEstimate]:
     """One answer a row of the csv file (UTF-8), in order. `exact`: memory by a dry run, seconds a row and torch.
+    `pricing`: where the price of a row's device is looked up.
 
     Raises BadInput TT-W001 to TT-W004 for a file that cannot be read as a table at all; what is wrong with one
     row is in its answer.
@@ -77,21 +93,70 @@ def estimate_rows(path: str, *, exact: bool = False) -> Iterator[RowEstimate]:
     >>> 15e9 < row.estimate.memory.allocated.value < 40e9
     True
     """
+    prices = _Prices(pricing)
     for number, cells in enumerate(_table(Path(path).expanduser()), start=1):
-        yield estimate_row(cells, str(number), exact=exact)
+        yield estimate_row(cells, str(number), exact=exact, price_of=prices.of)
 
 
-def estimate_row(cells: Mapping[str, str], name: str, *, exact: bool = False) -> RowEstimate:
-    """The answer to one row of cells by column; `name` is its id where it has none of its own."""
+def estimate_row(
+    cells: Mapping[str, str],
+    name: str,
+    *,
+    exact: bool = False,
+    price_of: Callable[[Machine], Price | None] = lambda machine: None,
+) -> RowEstimate:
+    """The answer to one row of cells by column; `name` is its id where it has none of its own. `price_of`: what
+    an hour of a machine costs."""
     name = cells.get("id", "").strip() or name
     row = _Row(cells)
     try:
-        setup, kind = _setup(row), row.word("mem_kind", _KINDS, "reserved")
+        machine = _machine(row)
+        setup, kind = _setup(row, machine), row.word("mem_kind", _KINDS, "reserved")
         traced = traced_setup_phases(setup) if exact else ()
         found = estimate_setup(setup, traced=traced)
-        return RowEstimate(id=name, kind=kind, assumed=tuple(row.assumed), estimate=found)
+        seconds = _train_seconds(row, setup, found)
+        price = None if seconds is None or machine is None else price_of(machine)
+        return RowEstimate(
+            id=name,
+            kind=kind,
+            assumed=tuple(row.assumed),
+            estimate=found,
+            train_seconds=seconds,
+            money=None if seconds is None or price is None else money(seconds, price),
+        )
     except TrimtabError as error:
         return RowEstimate(id=name, error=error.message)
+    except Exception as error:  # a library's, of a dry run: no other row shall suffer for it
+        reason = f"{type(error).__name__}: {error}".strip().partition("\n")[0][:200]
+        return RowEstimate(id=name, error=message("TT-W021", reason=reason))
+
+
+def _train_seconds(row: "_Row", setup: Setup, found: SetupEstimate) -> Figure | None:
+    """Of all epochs; None where the row does not say how many examples there are, or has no time."""
+    examples = row.count("examples", None)
+    if examples is None or found.time is None:
+        return None
+    epochs = row.number("epochs", 1.0)
+    a_step = setup.micro_batch * setup.micro_batches * setup.devices
+    return found.time.step_seconds.times(math.ceil(epochs * -(-examples // a_step)))
+
+
+class _Prices:
+    """The price of an hour of a catalogue machine; offers are read once, and where the user's own file of them
+    cannot be, nothing has a price. Raises BadInput at once for a file that is named."""
+
+    def __init__(self, pricing: Pricing) -> None:
+        self._today = pricing.today or date.today()
+        self._rate = exchange_rate(pricing.cny_per_usd)
+        try:
+            self._offers = known_offers(pricing.file, self._today)
+        except BadInput:
+            if pricing.file is not None:
+                raise
+            self._offers = ()
+
+    def of(self, machine: Machine) -> Price | None:
+        return cheapest_price(machine, self._offers, self._rate, self._today)
 
 
 def _table(path: Path) -> Iterator[dict[str, str]]:
@@ -106,9 +171,14 @@ def _table(path: Path) -> Iterator[dict[str, str]]:
 
 def _records(path: Path, records: "csv.DictReader[str]") -> Iterator[dict[str, str]]:
     try:
+        if records.fieldnames is not None:
+            records.fieldnames = [name.strip() for name in records.fieldnames]
         if "model_key" not in (records.fieldnames or ()):
             columns = ", ".join(records.fieldnames or ()) or "-"
             raise BadInput("TT-W002", path=str(path), columns=columns)
+        names = list(records.fieldnames or ())
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise BadInput("TT-W005", path=str(path), columns=", ".join(twice))
         for record in records:
             # cells beyond the header stand under None; absent ones are None
             yield {column: cell or "" for column, cell in record.items() if isinstance(column, str)}
@@ -148,8 +218,24 @@ class _Row:
             raise UsageError("TT-W012", column=column, value=cell, least=least, most=_MOST)
         return number
 
+    def number(self, column: str, default: float) -> float:
+        """A positive number, decimals too."""
+        cell = self.text(column)
+        if not cell:
+            self.assume(column, f"{default:g}")
+            return default
+        with suppress(ValueError):
+            number = float(cell)
+            if 0 < number <= _MOST:
+                return number
+        raise UsageError("TT-W012", column=column, value=cell, least=0, most=_MOST)
+
     def flag(self, column: str, *, default: bool = False) -> bool:
         return self.word(column, {"yes": True, "no": False}, "yes" if default else "no")
+
+    def said(self, column: str) -> bool:
+        """A flag that is "no" where nothing is said of it, which few tables do."""
+        return bool(self.text(column)) and self.flag(column)
 
     def assume(self, column: str, value: str) -> None:
         self.assumed.append(f"{column}={value}")
@@ -168,7 +254,8 @@ def _whole(cell: str) -> int | None:
 def setup_of(cells: Mapping[str, str]) -> Setup:
     """The Setup that a row of cells describes. Raises ModelError for a model that is not in the catalogue,
     UsageError for a cell that cannot be read."""
-    return _setup(_Row(cells))
+    row = _Row(cells)
+    return _setup(row, _machine(row))
 
 
 def kind_of(cells: Mapping[str, str]) -> MemoryKind:
@@ -176,7 +263,7 @@ def kind_of(cells: Mapping[str, str]) -> MemoryKind:
     return _Row(cells).word("mem_kind", _KINDS, "reserved")
 
 
-def _setup(row: _Row) -> Setup:
+def _setup(row: _Row, machine: Machine | None = None) -> Setup:
     spec = _model(row)
     method = _method(row)
     weights = row.word("weights_dtype", _numbers(), "fp32" if spec.kind == "encoder" else "bf16")
@@ -193,8 +280,8 @@ def _setup(row: _Row) -> Setup:
         ),
         top_layers=_top_layers(row, spec, method),
         trainable=row.count("trainable_params", None),
-        copies=tuple(_TABLES[word] for word in row.text("trained_extra").split() if word in _TABLES),
-        untied_head=row.text("untied_head") == "yes",
+        copies=_copies(row),
+        untied_head=row.said("untied_head"),
         quant=quant,
         weights=weights,
         adapters=row.word("adapter_dtype", _numbers(), "fp32") if beside else weights,
@@ -205,16 +292,16 @@ def _setup(row: _Row) -> Setup:
         attention=row.word("attention", _attentions(), "sdpa"),
         loss=_loss(row),
         packed=row.flag("packing"),
-        compiled=row.text("compile") == "yes",
-        offloads_activations=row.text("activation_offload") == "yes",
-        offloads_weights=row.text("offload") == "yes",
+        compiled=row.said("compile"),
+        offloads_activations=row.said("activation_offload"),
+        offloads_weights=row.said("offload"),
         micro_batch=_some(row.count("micro_batch", 1)),
         length=_some(row.count("seq_len", 512)),
         mean_length=_mean_length(row),
         micro_batches=_some(row.count("micro_batches_per_step", 1)),
-        devices=_some(row.count("gpus", 1)),
+        devices=machine.count if machine is not None else _some(row.count("gpus", 1)),
         sharding=row.word("parallelism", SHARDINGS | {"other": SHARDINGS["ddp"]}, "none"),
-        device=_device(row),
+        device=None if machine is None else machine.device,
     )
 
 
@@ -234,7 +321,10 @@ def _model(row: _Row) -> ModelSpec:
     name = row.text("model_key")
     if not name:
         raise UsageError("TT-W010", column="model_key")
-    return shape_named(name)
+    spec = shape_named(name)
+    if spec.decoder_layers or spec.stored_layers < spec.layers:
+        raise UsageError("TT-W022", model=spec.name, family=spec.family)
+    return spec
 
 
 def _method(row: _Row) -> str:
@@ -244,12 +334,21 @@ def _method(row: _Row) -> str:
     return next((name for name in _VARIANTS if name in variant), method) if method == "other" else method
 
 
+def _copies(row: _Row) -> tuple[Literal["embedding", "head"], ...]:
+    words = [word for word in re.split(r"[\s,]+", row.text("trained_extra")) if word]
+    if strangers := [word for word in words if word not in _TABLES]:
+        raise UsageError("TT-W011", column="trained_extra", value=" ".join(strangers), known=", ".join(_TABLES))
+    return tuple(dict.fromkeys(_TABLES[word] for word in words))
+
+
 def _quant(row: _Row, method: str) -> Quant:
     name = row.text("quant")
     if not name:
         name = _FIRST_QUANT.get(method, "none")
         row.assume("quant", name)
     doubled = f"{name}-double"
+    if name not in ("", "none") and method == "full":
+        raise UsageError("TT-W023", method=method, quant=name)
     if doubled in QUANTS and row.flag("double_quant"):
         return QUANTS[doubled]
     if name not in QUANTS:
@@ -260,18 +359,26 @@ def _quant(row: _Row, method: str) -> Quant:
 def _roles(row: _Row, spec: ModelSpec, method: str) -> tuple[str, ...]:
     """Matrices that something stands beside: by role, by their name in the model, or "all-linear"."""
     known = tuple(role for linear in spec.linears for role in linear.roles)
-    if roles := row.text("target_roles"):
-        return tuple(roles.split())
+    if written := row.text("target_roles"):
+        roles = tuple(word for word in re.split(r"[\s,]+", written) if word)
+        if strangers := [role for role in roles if role not in (*known, *_OTHER_ROLES)]:
+            raise UsageError(
+                "TT-W011", column="target_roles", value=" ".join(strangers), known=", ".join((*known, HEAD))
+            )
+        return roles
     targets = row.text("targets")
     if targets == "all-linear":
         return known
-    names = {name.rsplit(".", 1)[-1] for name in targets.split()}
+    names = {name.rsplit(".", 1)[-1] for name in re.split(r"[\s,]+", targets) if name}
     found: tuple[str, ...] = tuple(
         role for linear in spec.linears if linear.module.rsplit(".", 1)[-1] in names for role in linear.roles
     )
     found += (HEAD,) if "lm_head" in names else ()
     if found or method not in _BESIDE:
         return found
+    if names:
+        modules = ", ".join(sorted({linear.module.rsplit(".", 1)[-1] for linear in spec.linears}))
+        raise UsageError("TT-W011", column="targets", value=targets, known=f"{modules}, lm_head, all-linear")
     row.assume("target_roles", "q v")
     return ("q", "v")
 
@@ -300,6 +407,9 @@ _LOSS_BEGINS: tuple[tuple[str, str], ...] = (
     ("chunked", "chunked"),
     ("transformers", "transformers"),
     ("torch", "plain"),
+    ("liger", "fused"),
+    ("unsloth", "fused"),
+    ("fused", "fused"),
 )
 
 
@@ -308,29 +418,39 @@ def _loss(row: _Row) -> Loss:
     named = next((name for begin, name in _LOSS_BEGINS if kernel.startswith(begin)), None)
     if named is not None:
         return LOSSES[named]
+    if kernel:
+        known = ", ".join(begin for begin, _ in _LOSS_BEGINS)
+        raise UsageError("TT-W011", column="loss_kernel", value=kernel, known=known)
     return LOSSES["fused"] if row.flag("fused_loss") else LOSSES["plain"]
 
 
 def _mean_length(row: _Row) -> float | None:
-    cell = row.text("mean_seq_len")
-    if not cell:
+    """Of the rows really met: no longer than their limit."""
+    if not row.text("mean_seq_len"):
         return None
-    with suppress(ValueError):
-        mean = float(cell)
-        if 0 < mean <= _MOST:
-            return mean
-    raise UsageError("TT-W012", column="mean_seq_len", value=cell, least=1, most=_MOST)
+    mean, most = row.number("mean_seq_len", 1.0), _some(row.count("seq_len", 512))
+    if mean > most:
+        raise UsageError("TT-W012", column="mean_seq_len", value=row.text("mean_seq_len"), least=1, most=most)
+    return mean
 
 
-def _device(row: _Row) -> Device | None:
-    """The catalogue device; where it is none, there is no time to be told, and the answer says so."""
+def _machine(row: _Row) -> Machine | None:
+    """The catalogue machine of the row's GPUs; where it is none, there is no time to be told, and the answer says
+    so. Raises UsageError where `gpus` and a count in the name contradict each other."""
     name = row.text("device")
     if not name:
         return None
-    with suppress(UsageError):
-        return machine_named(name).device
-    row.assume("device", "none")
-    return None
+    try:
+        machine = machine_named(name, _some(row.count("gpus", None)) or 1)
+    except UsageError as error:
+        if error.code != _NO_SUCH_MACHINE:
+            raise
+        row.assume("device", "none")
+        return None
+    if machine.device.kind != "gpu":
+        row.assume("device", "none")
+        return None
+    return machine
 
 
 # -------------------------------------------------------------------- as JSON
@@ -344,6 +464,12 @@ def row_facts(found: RowEstimate, say: Callable[[Message], dict[str, Any]]) -> d
     memory, time = found.estimate.memory, found.estimate.time
     asked = getattr(memory, found.kind)
     parts = {name: getattr(memory.parts, name) for name in type(memory.parts).__dataclass_fields__}
+    cost = found.money
+    paid = (
+        None
+        if cost is None
+        else {"cny": jsonable(cost.cny), "usd": jsonable(cost.usd), "price": jsonable(cost.price)}
+    )
     return {
         "id": found.id,
         "memory": {
@@ -359,6 +485,8 @@ def row_facts(found: RowEstimate, say: Callable[[Message], dict[str, Any]]) -> d
         "trainable_parameters": found.estimate.trainable_parameters,
         "step_seconds": None if time is None else time.step_seconds.value,
         "tokens_per_second": None if time is None else time.tokens_per_second.value,
+        "train_seconds": None if found.train_seconds is None else jsonable(found.train_seconds),
+        "money": paid,
         "evidence": str(asked.evidence),
         "assumed": list(found.assumed),
     }

@@ -10,6 +10,7 @@ from trimtab.errors import UsageError
 
 if TYPE_CHECKING:
     from trimtab.app.cli.face import Face
+    from trimtab.study import Pricing
 
 
 def estimate(
@@ -36,11 +37,13 @@ def estimate(
     seed: options.Seed = 0,
     trust_remote_code: options.TrustCode = False,
     exact: options.Exact = False,
+    prices: options.Prices = None,
+    rate: options.Exchange = None,
     json: options.Json = False,
 ) -> None:
     if rows is not None:
         _refuse_beside_rows(ctx)
-        _estimate_rows(ctx.obj, rows, exact=exact)
+        _estimate_rows(ctx.obj, rows, exact=exact, pricing=options.pricing(prices, rate))
         return
     from trimtab import study
     from trimtab.app.cli.show.plan import show_plan
@@ -59,6 +62,7 @@ def estimate(
         reading=options.reading(task, text, label, seed),
         trust_remote_code=trust_remote_code,
         exact=exact,
+        pricing=options.pricing(prices, rate),
     )
     show_plan(ctx.obj, planned)
 
@@ -72,17 +76,17 @@ def _named(word: str, value: str | None) -> str:
 
 def _refuse_beside_rows(ctx: typer.Context) -> None:
     """A row says all there is to say. Raises UsageError for whatever is said beside."""
-    said = []
+    said, alone = [], ("rows", "exact", "prices", "rate", "json")
     for parameter in ctx.command.params:
         source = ctx.get_parameter_source(parameter.name or "")
-        if parameter.name not in ("rows", "exact", "json") and source and source.name == "COMMANDLINE":
+        if parameter.name not in alone and source and source.name == "COMMANDLINE":
             said.append("MODEL" if parameter.name == "model" else parameter.opts[0])
     if said:
         raise UsageError("TT-U014", said=", ".join(said))
 
 
-def _estimate_rows(face: "Face", file: str, *, exact: bool) -> None:
+def _estimate_rows(face: "Face", file: str, *, exact: bool, pricing: "Pricing") -> None:
     from trimtab import study
     from trimtab.app.cli.show.rows import show_rows
 
-    show_rows(face, study.estimate_rows(file, exact=exact))
+    show_rows(face, study.estimate_rows(file, exact=exact, pricing=pricing))

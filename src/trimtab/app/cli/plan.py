@@ -1,14 +1,39 @@
-"""trimtab plan: every strategy predicted, the best one chosen, and why not the others."""
+"""trimtab plan: every strategy predicted, the best one chosen, and why not the others; of one model or more."""
+
+from typing import TYPE_CHECKING, TypedDict
 
 import typer
 
 from trimtab.app.cli import options
+from trimtab.errors import UsageError
+
+if TYPE_CHECKING:
+    from trimtab.methods import Choices
+    from trimtab.planning import Goal, Limits, Settings
+    from trimtab.study import Pricing, Reading
+    from trimtab.units import Money
+
+
+class _Asked(TypedDict):
+    """What both verbs of the library take, by their own names."""
+
+    on: str | None
+    goal: "Goal"
+    limits: "Limits"
+    method: str | None
+    choices: "Choices"
+    settings: "Settings"
+    reading: "Reading"
+    trust_remote_code: bool
+    price: "Money | None"
+    pricing: "Pricing"
 
 
 def plan(
     ctx: typer.Context,
     *,
     model: options.Model = "demo",
+    models: options.Models = None,
     data: options.Data,
     task: options.Task = None,
     text: options.Text = None,
@@ -34,11 +59,12 @@ def plan(
     json: options.Json = False,
 ) -> None:
     from trimtab import study
+    from trimtab.app.cli.show.models import show_models
     from trimtab.app.cli.show.plan import show_plan
 
-    planned = study.plan(
-        model,
-        data,
+    source = ctx.get_parameter_source("model")
+    model_typed = source is not None and source.name == "COMMANDLINE"
+    asked = _Asked(
         on=on,
         goal=options.goal_of(goal),
         limits=options.limits(memory, time, money),
@@ -52,5 +78,10 @@ def plan(
         price=options.sum_of(price),
         pricing=options.pricing(prices, rate),
     )
-    source = ctx.get_parameter_source("model")
-    show_plan(ctx.obj, planned, model_typed=source is not None and source.name == "COMMANDLINE")
+    if models is None:
+        show_plan(ctx.obj, study.plan(model, data, **asked), model_typed=model_typed)
+        return
+    if model_typed:
+        raise UsageError("TT-U016", model=model)
+    named = [name.strip() for name in models.split(",") if name.strip()]
+    show_models(ctx.obj, study.plan_models(named, data, **asked))

@@ -8,13 +8,13 @@ from rich.text import Text
 from trimtab.app.cli.face import Face
 from trimtab.app.cli.flow import Flow
 from trimtab.app.cli.show.layout import is_plain, new_table, two_lines
-from trimtab.app.cli.show.words import bytes_range, bytes_word, seconds_word
+from trimtab.app.cli.show.words import bytes_range, bytes_word, money_word, seconds_word
 from trimtab.study.jsonable import jsonable
 
 if TYPE_CHECKING:
     from trimtab.study.rows import RowEstimate
 
-_COLUMNS = ("TT-V371", "TT-V372", "TT-V373", "TT-V374", "TT-V375", "TT-V376")
+_COLUMNS = ("TT-V371", "TT-V372", "TT-V373", "TT-V374", "TT-V375", "TT-V225", "TT-V376")
 
 
 def show_rows(face: Face, found: "Iterable[RowEstimate]") -> None:
@@ -48,4 +48,6 @@ def _cells(row: "RowEstimate") -> list[tuple[str, str]]:
     step = (
         ("-", "") if time is None else (seconds_word(time.step_seconds), f"{time.tokens_per_second.value:,.0f}/s")
     )
-    return [*sizes, step, (str(len(row.assumed)), "")]
+    whole = "-" if row.train_seconds is None else seconds_word(row.train_seconds)
+    paid = "" if row.money is None else money_word(row.money.cny, "CNY")
+    return [*sizes, step, (whole, paid), (str(len(row.assumed)), "")]
