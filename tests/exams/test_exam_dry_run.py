@@ -53,8 +53,8 @@ def test_a_dry_run_keeps_what_the_real_step_keeps(case: Case, precision: Precisi
         max_length=LENGTH,
     )
     question = Question(
-        spec=case.spec, strategy=strategy, task="classify", outputs=OUTPUTS, rows=ROWS, length=LENGTH, tokens=50, evaluated=ROWS,
-        device="cpu",
+        spec=case.spec, strategy=strategy, task="classify", outputs=OUTPUTS, rows=ROWS, length=LENGTH, tokens=50,
+        evaluated=ROWS, device="cpu",
     )  # fmt: skip
     dry = {site.name: site.parts.total_bytes for site in traced(question)}
     real = real_sites(case, question)

@@ -42,8 +42,10 @@ def format_count(count: float) -> str:
 
 
 def format_share(share: float) -> str:
-    """A share of one as percent: 0.125 -> "12.5 %", 0.00034 -> "0.034 %"."""
+    """A share of one as percent: 0.125 -> "12.5 %", 0.00034 -> "0.034 %", less than 0.001 % -> "<0.001 %"."""
     percent = share * 100
+    if 0 < percent < 0.001:
+        return "<0.001 %"
     if percent == 0 or abs(percent) >= 9.995:
         return f"{percent:.1f} %"
     return f"{percent:.2g} %" if abs(percent) < 1 else f"{percent:.2f} %"
