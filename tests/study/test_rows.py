@@ -66,6 +66,12 @@ def test_a_cell_that_cannot_be_is_refused_with_its_column(column: str, value: st
     assert error is not None and error.fact("column") == column and str(error.fact("value")) == value
 
 
+@pytest.mark.parametrize(("column", "value"), [("epochs", "0"), ("mean_seq_len", "0"), ("mean_seq_len", "600")])
+def test_a_number_that_must_be_above_zero_is_told_so(column: str, value: str) -> None:
+    error = estimate_row({**ROW, "device": "T4", "examples": "10", column: value}, "1").error
+    assert error is not None and error.code == "TT-W013" and "above 0 and up to" in error.text("en")
+
+
 def test_a_device_of_odd_digits_stops_no_other_row(tmp_path: Path) -> None:
     found = answered(tmp_path, f"model_key,device\ngpt2,{'9' * 5000}xT4\ngpt2,T4\n")
     assert [row.error for row in found] == [None, None] and found[0].estimate and found[0].estimate.time is None
