@@ -6,7 +6,7 @@ from trimtab.planning.feasible import usable_bytes
 from trimtab.planning.models import ModelRow, rank_models
 from trimtab.planning.plan import GOALS, Candidate, Goal, Limits, NoPlan, Plan
 from trimtab.planning.request import Request, Settings, needs_price
-from trimtab.planning.search import compare, confirm, no_plan, plan
+from trimtab.planning.search import compare, confirm, no_plan, plan, plan_for
 from trimtab.planning.words import hourly_word, part_word, phase_word, price_word
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "part_word",
     "phase_word",
     "plan",
+    "plan_for",
     "price_word",
     "rank_models",
     "usable_bytes",

@@ -43,16 +43,21 @@ def plan(
     choices: Choices = Choices(),
     settings: Settings = Settings(),
 ) -> Plan:
+    """`plan_for` the request of these; `method` None lets every method compete."""
+    return plan_for(
+        Request(
+            spec=spec, data=data, machine=machine, goal=goal, limits=limits,
+            method=method, choices=choices, settings=settings,
+        )
+    )  # fmt: skip
+
+
+def plan_for(request: Request) -> Plan:
     """The strategy to run and every other one with its reason. Pure: the same question, the same plan.
 
-    `method` None lets every method compete. Raises UsageError where the request is impossible in itself,
-    ModelError where no method can train the model, and NoPlan (exit 3), with the whole table, where nothing stays
-    within `limits` and `machine`.
+    Raises UsageError where the request is impossible in itself, ModelError where no method can train the model,
+    and NoPlan (exit 3), with the whole table, where nothing stays within the limits and the machine.
     """
-    request = Request(
-        spec=spec, data=data, machine=machine, goal=goal, limits=limits,
-        method=method, choices=choices, settings=settings,
-    )  # fmt: skip
     made = compare(request)
     if not made.chosen.fits:
         raise no_plan(request, made)

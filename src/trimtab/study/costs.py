@@ -9,35 +9,20 @@ from trimtab.estimation import Estimate
 from trimtab.estimation.money import money
 from trimtab.hardware import Machine, Offer, machine_named
 from trimtab.hardware.prices import firmness, known_offers, machines_offered, offers_for, own_prices
-from trimtab.methods import Choices
-from trimtab.planning import Goal, Request, Settings
+from trimtab.planning import Request
 from trimtab.study import gather
 from trimtab.study.margins import with_margins
-from trimtab.study.request import CostedOffer, Misfit, Pricing, Reading, Shape, TrainingCost
+from trimtab.study.request import CostedOffer, CostRequest, Misfit, TrainingCost
+from trimtab.study.spelled_out import spelled_out
 from trimtab.units import ExchangeRate, exchange_rate
 
 _CANNOT_COMPUTE = "TT-P010"
-_GOAL: Goal = "balanced"
 _MOST_RUNS = 1_000_000
 _MOST_IDLE = 100.0
 
 
-def cost_train(
-    model: str,
-    *,
-    data: str | None = None,
-    shape: Shape | None = None,
-    on: str | None = None,
-    method: str | None = None,
-    choices: Choices = Choices(),
-    settings: Settings = Settings(),
-    reading: Reading = Reading(),
-    runs: int = 1,
-    idle_share: float = 0.0,
-    spot: bool = False,
-    pricing: Pricing = Pricing(),
-    trust_remote_code: bool = False,
-) -> TrainingCost:
+@spelled_out(CostRequest)
+def cost_train(request: CostRequest) -> TrainingCost:
     """What training `model` costs on the offers of machine `on`, the cheapest first; None = on one offer of every
     machine that has any, where it fits: the one whose price a plan for it takes (`cheapest_price`).
 
@@ -54,30 +39,25 @@ def cost_train(
     >>> found.offers[0].money.cny.value <= found.offers[1].money.cny.value
     True
     """
-    terms = _terms(runs, idle_share, spot, pricing)
-    offers = known_offers(pricing.file, terms.today)
-    if on is None:
-        machines = tuple(with_margins(machine) for machine in machines_offered(offers, spot=spot))
+    terms = _terms(request)
+    offers = known_offers(request.pricing.file, terms.today)
+    if request.on is None:
+        machines = tuple(with_margins(machine) for machine in machines_offered(offers, spot=request.spot))
     else:
-        machines = (_named(on, offers, spot),)
-    spec, facts = gather.model_and_data(model, data, shape, reading, trust_remote_code=trust_remote_code)
-    requests = [
-        Request(
-            spec=spec, data=facts, machine=machine, goal=_GOAL, method=method, choices=choices, settings=settings
-        )
-        for machine in machines
-    ]
-    costed, misfits = _answers(requests, offers, terms, every_offer=on is not None)
+        machines = (_named(request.on, offers, request.spot),)
+    spec, facts = gather.model_and_data(request, request.model, request.data, request.shape)
+    questions = [request.question(spec, facts, machine) for machine in machines]
+    costed, misfits = _answers(questions, offers, terms, every_offer=request.on is not None)
     if not costed:
-        roomiest = max(requests, key=lambda request: request.machine.device.usable_bytes)
+        roomiest = max(questions, key=lambda question: question.machine.device.usable_bytes)
         raise planning.no_plan(roomiest, planning.compare(roomiest))
     return TrainingCost(
         model=spec,
         data=facts,
-        goal=_GOAL,
-        runs=runs,
-        idle_share=idle_share,
-        spot=spot,
+        goal=questions[0].goal,
+        runs=request.runs,
+        idle_share=request.idle_share,
+        spot=request.spot,
         rate=terms.rate,
         offers=tuple(sorted(costed, key=_by_cost)),
         misfits=tuple(misfits),
@@ -95,16 +75,16 @@ class _Terms:
     today: date
 
 
-def _terms(runs: int, idle_share: float, spot: bool, pricing: Pricing) -> _Terms:
+def _terms(request: CostRequest) -> _Terms:
     """Raises UsageError for a number that must be a slip."""
-    gather.check_range("--runs", runs, least=1, most=_MOST_RUNS, example=3, default=1)
-    gather.check_range("--idle", idle_share, least=0, most=_MOST_IDLE, example=0.5, default=0)
+    gather.check_range("--runs", request.runs, least=1, most=_MOST_RUNS, example=3, default=1)
+    gather.check_range("--idle", request.idle_share, least=0, most=_MOST_IDLE, example=0.5, default=0)
     return _Terms(
-        runs=runs,
-        idle_share=idle_share,
-        spot=spot,
-        rate=exchange_rate(pricing.cny_per_usd),
-        today=pricing.today or date.today(),
+        runs=request.runs,
+        idle_share=request.idle_share,
+        spot=request.spot,
+        rate=exchange_rate(request.pricing.cny_per_usd),
+        today=request.pricing.today or date.today(),
     )
 
 

@@ -18,7 +18,7 @@ from trimtab.hardware.prices import Offer, cheapest_price, known_offers, machine
 from trimtab.home import cache_folder, write_atomically
 from trimtab.models import ModelSpec, TokenizerFile, outline_of, spec_of, tokenizer_of
 from trimtab.study.margins import with_margins
-from trimtab.study.request import Pricing, Reading, Shape
+from trimtab.study.request import Asked, Pricing, Reading, Shape
 from trimtab.units import Money, exchange_rate
 
 # Beyond these a shape is a slip of the keyboard: one label is nothing to learn, and memory grows with the rest.
@@ -48,20 +48,21 @@ def machine_for(on: str | None) -> Machine:
 
 
 def model_and_data(
-    model: str, data: str | None, shape: Shape | None, reading: Reading, *, trust_remote_code: bool
+    asked: Asked, model: str, data: str | None, shape: Shape | None = None
 ) -> tuple[ModelSpec, DataSpec]:
     """The facts of a model, and of `data` or, where there is none, of the imagined `shape`; None = the shape that
     is imagined where nothing is said. Data are opened before a hub is asked.
 
-    Raises UsageError TT-U011 where data and shape are both given, TT-U012 where `reading` says how to read data
+    Raises UsageError TT-U011 where data and shape are both given, TT-U012 where it is said how to read data
     that are not there; ModelError, DataError.
     """
+    reading, trusted = asked.reading, asked.trust_remote_code
     _check_told(data, shape, reading)
     if data is None:
         facts = imagined(shape or Shape())
-        return spec_of(model, trust_remote_code=trust_remote_code), facts
+        return spec_of(model, trust_remote_code=trusted), facts
     corpus = checked(data, reading)
-    outline = outline_of(model, trust_remote_code=trust_remote_code)
+    outline = outline_of(model, trust_remote_code=trusted)
     return outline.spec, data_spec(data, reading, outline.tokenizer, corpus)
 
 

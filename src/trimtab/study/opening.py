@@ -10,7 +10,6 @@ from trimtab.data import Corpus, DataSpec
 from trimtab.errors import BadInput
 from trimtab.hardware import Machine, this_machine
 from trimtab.models import ModelSource, ModelSpec, TokenizerFile, locate, read_spec
-from trimtab.planning import Request, needs_price
 from trimtab.planning.request import refuse_untrained
 from trimtab.study import gather
 from trimtab.study.margins import with_margins
@@ -43,12 +42,9 @@ def open_training(request: TrainRequest) -> Opened:
     refuse_untrained(spec)
     tokenizer = source.folder / "tokenizer.json"
     data = gather.describe(corpus, TokenizerFile(tokenizer if tokenizer.is_file() else None))
-    needed = needs_price(request.goal, request.limits)
-    machine = gather.priced(with_margins(this_machine()), request.price, request.pricing, needed=needed).machine
-    Request(
-        spec=spec, data=data, machine=machine, goal=request.goal, limits=request.limits,
-        method=request.method, choices=request.choices, settings=request.settings,
-    ).check()  # fmt: skip
+    here, needed = with_margins(this_machine()), request.needs_price
+    machine = gather.priced(here, request.price, request.pricing, needed=needed).machine
+    request.question(spec, data, machine).check()
     return Opened(source=source, spec=spec, corpus=corpus, data=data, machine=machine)
 
 

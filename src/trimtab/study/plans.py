@@ -6,30 +6,24 @@ from trimtab import planning
 from trimtab.errors import ModelError, UsageError
 from trimtab.estimation import estimate as predict
 from trimtab.estimation.question import question_of
-from trimtab.methods import Choices
-from trimtab.planning import Goal, Limits, Request, Settings
+from trimtab.hardware import Machine
 from trimtab.planning.request import refuse_untrained
 from trimtab.study import gather
 from trimtab.study.dry_runs import traced_phases
-from trimtab.study.request import ModelChoice, ModelRefusal, Planned, Pricing, Reading, Shape
-from trimtab.units import Money
+from trimtab.study.request import (
+    AskedToChoose,
+    EstimateRequest,
+    ModelChoice,
+    ModelRefusal,
+    ModelsRequest,
+    Planned,
+    PlanRequest,
+)
+from trimtab.study.spelled_out import spelled_out
 
 
-def plan(
-    model: str,
-    data: str,
-    *,
-    on: str | None = None,
-    goal: Goal = "balanced",
-    limits: Limits = Limits(),
-    method: str | None = None,
-    choices: Choices = Choices(),
-    settings: Settings = Settings(),
-    reading: Reading = Reading(),
-    trust_remote_code: bool = False,
-    price: Money | None = None,
-    pricing: Pricing = Pricing(),
-) -> Planned:
+@spelled_out(PlanRequest)
+def plan(request: PlanRequest) -> Planned:
     """Predict every strategy for `model` on `data` and choose one, with reasons.
 
     `model`: a folder, a hub id, "modelscope:org/name", a catalogue name, or "demo". `data`: a file, a folder of
@@ -44,31 +38,16 @@ def plan(
     >>> planned.plan.chosen.fits
     True
     """
-    needed = planning.needs_price(goal, limits)
-    priced = gather.priced(gather.machine_for(on), price, pricing, needed=needed)
-    spec, facts = gather.model_and_data(model, data, None, reading, trust_remote_code=trust_remote_code)
-    refuse_untrained(spec)
-    made = planning.plan(
-        spec, facts, priced.machine, goal=goal, limits=limits, method=method, choices=choices, settings=settings
+    priced = _priced(request, request.on)
+    question = _trainable(request, request.model, request.data, priced.machine)
+    made = planning.plan_for(question)
+    return Planned(
+        plan=made, model=question.spec, data=question.data, machine=priced.machine, notices=priced.notices
     )
-    return Planned(plan=made, model=spec, data=facts, machine=priced.machine, notices=priced.notices)
 
 
-def plan_models(
-    models: Sequence[str],
-    data: str,
-    *,
-    on: str | None = None,
-    goal: Goal = "balanced",
-    limits: Limits = Limits(),
-    method: str | None = None,
-    choices: Choices = Choices(),
-    settings: Settings = Settings(),
-    reading: Reading = Reading(),
-    trust_remote_code: bool = False,
-    price: Money | None = None,
-    pricing: Pricing = Pricing(),
-) -> ModelChoice:
+@spelled_out(ModelsRequest)
+def plan_models(request: ModelsRequest) -> ModelChoice:
     """Which of `models` to tune on `data`, and how: each planned as `plan` does it, then ranked by the goal.
 
     A model that cannot be planned for, or not so (more layers than it has), stands among the refused with the
@@ -80,64 +59,57 @@ def plan_models(
     >>> len(found.rows) + len(found.refused)
     2
     """
-    _check_models(models)
-    needed = planning.needs_price(goal, limits)
-    priced = gather.priced(gather.machine_for(on), price, pricing, needed=needed)
+    _check_models(request.models)
+    priced = _priced(request, request.on)
     chosen, refusals = [], []
-    for model in models:
+    for model in request.models:
         try:
-            spec, facts = gather.model_and_data(model, data, None, reading, trust_remote_code=trust_remote_code)
-            refuse_untrained(spec)
-            request = Request(
-                spec=spec, data=facts, machine=priced.machine, goal=goal, limits=limits,
-                method=method, choices=choices, settings=settings,
-            )  # fmt: skip
-            chosen.append((spec, planning.compare(request).chosen))
+            question = _trainable(request, model, request.data, priced.machine)
+            chosen.append((question, planning.compare(question).chosen))
         except (ModelError, UsageError) as error:
             refusals.append((model, error))
     if not chosen:
         raise refusals[0][1]
     return ModelChoice(
-        goal=goal,
-        data=facts,
+        goal=request.goal,
+        data=chosen[-1][0].data,
         machine=priced.machine,
-        rows=planning.rank_models(chosen, goal),
+        rows=planning.rank_models([(question.spec, candidate) for question, candidate in chosen], request.goal),
         refused=tuple(ModelRefusal(model=model, reason=error.message) for model, error in refusals),
         notices=priced.notices,
     )
 
 
-def _check_models(models: Sequence[str]) -> None:
-    if len(models) < 2 or len(set(models)) < len(models):
-        raise UsageError("TT-U015", models=", ".join(models) or "-")
-
-
-def estimate(
-    model: str,
-    *,
-    method: str | None,
-    data: str | None = None,
-    shape: Shape | None = None,
-    on: str | None = None,
-    choices: Choices = Choices(),
-    settings: Settings = Settings(),
-    reading: Reading = Reading(),
-    trust_remote_code: bool = False,
-    exact: bool = False,
-    pricing: Pricing = Pricing(),
-) -> Planned:
+@spelled_out(EstimateRequest)
+def estimate(request: EstimateRequest) -> Planned:
     """Memory, time, disk and, of a machine that is rented out, money of one method, on real data or on an imagined
     shape of data, never both; also of models that cannot be trained yet (`ModelSpec.can_be_trained`).
 
     A plan with only that method's candidates; raises as `plan` does. `exact`: the memory of the chosen one is
     counted by a dry run of the real training step, without weights: seconds and torch, once for each question.
     """
-    priced = gather.priced(gather.machine_for(on), None, pricing, needed=False)
+    priced = gather.priced(gather.machine_for(request.on), None, request.pricing, needed=False)
     machine = priced.machine
-    spec, facts = gather.model_and_data(model, data, shape, reading, trust_remote_code=trust_remote_code)
-    made = planning.plan(spec, facts, machine, method=method, choices=choices, settings=settings)
-    if exact:
+    spec, facts = gather.model_and_data(request, request.model, request.data, request.shape)
+    made = planning.plan_for(request.question(spec, facts, machine))
+    if request.exact:
         strategy = made.chosen.estimate.strategy
         traced = traced_phases(question_of(strategy, spec, facts, machine))
         made = planning.confirm(made, predict(strategy, spec, facts, machine, traced=traced), machine)
     return Planned(plan=made, model=spec, data=facts, machine=machine, notices=priced.notices)
+
+
+def _priced(request: AskedToChoose, on: str | None) -> gather.Priced:
+    return gather.priced(gather.machine_for(on), request.price, request.pricing, needed=request.needs_price)
+
+
+def _trainable(request: AskedToChoose, model: str, data: str, machine: Machine) -> planning.Request:
+    """What the planner is asked of one model, which a training can run. Raises ModelError, DataError."""
+    spec, facts = gather.model_and_data(request, model, data)
+    refuse_untrained(spec)
+    return request.question(spec, facts, machine)
+
+
+def _check_models(models: Sequence[str]) -> None:
+    if len(models) < 2 or len(set(models)) < len(models):
+        raise UsageError("TT-U015", models=", ".join(models) or "-")

@@ -1,6 +1,7 @@
 """What a verb is asked, and what it answers. Values only."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from trimtab.estimation import MoneyEstimate, QualityPrior
 from trimtab.hardware import Machine, Offer
 from trimtab.methods import Choices, Strategy
 from trimtab.models.spec import ModelSpec
-from trimtab.planning import Goal, Limits, ModelRow, Plan, Settings
+from trimtab.planning import Goal, Limits, ModelRow, Plan, Request, Settings, needs_price
 from trimtab.study.report import Comparison
 from trimtab.units import ExchangeRate, Figure, Money
 
@@ -51,27 +52,101 @@ class Pricing:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TrainRequest:
-    """One training: the question to the planner, and where its result goes.
+class Asked:
+    """What every verb that plans may be asked: `method` None = every method competes; `choices` and `settings` of
+    the training; how data are read; where prices come from. `trust_remote_code`: for a model that brings code of
+    its own; a plan runs none of it."""
+
+    method: str | None = None
+    choices: Choices = Choices()
+    settings: Settings = Settings()
+    reading: Reading = Reading()
+    pricing: Pricing = Pricing()
+    trust_remote_code: bool = False
+
+    def question(self, spec: ModelSpec, data: DataSpec, machine: Machine) -> Request:
+        """The question to the planner, now that the facts are there."""
+        return Request(
+            spec=spec, data=data, machine=machine,
+            method=self.method, choices=self.choices, settings=self.settings,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AskedToChoose(Asked):
+    """Besides, of a verb that chooses: by which goal, within which limits; `price`: what an hour of the machine
+    costs, which limits and goals of money need."""
+
+    goal: Goal = "balanced"
+    limits: Limits = Limits()
+    price: Money | None = None
+
+    def question(self, spec: ModelSpec, data: DataSpec, machine: Machine) -> Request:
+        return replace(Asked.question(self, spec, data, machine), goal=self.goal, limits=self.limits)
+
+    @property
+    def needs_price(self) -> bool:
+        """Whether the answer rests on what a training costs."""
+        return needs_price(self.goal, self.limits)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlanRequest(AskedToChoose):
+    """One model, planned for. `on`: a catalogue machine, None = this one."""
+
+    model: str = field(kw_only=False)
+    data: str = field(kw_only=False)
+    on: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelsRequest(AskedToChoose):
+    """Several models, planned for on the same data and machine."""
+
+    models: Sequence[str] = field(kw_only=False)
+    data: str = field(kw_only=False)
+    on: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EstimateRequest(Asked):
+    """One method, on real data or on an imagined shape of data, never both. `exact`: memory by a dry run."""
+
+    model: str = field(kw_only=False)
+    method: str | None = field()
+    data: str | None = None
+    shape: Shape | None = None
+    on: str | None = None
+    exact: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CostRequest(Asked):
+    """`runs` trainings, `idle_share` of their time besides, in which the machine stands idle; `spot`: at prices of
+    machines that may be taken away at any time. `on` None = every machine that is rented out."""
+
+    model: str = field(kw_only=False)
+    data: str | None = None
+    shape: Shape | None = None
+    on: str | None = None
+    runs: int = 1
+    idle_share: float = 0.0
+    spot: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainRequest(AskedToChoose):
+    """One training on this machine: the question to the planner, and where its result goes.
 
     A checkpoint is written after every evaluation, every `save_seconds`, and every `save_steps` steps (0 =
-    never for that reason). `price` is what an hour of this machine costs; limits and goals of money need it.
+    never for that reason).
     """
 
     model: str
     data: str
     out: str
-    method: str | None = None
-    goal: Goal = "balanced"
-    limits: Limits = field(default_factory=Limits)
-    choices: Choices = field(default_factory=Choices)
-    settings: Settings = field(default_factory=Settings)
-    reading: Reading = field(default_factory=Reading)
-    price: Money | None = None
-    pricing: Pricing = field(default_factory=Pricing)
     resume: bool = False
     allow_changed: bool = False
-    trust_remote_code: bool = False
     save_seconds: float = 600.0
     save_steps: int = 0
     language: str = "en"

@@ -131,16 +131,7 @@ def _plan(request: TrainRequest, opened: Opened) -> Planned:
     spec, facts, machine = opened.spec, opened.data, opened.machine
     if machine.device.kind == "cpu":
         machine = replace(machine, calibration=calibrated(calibration_key(machine), machine.cores))
-    made = planning.plan(
-        spec,
-        facts,
-        machine,
-        goal=request.goal,
-        limits=request.limits,
-        method=request.method,
-        choices=request.choices,
-        settings=request.settings,
-    )
+    made = planning.plan_for(request.question(spec, facts, machine))
     begun = _begun(request) if request.resume else None
     if begun is not None:
         chosen = replace(made.chosen, estimate=estimate(begun, spec, facts, machine))
