@@ -17,7 +17,8 @@ def cache_folder() -> Path:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write `text` (UTF-8) beside `path`, flush it to the disk, then rename. Raises OSError."""
+    """Write `text` (UTF-8) beside `path`, flush it to the disk, then rename. Raises OSError, which names `path`
+    where the system named no file: of a full disk it does not."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
@@ -26,6 +27,8 @@ def write_atomically(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)
-    except BaseException:
+    except BaseException as error:
         Path(beside).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)
         raise

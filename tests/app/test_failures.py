@@ -1,6 +1,8 @@
 """What ends a run: exit codes, one line of what, one line of what next; JSON where JSON was asked for."""
 
+import errno
 import json
+import os
 import re
 import subprocess
 import sys
@@ -10,6 +12,7 @@ import pytest
 from trimtab.app.cli.face import Face
 from trimtab.app.cli.failures import explain
 from trimtab.errors import ArtifactError, Diverged, Interrupted, TrimtabError
+from trimtab.home import write_atomically
 
 
 @pytest.mark.parametrize(
@@ -85,6 +88,7 @@ def test_a_near_verb_is_suggested(tt) -> None:
         (Interrupted("TT-V902", exit_status=143), 143, "TT-V902"),
         (KeyboardInterrupt(), 130, "TT-V902"),
         (PermissionError(13, "Permission denied", "/x"), 1, "TT-V903"),
+        (OSError(28, "No space left on device"), 1, "TT-V906"),
         (MemoryError(), 1, "TT-V904"),
         (KeyError("lost"), 1, "TT-V905"),
     ],
@@ -93,6 +97,27 @@ def test_every_exception_has_its_exit_code(capsys, error: BaseException, exit_co
     assert explain(error, Face(arguments=(), language="en")) == exit_code
     printed = capsys.readouterr()
     assert printed.err.startswith(code) and "Traceback" not in printed.err and printed.out == ""
+
+
+def test_a_full_disk_is_told_with_the_file_that_was_written(capsys, monkeypatch, tmp_path) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError) as failed:
+        write_atomically(tmp_path / "request.json", "{}")
+    assert explain(failed.value, Face(arguments=(), language="en")) == 1
+    assert f"TT-V903: No space left on device: {tmp_path / 'request.json'}\n" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+def test_output_that_finds_no_room_is_told_without_a_path() -> None:
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "trimtab", "--version"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("TT-V906: No space left on device.\n-> ") and "?" not in done.stderr
 
 
 def test_debug_adds_the_traceback(capsys) -> None:

@@ -60,7 +60,9 @@ def _message_of(error: BaseException, face: Face) -> tuple[Message, int]:
 def _surprise(error: BaseException) -> Message:
     """What no room has put into words: the machine's troubles, and our own faults."""
     if isinstance(error, OSError) and error.strerror:
-        return message("TT-V903", reason=system_reason(error), path=error.filename or "?")
+        if error.filename is None:  # of a stream: standard output, say
+            return message("TT-V906", reason=system_reason(error))
+        return message("TT-V903", reason=system_reason(error), path=error.filename)
     if isinstance(error, MemoryError):
         return message("TT-V904")
     return message("TT-V905", kind=type(error).__name__, text=str(error).partition("\n")[0])
