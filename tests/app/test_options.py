@@ -1,6 +1,7 @@
 """The words on the help pages are the words of the rooms."""
 
 import typing
+from dataclasses import asdict
 
 from trimtab import data, methods, planning
 from trimtab.app.cli import options
@@ -24,12 +25,9 @@ def test_the_exchange_rate_on_help_pages_is_the_one_used() -> None:
 
 
 def test_the_imagined_shape_on_help_pages_is_the_one_used() -> None:
-    for option, value in (
-        (options.Examples, Shape().examples),
-        (options.Length, Shape().length),
-        (options.Labels, Shape().labels),
-    ):
+    told = typing.get_type_hints(options.Shape, include_extras=True)
+    for name, value in asdict(Shape()).items():
         for language in LANGUAGES:
-            assert f" {value:,}" in message(typing.get_args(option)[1].help).text(language)
-    assert options.shape(None, None, None) is None
-    assert options.shape(50, None, 3) == Shape(examples=50, labels=3)
+            assert f" {value:,}" in message(typing.get_args(told[name])[1].help).text(language)
+    assert options.Shape().imagined() is None
+    assert options.Shape(examples=50, labels=3).imagined() == Shape(examples=50, labels=3)

@@ -1,8 +1,11 @@
 """The command line in a report makes the same training again."""
 
 import shlex
+from dataclasses import asdict
 
-from trimtab.app.cli import options
+import typer
+
+from trimtab.app.cli import application, options
 from trimtab.planning import Limits
 from trimtab.study import Pricing, TrainRequest
 from trimtab.study.training import command_of
@@ -24,3 +27,14 @@ def test_money_is_written_as_it_is_read() -> None:
     assert (value["--goal"], value["--price"], value["--rate"]) == ("money", "50CNY", "7.1")
     assert options.sum_of(value["--money"]) == request.limits.money
     assert "--money" not in command_of(TrainRequest(model="demo", data="demo", out="out"))
+
+
+def test_every_option_of_a_training_is_written_and_read_again() -> None:
+    told = options.Training(
+        rank=4, top_layers=2, epochs=3, batch=8, lr=1e-4, max_length=64, precision="fp32", seed=5
+    )
+    assert asdict(told).keys() == {name for name, value in asdict(told).items() if value}, "an option was left out"
+    request = TrainRequest(model="demo", data="demo", out="out", choices=told.choices(), settings=told.settings())
+    _, verb, *words = shlex.split(command_of(request))
+    read = typer.main.get_command(application()).commands[verb].make_context(verb, words).params
+    assert {name: read[name] for name in asdict(told)} == asdict(told)

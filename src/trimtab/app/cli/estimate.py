@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from trimtab.app.cli import options
+from trimtab.app.cli.groups import grouped
 from trimtab.errors import UsageError
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from trimtab.study import Pricing
 
 
+@grouped
 def estimate(
     ctx: typer.Context,
     *,
@@ -20,30 +22,18 @@ def estimate(
     method: options.MaybeMethod = None,
     rows: options.Rows = None,
     data: options.MaybeData = None,
-    examples: options.Examples = None,
-    length: options.Length = None,
-    labels: options.Labels = None,
-    task: options.Task = None,
-    text: options.Text = None,
-    label: options.Label = None,
+    shape: options.Shape,
+    columns: options.Columns,
     on: options.On = None,
-    rank: options.Rank = None,
-    top_layers: options.TopLayers = None,
-    epochs: options.Epochs = None,
-    batch: options.Batch = None,
-    lr: options.Rate = None,
-    max_length: options.MaxLength = None,
-    precision: options.Precision = None,
-    seed: options.Seed = 0,
+    training: options.Training,
     trust_remote_code: options.TrustCode = False,
     exact: options.Exact = False,
-    prices: options.Prices = None,
-    rate: options.Exchange = None,
+    prices: options.Prices,
     json: options.Json = False,
 ) -> None:
     if rows is not None:
         _refuse_beside_rows(ctx)
-        _estimate_rows(ctx.obj, rows, exact=exact, pricing=options.pricing(prices, rate))
+        _estimate_rows(ctx.obj, rows, exact=exact, pricing=prices.pricing())
         return
     from trimtab import study
     from trimtab.app.cli.show.plan import show_plan
@@ -53,16 +43,14 @@ def estimate(
         model,
         method=options.method_of(method),
         data=data,
-        shape=options.shape(examples, length, labels),
+        shape=shape.imagined(),
         on=on,
-        choices=options.choices(rank, top_layers),
-        settings=options.settings(
-            epochs=epochs, batch=batch, lr=lr, max_length=max_length, precision=precision, seed=seed
-        ),
-        reading=options.reading(task, text, label, seed),
+        choices=training.choices(),
+        settings=training.settings(),
+        reading=columns.reading(training.seed),
         trust_remote_code=trust_remote_code,
         exact=exact,
-        pricing=options.pricing(prices, rate),
+        pricing=prices.pricing(),
     )
     show_plan(ctx.obj, planned)
 

@@ -1,9 +1,12 @@
-"""The options that several verbs share, each written once. Help texts and panel titles are catalogue codes.
+"""The options that several verbs share, each written once: alone, or in a group (groups.py) that knows what is
+made of it. Help texts and panel titles are catalogue codes.
 
 The lists of goals, methods, precisions and tasks stand here as words, because importing them would make
 `trimtab --help` slow; tests/app/test_options.py holds them to the rooms they come from.
 """
 
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
@@ -11,73 +14,135 @@ import typer
 from trimtab.errors import UsageError
 
 if TYPE_CHECKING:
-    from trimtab import data, methods, planning, units
-    from trimtab.methods import Choices
-    from trimtab.planning import Limits, Settings
-    from trimtab.study import Pricing, Reading, Shape
+    from trimtab import data, methods, planning, study, units
 
 DATA, LIMITS, METHOD, TRAINING = "TT-V061", "TT-V062", "TT-V063", "TT-V064"
 GOALS = "balanced|quality|memory|time|money"
 METHODS = "auto|full|lora|freeze|head"
 PRECISIONS = "fp32|bf16|fp16"
 TASKS = "classify|pair|regress"
+# An option of each panel.
+_data = partial(typer.Option, rich_help_panel=DATA)
+_limits = partial(typer.Option, rich_help_panel=LIMITS)
+_method = partial(typer.Option, rich_help_panel=METHOD)
+_training = partial(typer.Option, rich_help_panel=TRAINING)
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="TT-V100")]
 MaybeModel = Annotated[str | None, typer.Argument(metavar="[MODEL]", help="TT-V100", show_default=False)]
 Folder = Annotated[str, typer.Argument(metavar="DIR", help="TT-V101")]
 DataArgument = Annotated[str, typer.Argument(metavar="D", help="TT-V102")]
-Models = Annotated[str | None, typer.Option("--models", metavar="A,B,..", help="TT-V176", rich_help_panel=METHOD)]
-Data = Annotated[str, typer.Option("--data", metavar="D", help="TT-V102", rich_help_panel=DATA)]
-MaybeData = Annotated[str | None, typer.Option("--data", metavar="D", help="TT-V102", rich_help_panel=DATA)]
-Examples = Annotated[int | None, typer.Option("--examples", metavar="N", help="TT-V107", rich_help_panel=DATA)]
-Length = Annotated[int | None, typer.Option(metavar="N", help="TT-V108", rich_help_panel=DATA)]
-Labels = Annotated[int | None, typer.Option(metavar="N", help="TT-V109", rich_help_panel=DATA)]
-Task = Annotated[str | None, typer.Option("--task", metavar=TASKS, help="TT-V103", rich_help_panel=DATA)]
-Text = Annotated[list[str] | None, typer.Option("--text", metavar="COL", help="TT-V104", rich_help_panel=DATA)]
-Label = Annotated[str | None, typer.Option("--label", metavar="COL", help="TT-V105", rich_help_panel=DATA)]
-KeepOverlap = Annotated[bool, typer.Option("--keep-overlap", help="TT-V106", rich_help_panel=DATA)]
-On = Annotated[str | None, typer.Option("--on", metavar="NAME", help="TT-V110", rich_help_panel=LIMITS)]
-Memory = Annotated[str | None, typer.Option("--memory", metavar="SIZE", help="TT-V111", rich_help_panel=LIMITS)]
-Time = Annotated[str | None, typer.Option("--time", metavar="SPAN", help="TT-V112", rich_help_panel=LIMITS)]
-Money = Annotated[str | None, typer.Option("--money", metavar="SUM", help="TT-V114", rich_help_panel=LIMITS)]
-Price = Annotated[str | None, typer.Option("--price", metavar="SUM", help="TT-V115", rich_help_panel=LIMITS)]
-Prices = Annotated[str | None, typer.Option("--prices", metavar="FILE", help="TT-V116", rich_help_panel=LIMITS)]
-Exchange = Annotated[float | None, typer.Option("--rate", metavar="X", help="TT-V117", rich_help_panel=LIMITS)]
-Goal = Annotated[str, typer.Option("--goal", metavar=GOALS, help="TT-V113", rich_help_panel=LIMITS)]
-Method = Annotated[str, typer.Option("--method", metavar=METHODS, help="TT-V120", rich_help_panel=METHOD)]
-Rank = Annotated[int | None, typer.Option("--rank", metavar="N", help="TT-V121", rich_help_panel=METHOD)]
-MaybeMethod = Annotated[
-    str | None, typer.Option("--method", metavar=METHODS, help="TT-V120", rich_help_panel=METHOD)
-]
-TopLayers = Annotated[
-    int | None, typer.Option("--top-layers", metavar="N", help="TT-V122", rich_help_panel=METHOD)
-]
-Epochs = Annotated[int | None, typer.Option("--epochs", metavar="N", help="TT-V130", rich_help_panel=TRAINING)]
-Batch = Annotated[int | None, typer.Option("--batch", metavar="N", help="TT-V131", rich_help_panel=TRAINING)]
-Rate = Annotated[float | None, typer.Option("--lr", metavar="X", help="TT-V132", rich_help_panel=TRAINING)]
-MaxLength = Annotated[
-    int | None, typer.Option("--max-length", metavar="N", help="TT-V133", rich_help_panel=TRAINING)
-]
-Precision = Annotated[
-    str | None, typer.Option("--precision", metavar=PRECISIONS, help="TT-V134", rich_help_panel=TRAINING)
-]
-Seed = Annotated[int, typer.Option("--seed", metavar="N", help="TT-V135", rich_help_panel=TRAINING)]
+Models = Annotated[str | None, _method("--models", metavar="A,B,..", help="TT-V176")]
+Data = Annotated[str, _data("--data", metavar="D", help="TT-V102")]
+MaybeData = Annotated[str | None, _data("--data", metavar="D", help="TT-V102")]
+Task = Annotated[str | None, _data("--task", metavar=TASKS, help="TT-V103")]
+Text = Annotated[list[str] | None, _data("--text", metavar="COL", help="TT-V104")]
+Label = Annotated[str | None, _data("--label", metavar="COL", help="TT-V105")]
+KeepOverlap = Annotated[bool, _data("--keep-overlap", help="TT-V106")]
+On = Annotated[str | None, _limits("--on", metavar="NAME", help="TT-V110")]
+Exchange = Annotated[float | None, _limits("--rate", metavar="X", help="TT-V117")]
+Goal = Annotated[str, _limits("--goal", metavar=GOALS, help="TT-V113")]
+Method = Annotated[str, _method("--method", metavar=METHODS, help="TT-V120")]
+MaybeMethod = Annotated[str | None, _method("--method", metavar=METHODS, help="TT-V120")]
+Seed = Annotated[int, _training("--seed", metavar="N", help="TT-V135")]
 TrustCode = Annotated[bool, typer.Option("--trust-remote-code", help="TT-V153")]
-Rows = Annotated[str | None, typer.Option("--rows", metavar="FILE", help="TT-V175", rich_help_panel=DATA)]
-Exact = Annotated[bool, typer.Option("--exact", help="TT-V174", rich_help_panel=METHOD)]
+Rows = Annotated[str | None, _data("--rows", metavar="FILE", help="TT-V175")]
+Exact = Annotated[bool, _method("--exact", help="TT-V174")]
 Json = Annotated[bool, typer.Option("--json", help="TT-V140")]
 
 
-def limits(memory: str | None, time: str | None, money: str | None) -> "Limits":
-    """Raises UsageError where a size, a span or a sum cannot be read."""
-    from trimtab.planning import Limits
-    from trimtab.units import parse_bytes, parse_seconds
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """How data are read."""
 
-    return Limits(
-        memory_bytes=parse_bytes(memory) if memory else None,
-        seconds=parse_seconds(time) if time else None,
-        money=sum_of(money),
-    )
+    task: Task = None
+    text: Text = None
+    label: Label = None
+
+    def reading(self, seed: int, keep_overlap: bool = False) -> "study.Reading":
+        return reading(self.task, self.text, self.label, seed, keep_overlap)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """A data set that is to be imagined."""
+
+    examples: Annotated[int | None, _data("--examples", metavar="N", help="TT-V107")] = None
+    length: Annotated[int | None, _data("--length", metavar="N", help="TT-V108")] = None
+    labels: Annotated[int | None, _data("--labels", metavar="N", help="TT-V109")] = None
+
+    def imagined(self) -> "study.Shape | None":
+        """None where nothing was said of it."""
+        from trimtab.study import Shape
+
+        said = {name: value for name, value in vars(self).items() if value is not None}
+        return Shape(**said) if said else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Within what a training must stay, and what an hour of the machine costs."""
+
+    memory: Annotated[str | None, _limits("--memory", metavar="SIZE", help="TT-V111")] = None
+    time: Annotated[str | None, _limits("--time", metavar="SPAN", help="TT-V112")] = None
+    money: Annotated[str | None, _limits("--money", metavar="SUM", help="TT-V114")] = None
+    price: Annotated[str | None, _limits("--price", metavar="SUM", help="TT-V115")] = None
+
+    def limits(self) -> "planning.Limits":
+        """Raises UsageError where a size, a span or a sum cannot be read."""
+        from trimtab.planning import Limits
+        from trimtab.units import parse_bytes, parse_seconds
+
+        return Limits(
+            memory_bytes=parse_bytes(self.memory) if self.memory else None,
+            seconds=parse_seconds(self.time) if self.time else None,
+            money=sum_of(self.money),
+        )
+
+    def hourly(self) -> "units.Money | None":
+        """Raises UsageError where the sum cannot be read."""
+        return sum_of(self.price)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prices:
+    """Where prices come from."""
+
+    prices: Annotated[str | None, _limits("--prices", metavar="FILE", help="TT-V116")] = None
+    rate: Exchange = None
+
+    def pricing(self) -> "study.Pricing":
+        return pricing(self.prices, self.rate)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """What a training may be told: the choices of its method, and its settings."""
+
+    rank: Annotated[int | None, _method("--rank", metavar="N", help="TT-V121")] = None
+    top_layers: Annotated[int | None, _method("--top-layers", metavar="N", help="TT-V122")] = None
+    epochs: Annotated[int | None, _training("--epochs", metavar="N", help="TT-V130")] = None
+    batch: Annotated[int | None, _training("--batch", metavar="N", help="TT-V131")] = None
+    lr: Annotated[float | None, _training("--lr", metavar="X", help="TT-V132")] = None
+    max_length: Annotated[int | None, _training("--max-length", metavar="N", help="TT-V133")] = None
+    precision: Annotated[str | None, _training("--precision", metavar=PRECISIONS, help="TT-V134")] = None
+    seed: Seed = 0
+
+    def choices(self) -> "methods.Choices":
+        from trimtab.methods import Choices
+
+        return Choices(rank=self.rank, top_layers=self.top_layers)
+
+    def settings(self) -> "planning.Settings":
+        from trimtab.planning import Settings
+
+        return Settings(
+            epochs=self.epochs,
+            batch=self.batch,
+            learning_rate=self.lr,
+            max_length=self.max_length,
+            precision=cast("methods.Precision | None", self.precision),  # the planner refuses an unknown word
+            seed=self.seed,
+        )
 
 
 def sum_of(text: str | None) -> "units.Money | None":
@@ -87,47 +152,15 @@ def sum_of(text: str | None) -> "units.Money | None":
     return None if text is None else parse_money(text)
 
 
-def pricing(prices: str | None, rate: float | None) -> "Pricing":
+def pricing(prices: str | None, rate: float | None) -> "study.Pricing":
     from trimtab.study import Pricing
 
     return Pricing(file=prices, cny_per_usd=rate)
 
 
-def shape(examples: int | None, length: int | None, labels: int | None) -> "Shape | None":
-    """The data set that is to be imagined; None where nothing was said of it."""
-    from trimtab.study import Shape
-
-    told = {"examples": examples, "length": length, "labels": labels}
-    said = {name: value for name, value in told.items() if value is not None}
-    return Shape(**said) if said else None
-
-
-def choices(rank: int | None, top_layers: int | None) -> "Choices":
-    from trimtab.methods import Choices
-
-    return Choices(rank=rank, top_layers=top_layers)
-
-
-def settings(
-    *,
-    epochs: int | None,
-    batch: int | None,
-    lr: float | None,
-    max_length: int | None,
-    precision: str | None,
-    seed: int,
-) -> "Settings":
-    from trimtab.planning import Settings
-
-    return Settings(
-        epochs=epochs, batch=batch, learning_rate=lr, max_length=max_length, seed=seed,
-        precision=cast("methods.Precision | None", precision),  # the planner refuses a word it does not know
-    )  # fmt: skip
-
-
 def reading(
     task: str | None, text: list[str] | None, label: str | None, seed: int, keep_overlap: bool = False
-) -> "Reading":
+) -> "study.Reading":
     from trimtab.study import Reading
 
     if task is not None and task not in TASKS.split("|"):

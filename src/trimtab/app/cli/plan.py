@@ -1,60 +1,31 @@
 """trimtab plan: every strategy predicted, the best one chosen, and why not the others; of one model or more."""
 
-from typing import TYPE_CHECKING, TypedDict
+from collections.abc import Callable
+from typing import TypeVar
 
 import typer
 
 from trimtab.app.cli import options
+from trimtab.app.cli.groups import grouped
 from trimtab.errors import UsageError
 
-if TYPE_CHECKING:
-    from trimtab.methods import Choices
-    from trimtab.planning import Goal, Limits, Settings
-    from trimtab.study import Pricing, Reading
-    from trimtab.units import Money
+Answer = TypeVar("Answer")
 
 
-class _Asked(TypedDict):
-    """What both verbs of the library take, by their own names."""
-
-    on: str | None
-    goal: "Goal"
-    limits: "Limits"
-    method: str | None
-    choices: "Choices"
-    settings: "Settings"
-    reading: "Reading"
-    trust_remote_code: bool
-    price: "Money | None"
-    pricing: "Pricing"
-
-
+@grouped
 def plan(
     ctx: typer.Context,
     *,
     model: options.Model = "demo",
     models: options.Models = None,
     data: options.Data,
-    task: options.Task = None,
-    text: options.Text = None,
-    label: options.Label = None,
+    columns: options.Columns,
     on: options.On = None,
-    memory: options.Memory = None,
-    time: options.Time = None,
-    money: options.Money = None,
-    price: options.Price = None,
-    prices: options.Prices = None,
-    rate: options.Exchange = None,
+    limits: options.Limits,
+    prices: options.Prices,
     goal: options.Goal = "balanced",
     method: options.Method = "auto",
-    rank: options.Rank = None,
-    top_layers: options.TopLayers = None,
-    epochs: options.Epochs = None,
-    batch: options.Batch = None,
-    lr: options.Rate = None,
-    max_length: options.MaxLength = None,
-    precision: options.Precision = None,
-    seed: options.Seed = 0,
+    training: options.Training,
     trust_remote_code: options.TrustCode = False,
     json: options.Json = False,
 ) -> None:
@@ -64,24 +35,27 @@ def plan(
 
     source = ctx.get_parameter_source("model")
     model_typed = source is not None and source.name == "COMMANDLINE"
-    asked = _Asked(
-        on=on,
-        goal=options.goal_of(goal),
-        limits=options.limits(memory, time, money),
-        method=options.method_of(method),
-        choices=options.choices(rank, top_layers),
-        settings=options.settings(
-            epochs=epochs, batch=batch, lr=lr, max_length=max_length, precision=precision, seed=seed
-        ),
-        reading=options.reading(task, text, label, seed),
-        trust_remote_code=trust_remote_code,
-        price=options.sum_of(price),
-        pricing=options.pricing(prices, rate),
-    )
+
+    def answer(verb: Callable[..., Answer], asked_of: str | list[str]) -> Answer:
+        return verb(
+            asked_of,
+            data,
+            on=on,
+            goal=options.goal_of(goal),
+            limits=limits.limits(),
+            method=options.method_of(method),
+            choices=training.choices(),
+            settings=training.settings(),
+            reading=columns.reading(training.seed),
+            trust_remote_code=trust_remote_code,
+            price=limits.hourly(),
+            pricing=prices.pricing(),
+        )
+
     if models is None:
-        show_plan(ctx.obj, study.plan(model, data, **asked), model_typed=model_typed)
+        show_plan(ctx.obj, answer(study.plan, model), model_typed=model_typed)
         return
     if model_typed:
         raise UsageError("TT-U016", model=model)
     named = [name.strip() for name in models.split(",") if name.strip()]
-    show_models(ctx.obj, study.plan_models(named, data, **asked))
+    show_models(ctx.obj, answer(study.plan_models, named))

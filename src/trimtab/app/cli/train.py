@@ -5,8 +5,10 @@ from typing import Annotated
 import typer
 
 from trimtab.app.cli import options
+from trimtab.app.cli.groups import grouped
 
 
+@grouped
 def train(
     ctx: typer.Context,
     *,
@@ -16,25 +18,13 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="TT-V151")] = False,
     allow_changed: Annotated[bool, typer.Option("--allow-changed", help="TT-V152")] = False,
     trust_remote_code: options.TrustCode = False,
-    task: options.Task = None,
-    text: options.Text = None,
-    label: options.Label = None,
+    columns: options.Columns,
     keep_overlap: options.KeepOverlap = False,
-    memory: options.Memory = None,
-    time: options.Time = None,
-    money: options.Money = None,
-    price: options.Price = None,
+    limits: options.Limits,
     rate: options.Exchange = None,
     goal: options.Goal = "balanced",
     method: options.Method = "auto",
-    rank: options.Rank = None,
-    top_layers: options.TopLayers = None,
-    epochs: options.Epochs = None,
-    batch: options.Batch = None,
-    lr: options.Rate = None,
-    max_length: options.MaxLength = None,
-    precision: options.Precision = None,
-    seed: options.Seed = 0,
+    training: options.Training,
     json: options.Json = False,
 ) -> None:
     from trimtab import study
@@ -47,14 +37,12 @@ def train(
         allow_changed=allow_changed,
         trust_remote_code=trust_remote_code,
         goal=options.goal_of(goal),
-        limits=options.limits(memory, time, money),
+        limits=limits.limits(),
         method=options.method_of(method),
-        choices=options.choices(rank, top_layers),
-        settings=options.settings(
-            epochs=epochs, batch=batch, lr=lr, max_length=max_length, precision=precision, seed=seed
-        ),
-        reading=options.reading(task, text, label, seed, keep_overlap),
-        price=options.sum_of(price),
+        choices=training.choices(),
+        settings=training.settings(),
+        reading=columns.reading(training.seed, keep_overlap),
+        price=limits.hourly(),
         pricing=options.pricing(None, rate),
         language=ctx.obj.language,
     )
