@@ -9,7 +9,7 @@ from trimtab.data.spec import DataSpec, LengthHistogram
 from trimtab.estimation.estimate import MemoryParts
 from trimtab.estimation.memory import live_phases, memory
 from trimtab.hardware.machine import Calibration, Device, Machine
-from trimtab.methods import METHODS, Choices, Strategy, method_named
+from trimtab.methods import METHODS, Choices, Schedule, Strategy, method_named
 from trimtab.models import shape_named
 from trimtab.units import GIB, MIB, Evidence
 
@@ -191,6 +191,21 @@ def test_the_heap_loses_the_same_with_recompute_and_nothing_below_what_is_traine
     assert half < whole and beyond_live(method="freeze", choices=Choices(top_layers=3)) == pytest.approx(
         half / 2, rel=0.01
     )
+
+
+def test_the_heap_loses_less_where_the_largest_batch_seldom_runs() -> None:
+    """Live tensors are the same: they are those of the largest batch."""
+    alike, long = data(rows=640, longest=200), data(rows=640, longest=200)
+    few = [0] * 201
+    few[40], few[200] = 632, 8
+    one_long = replace(long, lengths=LengthHistogram(tuple(few)))
+    made = strategy(method="lora", batch=16, micro_batch=16, schedule=Schedule(epochs=1))
+    seldom, often = peak(made, facts=one_long), peak(made, facts=alike)
+    assert live("forward-backward", made, one_long) == live("forward-backward", made, alike)
+    assert seldom < 0.9 * often
+    twelve = replace(made, schedule=Schedule(epochs=12))
+    assert peak(twelve, facts=one_long) == pytest.approx(peak(twelve, facts=alike), rel=1e-6)
+    assert peak(twelve, facts=alike) == pytest.approx(often, rel=1e-6)
 
 
 def test_a_calibrated_runtime_is_taken_and_a_rule_says_so() -> None:

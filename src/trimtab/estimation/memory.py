@@ -56,6 +56,11 @@ _CPU_WORKING_BYTES = 81 * MIB  # thread pools, allocator arenas, first kernels
 _CPU_HOLES = 0.45
 _MAPPED_BLOCK_BYTES = 32 * MIB
 _CPU_GRADIENT_HOLES = 0.6  # of gradients: freed after a step, their places are taken by activations of the next
+# Holes grow, and kernels come, as batches of the largest size run again between others: a third of them are there
+# in the first, which the preflight is, all after a dozen.
+_CPU_FIRST_SHARE = 0.35
+_CPU_GROWING_BATCHES = 12
+_ALIKE_WIDTH = 0.8  # of the largest: batches of such a width count as of its size
 _CPU_LEFT = 0.5  # share of what a step took of the heap that is still held afterwards
 _READ_AHEAD_BYTES = 64 * 1024  # Linux maps so much of a file around a page that is asked for
 _KERNEL_BYTES = 2 * MIB // 5
@@ -93,6 +98,7 @@ class _Sizes:
     save: int
     kept_states: int
     kernels: int
+    kernels_so_far: int
 
 
 def memory(
@@ -153,7 +159,8 @@ def _phase(name: str, **bytes_of: int) -> Phase:
 def _in_process(phase: Phase, bare: int, sizes: _Sizes, spec: ModelSpec, machine: Machine) -> Phase:
     """What a phase takes as a process measures it: with the runtime, compiled kernels from the first step on, and
     what the heap loses while a step runs."""
-    runtime = bare + _working_bytes(spec, machine) + (0 if phase.name == "load" else sizes.kernels)
+    kernels = {"load": 0, "forward-backward": sizes.kernels_so_far}.get(phase.name, sizes.kernels)
+    runtime = bare + _working_bytes(spec, machine) + kernels
     lost = {"forward-backward": sizes.holes, "save": sizes.left}.get(phase.name, 0)
     inside = replace(
         phase.parts,
@@ -175,9 +182,14 @@ def _sizes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine
     unread = _unread_bytes(strategy, spec, data, machine)
     activations = rows * length * _activation_bytes(strategy, spec, length, machine)
     temporaries = rows * length * _temporary_bytes(strategy, spec, length, machine)
-    holes = _hole_bytes(strategy, spec, rows, length, machine)
+    grown, holes = _grown_share(strategy, data), 0
     if machine.device.kind == "cpu":
-        holes += round(_CPU_GRADIENT_HOLES * (updated - table) * _GRADIENT_BYTES)
+        cut_up = (
+            _hole_bytes(strategy, spec, rows, length, machine)
+            + _CPU_GRADIENT_HOLES * (updated - table) * _GRADIENT_BYTES
+        )
+        holes = round(grown * cut_up)
+    kernels = _kernel_bytes(strategy, spec, data, machine)
     adapter = any(part.adapter for part in strategy.parts)
     return _Sizes(
         weights=total * number,
@@ -197,7 +209,8 @@ def _sizes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine
         evaluate=_evaluate_bytes(strategy, spec, length, data),
         save=_saved_bytes(loaded - unread, total * number + masters, adapter, machine),
         kept_states=0 if adapter or machine.device.kind != "cpu" else updated * _ADAM_STATES_BYTES,
-        kernels=_kernel_bytes(strategy, spec, data, machine),
+        kernels=kernels,
+        kernels_so_far=round(grown * kernels),
     )
 
 
@@ -259,17 +272,24 @@ def _activation_bytes(strategy: Strategy, spec: ModelSpec, length: int, machine:
     return embeddings + sum(kept)
 
 
-def _hole_bytes(strategy: Strategy, spec: ModelSpec, rows: int, length: int, machine: Machine) -> int:
+def _grown_share(strategy: Strategy, data: DataSpec) -> float:
+    """Of the holes and kernels that a long training ends with, those there are when the largest batch runs for the
+    last time: texts of like length make many large batches, a few long texts only one."""
+    widths, batches = data.lengths.batch_widths(strategy.micro_batch, strategy.max_length)
+    alike = batches[widths >= _ALIKE_WIDTH * widths[-1:]]
+    largest = int(alike.sum()) * strategy.schedule.epochs
+    return _CPU_FIRST_SHARE + (1 - _CPU_FIRST_SHARE) * min(1.0, largest / _CPU_GROWING_BATCHES)
+
+
+def _hole_bytes(strategy: Strategy, spec: ModelSpec, rows: int, length: int, machine: Machine) -> float:
     """What the heap loses in a step: see `_CPU_HOLES`. Only tensors of layers that gradients pass through are cut
     apart so: elsewhere no object outlives its tensor."""
-    if machine.device.kind != "cpu":
-        return 0
     tokens, number = rows * length, BYTES[strategy.precision]
     large = number * spec.ffn * activation_arrays(spec)  # of a token, in blocks of ffn numbers each
     spared = max(0.0, 1 - _MAPPED_BLOCK_BYTES / (tokens * number * spec.ffn)) * large
     layers = range(max(0, strategy.lowest_layer(spec)), spec.layers)
     kept = sum(_layer_bytes(strategy, spec, layer, length, machine) - spared for layer in layers)
-    return round(_CPU_HOLES * tokens * kept)
+    return _CPU_HOLES * tokens * kept
 
 
 def _lowest_layer_bytes(strategy: Strategy, spec: ModelSpec, length: int, machine: Machine) -> int:

@@ -19,15 +19,17 @@ _SHAPES = ((512, 768, 768), (1024, 768, 768), (512, 768, 3072))
 _REPEATS = 4
 _BUDGET_SECONDS = 0.2
 _COPY_BYTES = 64 * MIB
+_LIBRARIES = ("numpy", "torch", "transformers", "peft", "bitsandbytes")
 _HALF_PRECISION = frozenset({"avx512_bf16", "amx_bf16", "neon_bf16"})
 
 
 def calibration_key(machine: Machine) -> str:
     """Names what a calibration holds for: device, count, cores, memory to the GiB, instruction set, and the
-    versions of numpy and torch (read from their metadata; torch is not imported)."""
+    versions of the libraries that a training imports (read from their metadata; none is imported). bitsandbytes,
+    where it is installed, is imported by peft and takes 45 MiB."""
     device = machine.device
     memory = f"{machine.host_memory_bytes / GIB:.0f} GiB"
-    versions = [f"{name} {_version(name)}" for name in ("numpy", "torch")]
+    versions = [f"{name} {_version(name)}" for name in _LIBRARIES]
     facts = (f"{machine.count} x {device.name}", f"{machine.cores} cores", memory, " ".join(device.features))
     return "; ".join((*facts, *versions))
 
