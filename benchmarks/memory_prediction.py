@@ -2,8 +2,8 @@
 
     python benchmarks/memory_prediction.py [--model DIR] [--data FILE_OR_FOLDER] [--epochs 1]
 
-Every cell is a process of its own that trains for real and reports its high-water mark. The prediction is made before
-the cell runs, from a calibration of this machine. The bare runtime is what the process holds when everything is
+Every cell is a process of its own that trains for real and reports its high-water mark. The prediction is made
+before the cell runs, from a calibration of this machine. The bare runtime is what the process holds when all is
 imported and nothing is read. Run nothing else beside it.
 """
 
