@@ -60,12 +60,18 @@ def facts(corpus: Corpus, source: ModelSource) -> DataSpec:
 
 
 def tiny_job(
-    folder: Path, family: str = "bert", method: str = "full", *, dropout: float = 0.1, **changed: object
+    folder: Path,
+    family: str = "bert",
+    method: str = "full",
+    *,
+    dropout: float = 0.1,
+    hidden: int = 32,
+    **changed: object,
 ) -> tuple[Job, Corpus]:
     """A job in `folder`/out on a model and data written beside it. `changed` names fields of the Strategy or,
     failing that, of the Job."""
     data = write_data(folder / "data")
-    source = tiny_model(folder / f"model-{family}", family, layers=3, dropout=dropout)
+    source = tiny_model(folder / f"model-{family}", family, layers=3, hidden=hidden, dropout=dropout)
     corpus = open_corpus(str(data))
     of_strategy = {name: changed.pop(name) for name in list(changed) if name in Strategy.__slots__}
     job = Job(

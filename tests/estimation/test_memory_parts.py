@@ -96,6 +96,16 @@ def test_bf16_holds_low_weights_and_an_fp32_master_of_what_is_trained() -> None:
     assert full.weights_bytes == (2 + 4) * parameters
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_an_average_is_four_bytes_more_for_each_number_that_is_updated(precision) -> None:
+    facts = replace(data(), vocabulary=7_000)
+    updated = 109_482_240 + 3 * 768 + 3 - (30_522 - 7_001) * 768
+    for phase in ("load", "forward-backward", "optimizer", "evaluate", "save"):
+        plain = live(phase, strategy(precision=precision), facts)
+        averaged = live(phase, strategy(precision=precision, ema_decay=0.999), facts)
+        assert averaged.weights_bytes - plain.weights_bytes == 4 * updated, phase
+
+
 def test_loading_may_be_the_peak() -> None:
     """The mapped file of fp32 weights and their bf16 copy are there until the last one is cast, with the fp32
     masters of pooler and head."""

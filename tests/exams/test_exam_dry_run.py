@@ -5,20 +5,23 @@ gradients.
 """
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
-from exam_cases import OUTPUTS, Case, method_cases
+from exam_cases import LAYERS, OUTPUTS, Case, method_cases
 
+from tiny_models import tiny_model
 from trimtab import tuning
 from trimtab.estimation.question import Question
-from trimtab.methods import Precision
+from trimtab.methods import UPDATE_RULES, AdamW, Choices, Precision, Strategy, UpdateRule, method_named
+from trimtab.models import read_spec
 from trimtab.training.dry_run import sites_of, traced
 from trimtab.training.live import LiveBytes
 from trimtab.training.session import make_trainable
 from trimtab.training.traced_step import trace_step
 
-ROWS, LENGTH = 8, 24
+ROWS, LENGTH, TOKENS = 8, 24, 50
 ALLOWED = 0.03
 SPARSE = 3 * ROWS * LENGTH * (32 * 4 + 8)  # rows of 32 numbers in fp32 and their indices
 
@@ -35,7 +38,8 @@ def real_sites(case: Case, question: Question) -> dict[str, int]:
     model, optimizer = make_trainable(model, strategy, case.spec, torch.device("cpu"), tokens)
     live = LiveBytes()
     with live:
-        live.count([*model.parameters(), *model.buffers(), *optimizer.masters.values()])
+        kept = (*optimizer.masters.values(), *optimizer.averages.values())
+        live.count([*model.parameters(), *model.buffers(), *kept])
         trace_step(live, model, optimizer, strategy, case.spec, inputs, labels, "classify")
     return {site.name: site.parts.total_bytes for site in sites_of(live)}
 
@@ -44,6 +48,44 @@ def real_sites(case: Case, question: Question) -> dict[str, int]:
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("case", method_cases(), ids=lambda case: case.name)
 def test_a_dry_run_keeps_what_the_real_step_keeps(case: Case, precision: Precision, recompute: bool) -> None:
+    assert_alike(case, precision, recompute=recompute)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("name", ["bert/full", "bert/lora", "llama/full"])
+def test_an_average_is_counted(name: str, precision: Precision) -> None:
+    case = next(case for case in method_cases() if case.name == name)
+    with_one = replace(case, strategy=replace(case.strategy, ema_decay=0.99))
+    sites, plain = assert_alike(with_one, precision), assert_alike(case, precision)
+    trained = sum(p.numel() for p in case.model().parameters() if p.requires_grad)
+    if case.strategy.lowest_layer(case.spec) < 0:
+        trained -= (case.spec.vocab - TOKENS) * case.spec.hidden
+    assert sites["update"] - plain["update"] == 4 * trained
+
+
+@pytest.mark.parametrize("rule", [rule for rule in UPDATE_RULES if not rule.gpu_only], ids=lambda rule: rule.name)
+@pytest.mark.parametrize(("family", "method"), [("bert", "full"), ("bert", "lora"), ("llama", "full")])
+def test_the_states_of_every_update_rule_are_counted(
+    family: str, method: str, rule: type[UpdateRule], tmp_path: Path
+) -> None:
+    source = tiny_model(tmp_path, family, layers=LAYERS, hidden=64)  # some tensors with states in 8 bit, some not
+    spec = read_spec(source)
+    parts = method_named(method).parts(spec, Choices())
+    case = Case("", source, spec, Strategy(method=method, parts=parts, optimizer=rule()))
+    plain = replace(case, strategy=replace(case.strategy, optimizer=AdamW()))
+    numbers = case.strategy.trainable_parameters(spec, OUTPUTS)
+    numbers -= (spec.vocab - TOKENS) * spec.hidden if method == "full" else 0
+    sites, others = assert_alike(case, "bf16"), assert_alike(plain, "bf16")
+    model = case.model()
+    table = model.get_input_embeddings().weight
+    shapes = [tuple(p.shape) for p in model.parameters() if p.requires_grad and p is not table]
+    shapes += [(TOKENS, spec.hidden)] if table.requires_grad else []
+    states = sum(rule().state_bytes(shape) for shape in shapes)
+    assert others["clip"] - sites["clip"] == pytest.approx(8 * numbers - states, rel=0.01, abs=5000)
+
+
+def assert_alike(case: Case, precision: Precision, *, recompute: bool = False) -> dict[str, int]:
+    """Dry and real step at every site; gives those of the dry one."""
     strategy = replace(
         case.strategy,
         precision=precision,
@@ -53,8 +95,8 @@ def test_a_dry_run_keeps_what_the_real_step_keeps(case: Case, precision: Precisi
         max_length=LENGTH,
     )
     question = Question(
-        spec=case.spec, strategy=strategy, task="classify", outputs=OUTPUTS, rows=ROWS, length=LENGTH, tokens=50,
-        evaluated=ROWS, device="cpu",
+        spec=case.spec, strategy=strategy, task="classify", outputs=OUTPUTS, rows=ROWS, length=LENGTH,
+        tokens=TOKENS, evaluated=ROWS, device="cpu",
     )  # fmt: skip
     dry = {site.name: site.parts.total_bytes for site in traced(question)}
     real = real_sites(case, question)
@@ -68,3 +110,4 @@ def test_a_dry_run_keeps_what_the_real_step_keeps(case: Case, precision: Precisi
     peak = max(real.values())
     assert max(dry.values()) == pytest.approx(peak, rel=ALLOWED)
     assert dry == pytest.approx(real, abs=ALLOWED * peak)
+    return dry

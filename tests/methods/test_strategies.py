@@ -41,6 +41,7 @@ def test_a_strategy_comes_back_from_json(method) -> None:
         optimizer=AdamW(betas=(0.8, 0.9)),
         schedule=Schedule(epochs=7, decay="cosine"),
         recompute=True,
+        ema_decay=0.999,
     )
     assert strategy_from_json(json.loads(json.dumps(strategy_to_json(strategy)))) == strategy
 

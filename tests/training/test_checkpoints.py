@@ -103,7 +103,7 @@ def test_a_checkpoint_without_an_optimiser_state_is_refused(tmp_path: Path) -> N
     path = job.checkpoints / "step-00000010"
     found, _ = Checkpoints(job.checkpoints).newest()
     assert found is not None
-    lost = "average/classifier.weight"
+    lost = "exp_avg/classifier.weight"
     tensors = {name: tensor for name, tensor in found.tensors.items() if name != lost}
     assert len(tensors) == len(found.tensors) - 1
     Checkpoints(job.checkpoints).save(found.progress, found.identity, tensors, checkpoint.load_best(path))

@@ -7,7 +7,7 @@ import torch
 import transformers
 from torch import nn
 
-from trimtab.methods import AdamW, Head, Precision, Schedule, Strategy
+from trimtab.methods import DECAYS, AdamW, Head, Precision, Schedule, Strategy
 from trimtab.training.optimizer import Optimizer, learning_rate_at
 
 SETTINGS = AdamW(betas=(0.8, 0.95), epsilon=1e-6, weight_decay=0.1)
@@ -157,7 +157,7 @@ def test_a_restored_optimiser_goes_on_as_if_nothing_had_been() -> None:
         assert torch.equal(left, right)
 
 
-@pytest.mark.parametrize("missing", ["master", "average", "square", "steps"])
+@pytest.mark.parametrize("missing", ["master", "exp_avg", "exp_avg_sq", "step"])
 def test_a_missing_state_is_refused(missing: str) -> None:
     net = small_net()
     optimizer = Optimizer(net, strategy())
@@ -201,3 +201,29 @@ def test_the_learning_rate_is_that_of_transformers(decay, share: float, steps: i
         assert learning_rate_at(plan, step, steps) == pytest.approx(expected, rel=1e-9), step
     assert learning_rate_at(plan, 1, steps) > 0
     assert learning_rate_at(plan, steps, steps) > 0
+
+
+def rates(schedule: Schedule, steps: int) -> list[float]:
+    plan = replace(strategy(), schedule=schedule)
+    return [learning_rate_at(plan, step, steps) for step in range(1, steps + 1)]
+
+
+def test_a_constant_rate_only_warms_up() -> None:
+    found = rates(Schedule(learning_rate=1.0, warmup_share=0.2, decay="constant"), 10)
+    assert found == pytest.approx([0.5, 1, 1, 1, 1, 1, 1, 1, 1, 1])
+
+
+def test_wsd_by_hand() -> None:
+    """20 steps: two of warm-up; of the 18 after it half fall, as 1 - sqrt(k / 9): the first of them is still 1."""
+    found = rates(Schedule(learning_rate=2.0, warmup_share=0.1, decay="wsd", decay_share=0.5), 20)
+    falling = [2 * (1 - (k / 9) ** 0.5) for k in range(9)]
+    assert found == pytest.approx([1, 2, *[2] * 9, *falling])
+    assert found[15] == pytest.approx(2 * (1 - 2 / 3))  # k = 4
+    assert found[-1] == pytest.approx(2 * (1 - (8 / 9) ** 0.5)) and found[-1] > 0
+
+
+@pytest.mark.parametrize("decay", DECAYS)
+@pytest.mark.parametrize("steps", [1, 2, 3, 7])
+def test_a_short_training_still_learns(decay, steps: int) -> None:
+    found = rates(Schedule(learning_rate=1.0, warmup_share=0.06, decay=decay), steps)
+    assert all(0 < rate <= 1 for rate in found)

@@ -140,7 +140,7 @@ def test_other_rows_after_a_restore_keep_what_was_learned() -> None:
     restored.restore(kept)
     assert torch.equal(fresh.embedding.weight, net.embedding.weight)
     state = restored.state()
-    for kind in ("average", "square"):
+    for kind in ("exp_avg", "exp_avg_sq"):
         before = torch.zeros(VOCABULARY, WIDTH).index_copy_(0, READ, kept[f"{kind}/embedding.weight"])
         before[[3, 49]] = 0.0
         assert torch.equal(state[f"{kind}/embedding.weight"], before[rows])

@@ -7,7 +7,7 @@ from trimtab.estimation.estimate import Estimate, Phase, QualityPrior
 from trimtab.estimation.memory import BYTES, memory
 from trimtab.estimation.money import money
 from trimtab.estimation.time import time
-from trimtab.estimation.updated import updated_parameters
+from trimtab.estimation.updated import updated_parameters, updated_shapes
 from trimtab.hardware.machine import Machine
 from trimtab.methods import Strategy, method_named
 from trimtab.models.spec import ModelSpec
@@ -43,13 +43,16 @@ def estimate(
 
 
 def _disk(strategy: Strategy, spec: ModelSpec, data: DataSpec) -> Figure:
-    """The most the output folder holds: checkpoints (masters, two states, best weights) and the artifact. A third
-    checkpoint is written before the first is deleted."""
+    """The most the output folder holds: checkpoints (masters, states, best weights, an average where one is kept)
+    and the artifact. A third checkpoint is written before the first is deleted."""
     trained = strategy.trainable_parameters(spec, data.outputs)
     total = strategy.total_parameters(spec, data.outputs)
     added = any(part.adapter for part in strategy.parts)
     artifact = (trained if added else total) * BYTES[strategy.precision] + _TOKENIZER_BYTES
-    checkpoints = _CHECKPOINTS_AT_ONCE * updated_parameters(strategy, spec, data) * (4 + 8 + 4)
+    shapes = updated_shapes(strategy, spec, data)
+    states = sum(strategy.optimizer.state_bytes(shape) * count for shape, count in shapes)
+    copies = updated_parameters(strategy, spec, data) * (8 if strategy.ema_decay is None else 12)
+    checkpoints = _CHECKPOINTS_AT_ONCE * (copies + states)
     return Figure.within(artifact + checkpoints, 0.1, Evidence.FORMULA)
 
 

@@ -30,7 +30,7 @@ from trimtab.data.spec import DataSpec
 from trimtab.estimation.estimate import PARTS, MemoryEstimate, MemoryParts, Phase
 from trimtab.estimation.margins import widened
 from trimtab.estimation.question import evaluated_rows, longest_batch
-from trimtab.estimation.updated import table_parameters, table_rows, updated_parameters
+from trimtab.estimation.updated import table_parameters, table_rows, updated_parameters, updated_shapes
 from trimtab.hardware.machine import Machine
 from trimtab.methods import Strategy
 from trimtab.models.families import activation_arrays
@@ -40,7 +40,6 @@ from trimtab.units import GIB, MIB, Evidence, Figure
 BYTES = {"fp32": 4, "bf16": 2, "fp16": 2, "unknown": 4}
 _MASTER_BYTES = 4
 _GRADIENT_BYTES = 4
-_ADAM_STATES_BYTES = 8
 _INPUT_OF: dict[Role, str] = {
     "q": "layer", "k": "layer", "v": "layer", "qkv": "layer", "o": "attention", "gate": "mlp",
     "up": "mlp", "gate_up": "mlp", "down": "inner",
@@ -86,6 +85,7 @@ class _Sizes:
     gradients: int
     table_gradient: int
     states: int
+    update: int
     activations: int
     lowest_layer: int
     lowest_gradient: int
@@ -144,7 +144,7 @@ def _phases(sizes: _Sizes, strategy: Strategy) -> tuple[Phase, ...]:
     worse = max((begins, ends), key=lambda kept: sum(kept.values()))
     return (
         _phase("forward-backward", **held, **worse, temporaries=sizes.temporaries),
-        _phase("optimizer", **held, gradients=sizes.gradients),
+        _phase("optimizer", **held, gradients=sizes.gradients, temporaries=sizes.update),
         _phase("load", weights=sizes.load),
         _phase("evaluate", **held, temporaries=sizes.evaluate),
         _phase("save", weights=sizes.save, optimizer=sizes.kept_states),
@@ -172,12 +172,15 @@ def _in_process(phase: Phase, bare: int, sizes: _Sizes, spec: ModelSpec, machine
 
 
 def _sizes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine) -> _Sizes:
+    rule, shapes = strategy.optimizer, updated_shapes(strategy, spec, data)
     updated = updated_parameters(strategy, spec, data)
     table = table_parameters(strategy, spec, data)
     total = strategy.total_parameters(spec, data.outputs)
     number = BYTES[strategy.precision]
     rows, length = longest_batch(strategy, data)
     masters = (table if strategy.precision == "fp32" else updated) * _MASTER_BYTES
+    if strategy.ema_decay is not None:
+        masters += updated * _MASTER_BYTES  # their average
     loaded = _loaded_bytes(strategy, spec, data, machine)
     unread = _unread_bytes(strategy, spec, data, machine)
     activations = rows * length * _activation_bytes(strategy, spec, length, machine)
@@ -191,13 +194,15 @@ def _sizes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine
         holes = round(grown * cut_up)
     kernels = _kernel_bytes(strategy, spec, data, machine)
     adapter = any(part.adapter for part in strategy.parts)
+    states = sum(rule.device_bytes(shape) * count for shape, count in shapes)
     return _Sizes(
         weights=total * number,
         unread=unread,
         masters=masters,
         gradients=updated * _GRADIENT_BYTES,
         table_gradient=table * _GRADIENT_BYTES,
-        states=updated * _ADAM_STATES_BYTES,
+        states=states,
+        update=max(rule.step_bytes(shape, cpu=machine.device.kind == "cpu") for shape, _ in shapes),
         activations=activations,
         lowest_layer=rows * length * _lowest_layer_bytes(strategy, spec, length, machine),
         lowest_gradient=0 if strategy.accumulation > 1 else _lowest_parameters(strategy, spec) * _GRADIENT_BYTES,
@@ -208,7 +213,7 @@ def _sizes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine
         load=loaded + masters,
         evaluate=_evaluate_bytes(strategy, spec, length, data),
         save=_saved_bytes(loaded - unread, total * number + masters, adapter, machine),
-        kept_states=0 if adapter or machine.device.kind != "cpu" else updated * _ADAM_STATES_BYTES,
+        kept_states=0 if adapter or machine.device.kind != "cpu" else states,
         kernels=kernels,
         kernels_so_far=round(grown * kernels),
     )

@@ -30,7 +30,7 @@ _CPU_NUMBER_BYTES = {"fp32": 20, "bf16": 8, "fp16": 8}
 _GPU_EFFICIENCY = 0.30
 _CPU_LAYER_SECONDS = 0.0007
 _GPU_LAYER_SECONDS = 0.0015
-_OPTIMIZER_BYTES = 36  # read and written a trained fp32 parameter: gradient made, norm, update of three arrays
+_AVERAGE_BYTES = 12  # weight and its average read, the average written
 _DEFAULT_BANDWIDTH = 20e9
 _DEFAULT_RATE = 100e9
 _SPREAD = {Evidence.MEASURED: 0.25, Evidence.PROBE: 0.35, Evidence.FORMULA: 0.6}
@@ -59,7 +59,8 @@ def _step_seconds(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: 
     length = _padded_length(strategy, data)
     tokens = length * min(strategy.batch, max(1, data.train_rows))
     work, made = training_flop(strategy, spec, length), training_numbers(strategy, spec, length)
-    update = updated_parameters(strategy, spec, data) * _OPTIMIZER_BYTES / _bandwidth(machine)
+    moved = strategy.optimizer.moved_bytes + (0 if strategy.ema_decay is None else _AVERAGE_BYTES)
+    update = updated_parameters(strategy, spec, data) * moved / _bandwidth(machine)
     fixed = _CPU_LAYER_SECONDS if machine.device.kind == "cpu" else _GPU_LAYER_SECONDS
     passes = tokens * _token_seconds(work, made, machine, strategy, rate)
     return passes + update + strategy.accumulation * spec.layers * fixed

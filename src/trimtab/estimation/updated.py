@@ -4,8 +4,10 @@ The loop keeps gradients, masters and states for these alone (`training.table`);
 250,000 rows, and a data set of one language reads a few thousand of them.
 """
 
+from functools import lru_cache
+
 from trimtab.data.spec import DataSpec
-from trimtab.methods import Strategy
+from trimtab.methods import Part, Shapes, Strategy
 from trimtab.models.spec import ModelSpec
 
 
@@ -20,6 +22,20 @@ def updated_parameters(strategy: Strategy, spec: ModelSpec, data: DataSpec) -> i
 def table_parameters(strategy: Strategy, spec: ModelSpec, data: DataSpec) -> int:
     """Of them, those in the token embedding: 0 where it is frozen."""
     return table_rows(spec, data) * _width(spec) if strategy.lowest_layer(spec) < 0 else 0
+
+
+def updated_shapes(strategy: Strategy, spec: ModelSpec, data: DataSpec) -> Shapes:
+    """Shapes of the tensors whose numbers these are, with how many there are of each."""
+    rows = table_rows(spec, data) if strategy.lowest_layer(spec) < 0 else spec.vocab
+    return _shapes(strategy.parts, spec, data.outputs, rows)
+
+
+@lru_cache(maxsize=1024)
+def _shapes(parts: tuple[Part, ...], spec: ModelSpec, outputs: int, rows: int) -> Shapes:
+    """Kept, since the parts of many candidates are the same."""
+    table, read = (spec.vocab, _width(spec)), (rows, _width(spec))
+    found = (shape for part in parts for shape in part.trained_shapes(spec, outputs))
+    return tuple((read if shape == table else shape, count) for shape, count in found)
 
 
 def table_rows(spec: ModelSpec, data: DataSpec) -> int:

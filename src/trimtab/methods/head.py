@@ -7,7 +7,7 @@ repository without pooler weights), and frozen random weights between model and 
 from dataclasses import dataclass
 from typing import ClassVar
 
-from trimtab.methods.part import LayerLoad, Part
+from trimtab.methods.part import LayerLoad, Part, Shape
 from trimtab.models.families import head_parameters, pooler_parameters
 from trimtab.models.spec import ModelSpec
 
@@ -32,3 +32,7 @@ class Head(Part):
 
     def load(self, spec: ModelSpec, layer: int) -> LayerLoad:
         return LayerLoad()
+
+    def tensors_elsewhere(self, spec: ModelSpec, outputs: int) -> tuple[Shape, ...]:
+        square = (self.trainable_parameters(spec, outputs) - outputs * spec.hidden) // spec.hidden**2
+        return (*(((spec.hidden, spec.hidden),) * square), (outputs, spec.hidden))

@@ -4,11 +4,16 @@ A new part is one file here (fields and arithmetic), one file in tuning/ (attach
 name in `methods.PARTS`. The exams in tests/exams then hold the two halves to each other.
 """
 
+import math
 from abc import ABC, abstractmethod
+from collections import Counter
 from dataclasses import dataclass
 from typing import ClassVar
 
 from trimtab.models.spec import Linear, ModelSpec
+
+Shape = tuple[int, ...]
+Shapes = tuple[tuple[Shape, int], ...]  # shapes of tensors, and how many there are of each
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,3 +55,22 @@ class Part(ABC):
     @abstractmethod
     def load(self, spec: ModelSpec, layer: int) -> LayerLoad:
         """What it does to layer `layer` (0 = lowest)."""
+
+    def trained_shapes(self, spec: ModelSpec, outputs: int) -> Shapes:
+        """Shapes of the trained tensors, together `trainable_parameters` numbers; optimisers hold more for some
+        than for others. Here: the matrices that `load` names, layer by layer, with what `tensors_elsewhere` adds,
+        and all the rest as vectors as long as the model is wide."""
+        found = Counter(self.tensors_elsewhere(spec, outputs))
+        for layer in range(max(0, self.lowest_layer(spec)), spec.stored_layers):
+            load = self.load(spec, layer)
+            found.update((linear.outputs, linear.inputs) for linear in load.trained)
+            found.update((rank, linear.inputs) for linear, rank in load.beside)
+            found.update((linear.outputs, rank) for linear, rank in load.beside)
+        rest = self.trainable_parameters(spec, outputs) - sum(math.prod(shape) * n for shape, n in found.items())
+        whole, left = divmod(rest, spec.hidden)
+        return (*found.items(), ((spec.hidden,), whole), ((left,), 1))
+
+    def tensors_elsewhere(self, spec: ModelSpec, outputs: int) -> tuple[Shape, ...]:
+        """Shapes of trained tensors that are no vectors and that `load` does not name: tables of embeddings,
+        heads, experts."""
+        return ()

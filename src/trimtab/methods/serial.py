@@ -6,17 +6,19 @@ from typing import Any
 from trimtab.methods.head import Head
 from trimtab.methods.lora import Lora
 from trimtab.methods.part import Part
-from trimtab.methods.strategy import AdamW, Schedule, Strategy
+from trimtab.methods.strategy import Schedule, Strategy
+from trimtab.methods.update_rule import UPDATE_RULES, AdamW, UpdateRule
 from trimtab.methods.weights import Weights
 
 _PARTS: dict[str, type[Part]] = {part.name: part for part in (Weights, Head, Lora)}
+_RULES: dict[str, type[UpdateRule]] = {rule.name: rule for rule in UPDATE_RULES}
 
 
 def strategy_to_json(strategy: Strategy) -> dict[str, Any]:
-    """Plain JSON values; every part carries its name under "part"."""
+    """Plain JSON values; every part carries its name under "part", the optimiser under "rule"."""
     plain = {field.name: getattr(strategy, field.name) for field in dataclasses.fields(strategy)}
     plain["parts"] = [{"part": part.name, **dataclasses.asdict(part)} for part in strategy.parts]
-    plain["optimizer"] = dataclasses.asdict(strategy.optimizer)
+    plain["optimizer"] = {"rule": strategy.optimizer.name, **dataclasses.asdict(strategy.optimizer)}
     plain["schedule"] = dataclasses.asdict(strategy.schedule)
     return plain
 
@@ -24,13 +26,18 @@ def strategy_to_json(strategy: Strategy) -> dict[str, Any]:
 def strategy_from_json(plain: dict[str, Any]) -> Strategy:
     """The reverse. Raises KeyError or TypeError where a name is unknown or missing."""
     parts = tuple(_part(dict(part)) for part in plain["parts"])
-    optimizer = AdamW(**_tuples(plain["optimizer"]))
+    optimizer = _rule(dict(plain["optimizer"]))
     rest = {name: value for name, value in plain.items() if name not in ("parts", "optimizer", "schedule")}
     return Strategy(parts=parts, optimizer=optimizer, schedule=Schedule(**plain["schedule"]), **rest)
 
 
 def _part(plain: dict[str, Any]) -> Part:
     return _PARTS[plain.pop("part")](**_tuples(plain))
+
+
+def _rule(plain: dict[str, Any]) -> UpdateRule:
+    """Before there was a choice it was AdamW, without its name."""
+    return _RULES[plain.pop("rule", AdamW.name)](**_tuples(plain))
 
 
 def _tuples(plain: dict[str, Any]) -> dict[str, Any]:

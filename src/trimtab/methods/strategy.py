@@ -4,17 +4,22 @@ from dataclasses import dataclass
 from typing import Literal
 
 from trimtab.methods.part import LayerLoad, Part
+from trimtab.methods.update_rule import AdamW, UpdateRule
 from trimtab.models.spec import ModelSpec
 
 Precision = Literal["fp32", "bf16", "fp16"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "fp16")
+Decay = Literal["linear", "cosine", "constant", "wsd"]
+DECAYS: tuple[Decay, ...] = ("linear", "cosine", "constant", "wsd")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Schedule:
     """How long and how fast. One step is one global batch.
 
-    `warmup_share` of all steps the learning rate rises linearly from 0, then falls by `decay` to 0.
+    `warmup_share` of all steps the learning rate rises linearly from 0. Then by `decay`: linear, cosine: it falls
+    to 0; constant: it stays; wsd: it stays, and falls over the last `decay_share` of the steps after warm-up, as
+    1 - sqrt of the way ("warm-up, stable, decay", Hägele et al. 2024, arXiv 2405.18392).
     Training ends early when `patience` evaluations in a row are no better (0 = never); `evaluations` = dev
     evaluations an epoch. The best weights are restored at the end.
     """
@@ -22,18 +27,10 @@ class Schedule:
     epochs: int = 3
     learning_rate: float = 5e-5
     warmup_share: float = 0.06
-    decay: Literal["linear", "cosine"] = "linear"
+    decay: Decay = "linear"
+    decay_share: float = 0.2
     patience: int = 0
     evaluations: int = 1
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AdamW:
-    """AdamW (Loshchilov and Hutter 2017). Two states a trained parameter, fp32. No decay on norms and biases."""
-
-    betas: tuple[float, float] = (0.9, 0.999)
-    epsilon: float = 1e-8
-    weight_decay: float = 0.01
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,19 +40,22 @@ class Strategy:
     `precision`: fp32; or bf16/fp16 weights and arithmetic with an fp32 master copy of what is trained.
     `batch` is the global batch of one optimiser step, cut into micro-batches of at most `micro_batch`.
     `recompute`: gradient checkpointing, activations of a layer are computed again in backward.
-    `max_length`: tokens after which a text is cut.
+    `max_length`: tokens after which a text is cut. `ema_decay`: an exponential moving average of the trained
+    weights is kept with this decay, between 0 and 1, and is what is evaluated and saved; None = the weights
+    themselves are.
     """
 
     method: str
     parts: tuple[Part, ...]
     precision: Precision = "fp32"
-    optimizer: AdamW = AdamW()
+    optimizer: UpdateRule = AdamW()  # noqa: RUF009 (frozen)
     schedule: Schedule = Schedule()
     batch: int = 32
     micro_batch: int = 32
     max_length: int = 128
     recompute: bool = False
     max_grad_norm: float = 1.0
+    ema_decay: float | None = None
     seed: int = 0
     devices: int = 1
 

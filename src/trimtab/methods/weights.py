@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from trimtab.methods.part import LayerLoad, Part
+from trimtab.methods.part import LayerLoad, Part, Shape
 from trimtab.models.families import final_norm_parameters
 from trimtab.models.spec import ModelSpec
 
@@ -35,3 +35,16 @@ class Weights(Part):
         if layer < self.lowest_layer(spec):
             return LayerLoad()
         return LayerLoad(trained=spec.linears, everything_else=True)
+
+    def tensors_elsewhere(self, spec: ModelSpec, outputs: int) -> tuple[Shape, ...]:
+        """Tables of tokens, learned positions and types; experts with their router."""
+        found: list[Shape] = []
+        if self.top_layers is None:
+            learned_positions = spec.max_positions if spec.position == "learned" else 0
+            rows = (spec.vocab, learned_positions, spec.type_vocab)
+            found += [(count, spec.embedding_size or spec.hidden) for count in rows if count]
+        if spec.experts:
+            layers = spec.layers - max(0, self.lowest_layer(spec))
+            found += [(spec.experts, 2 * spec.ffn, spec.hidden), (spec.experts, spec.hidden, spec.ffn)] * layers
+            found += [(spec.experts, spec.hidden)] * layers
+        return tuple(found)

@@ -274,7 +274,8 @@ class _Loop:
     def _evaluate(self) -> Iterator[Event]:
         start = time.perf_counter()
         progress = self.progress
-        result = score_split(self.session, self.session.dev, "dev")
+        with self.session.optimizer.averaged():
+            result = score_split(self.session, self.session.dev, "dev")
         if not math.isfinite(result.loss):
             raise self._diverged(result.loss, learning_rate_at(self.strategy, progress.step, self.steps))
         best = progress.best_metric is None or result.main.value > progress.best_metric
@@ -318,7 +319,7 @@ class _Loop:
                 progress,
                 self.job.identity(),
                 {**optimizer.state(), **_random_state()},
-                checkpoint.best_file(self.last_path) if keeps_older and self.last_path else optimizer.weights(),
+                checkpoint.best_file(self.last_path) if keeps_older and self.last_path else optimizer.kept(),
             )
         except OSError as error:
             raise TrimtabError("TT-T025", folder=str(self.job.checkpoints), why=system_reason(error)) from error
@@ -341,6 +342,8 @@ class _Loop:
         session, progress = self.session, self.progress
         if self.last_path is not None and progress.best_step != progress.step:
             session.optimizer.restore_masters(checkpoint.load_best(self.last_path))
+        else:
+            session.optimizer.use_average()
         peak_bytes = max(progress.peak_memory_bytes, self.meter.peak_bytes())
         dev = score_split(session, session.dev, "dev")
         test = None if session.test is None else score_split(session, session.test, "test")

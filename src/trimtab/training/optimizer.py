@@ -1,28 +1,36 @@
-"""The optimiser: AdamW over fp32 copies of what is trained.
+"""The optimiser: a strategy's update rule over fp32 copies of what is trained.
 
 In fp32 the copies are the parameters themselves. In bf16 or fp16 the model computes with low-precision weights
-while AdamW keeps an fp32 master of every trained one ("Mixed Precision Training", Micikevicius et al. 2017):
+while an fp32 master is kept of every trained one ("Mixed Precision Training", Micikevicius et al. 2017):
 small updates are not rounded away, and gradients of micro-batches are summed in fp32. fp16 losses are scaled,
 and a step whose scaled gradients overflow is skipped while the scale is halved.
 
-Bytes a trained parameter: fp32 4 + 4 gradient + 8 states; bf16/fp16 2 + 4 master + 4 gradient + 8 states. The
-token embedding is a case of its own (`Table`): the rows that the training texts read have a master in fp32 too,
-the others nothing.
+Where the strategy wants it, an exponential moving average of the masters is kept beside them, in fp32 too; it is
+what is evaluated and kept (Polyak and Juditsky 1992).
+
+Bytes a trained parameter: fp32 4 + 4 gradient, bf16/fp16 2 + 4 master + 4 gradient; the states of the rule,
+AdamW's 8; an average 4 more. The token embedding is a case of its own (`Table`): the rows that the training texts
+read have a master in fp32 too, the others nothing.
 """
 
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
 
-from trimtab.methods import Strategy
+from trimtab.methods import Decay, Schedule, Strategy, UpdateRule
+from trimtab.training.rules import torch_optimizer
 from trimtab.training.table import Table, token_table
 
 _FIRST_FP16_SCALE = 2.0**13
 
 
 class Optimizer:
-    """AdamW with decay on matrices only. One `step` follows one or more `collect`s and a `clip`.
+    """An update rule with decay on matrices only. One `step` follows one or more `collect`s and a `clip`.
 
     `tokens`: ids of all tokens that training will read, int64, ascending; None where they are not known, and the
     token embedding is updated as a whole.
@@ -42,18 +50,18 @@ class Optimizer:
             name: self._tables[name].master if name in self._tables else self._master(p)
             for name, p in parameters.items()
         }
-        settings = strategy.optimizer
+        self.updates = 0  # since the first, skipped ones left out
+        self._ema_decay = strategy.ema_decay
+        averaged = self.masters if self._ema_decay is not None else {}
+        self.averages = {name: master.detach().clone() for name, master in averaged.items()}
         matrices = [p for p in self.masters.values() if p.ndim >= 2]
         vectors = [p for p in self.masters.values() if p.ndim < 2]
-        self._adamw = torch.optim.AdamW(
+        self._rule = torch_optimizer(
+            strategy.optimizer,
             [
-                {"params": matrices, "weight_decay": settings.weight_decay},
+                {"params": matrices, "weight_decay": strategy.optimizer.weight_decay},
                 {"params": vectors, "weight_decay": 0.0},
             ],
-            lr=0.0,
-            betas=settings.betas,
-            eps=settings.epsilon,
-            fused=True,
         )
         self.loss_scale = _FIRST_FP16_SCALE if strategy.precision == "fp16" else 1.0
         if not self._shared:
@@ -82,9 +90,14 @@ class Optimizer:
     def clip(self, max_norm: float) -> float:
         """Return the norm of the gradients; `step` will scale them to at most `max_norm` (0 = leave them)."""
         norm = self.gradient_norm()
-        # The fused kernel divides as it reads: a pass over all gradients less than clipping them here.
         excess = float(norm) / max_norm if max_norm > 0 else 0.0
-        self._adamw.grad_scale = norm / max_norm if excess > 1.0 else None  # type: ignore[attr-defined]
+        if isinstance(self._rule, torch.optim.AdamW):
+            # The fused kernel divides as it reads: a pass over all gradients less than clipping them here.
+            self._rule.grad_scale = norm / max_norm if excess > 1.0 else None  # type: ignore[attr-defined]
+        elif 1.0 < excess < math.inf:
+            for master in self.masters.values():
+                if master.grad is not None:
+                    master.grad.div_(excess)
         return float(norm)
 
     def gradient_norm(self) -> torch.Tensor:
@@ -92,12 +105,43 @@ class Optimizer:
         return torch.nn.utils.get_total_norm(m.grad for m in self.masters.values() if m.grad is not None)
 
     def step(self, learning_rate: float) -> None:
-        """One AdamW update at `learning_rate`, then the low-precision weights follow their masters."""
-        for group in self._adamw.param_groups:
+        """One update at `learning_rate`, then the low-precision weights follow their masters."""
+        for group in self._rule.param_groups:
             group["lr"] = learning_rate
-        self._adamw.step()
+        self._rule.step()
+        self.updates += 1
+        self._average()
         self.write_back()
         self.zero()
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        if self._ema_decay is None:
+            return
+        fresh = 1.0 - ema_decay_at(self._ema_decay, self.updates)
+        torch._foreach_lerp_(list(self.averages.values()), list(self.masters.values()), fresh)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Within, the model computes with the averages, where there are any; afterwards with the masters again."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    def _swap(self) -> None:
+        """Masters and averages change places: nothing is copied, so it takes no memory and is undone exactly."""
+        for name, average in self.averages.items():
+            master = self.masters[name]
+            self.averages[name], master.data = master.data, average
+        if self.averages:
+            self.write_back()
+
+    def use_average(self) -> None:
+        """Train no more: the averages, where there are any, become the weights."""
+        if self.averages:
+            self.restore_masters(self.kept())
 
     def write_back(self) -> None:
         """Copy the masters into the weights the model computes with. In fp32 most are those weights."""
@@ -131,20 +175,29 @@ class Optimizer:
             master.grad = torch.zeros_like(master)
         self.step(0.0)
 
+    def paged(self, rule: UpdateRule) -> Iterator[torch.Tensor]:
+        """The states that `rule` keeps in the host's memory, once they are reserved."""
+        for master in self.masters.values():
+            if rule.device_bytes(master.shape) < rule.state_bytes(master.shape):
+                state = self._rule.state[master]
+                yield from (x for x in state.values() if isinstance(x, torch.Tensor) and x.shape == master.shape)
+
     def forget(self) -> None:
         """Drop the states, as before the first step."""
-        self._adamw.state.clear()
+        self._rule.state.clear()
+        pages = getattr(self._rule, "page_mng", None)
+        if pages is not None:
+            pages.paged_tensors.clear()  # bitsandbytes holds them there too
+        self.updates = 0
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Everything a resumed run needs, flat: what `weights` gives, steps/NAME and, once that is above 0,
-        average/NAME and square/NAME."""
-        tensors = self.weights()
-        for name, master in self.masters.items():
-            state = self._adamw.state.get(master)
-            tensors[f"steps/{name}"] = state["step"] if state else torch.zeros(())
-            if state:
-                tensors[f"average/{name}"] = state["exp_avg"]
-                tensors[f"square/{name}"] = state["exp_avg_sq"]
+        """Everything a resumed run needs, flat: what `weights` gives, the number of updates, ema/NAME where there
+        are averages, and, after the first update, each state of the rule as KEY/NAME."""
+        tensors = self.weights() | {"updates": torch.tensor(self.updates)}
+        tensors |= {f"ema/{name}": average for name, average in self.averages.items()}
+        for name, master in self.masters.items() if self.updates else ():
+            state = self._rule.state[master]
+            tensors |= {f"{key}/{name}": torch.as_tensor(value) for key, value in state.items()}
         return tensors
 
     def weights(self) -> dict[str, torch.Tensor]:
@@ -152,23 +205,46 @@ class Optimizer:
         tensors = {f"master/{name}": master.detach() for name, master in self.masters.items()}
         return tensors | {f"rows/{name}": table.rows for name, table in self._tables.items()}
 
+    def kept(self) -> dict[str, torch.Tensor]:
+        """The weights that are evaluated and kept: the averages where there are any, named as `weights` names
+        its own."""
+        return self.weights() | {f"master/{name}": average for name, average in self.averages.items()}
+
     def restore(self, tensors: dict[str, torch.Tensor]) -> None:
         """The reverse of `state`. Raises KeyError where a tensor is missing."""
+        updates = int(tensors["updates"])
+        if updates:  # else every step so far was skipped
+            self.reserve()
         self.restore_masters(tensors)
-        for name, master in self.masters.items():
-            if not tensors[f"steps/{name}"]:
-                continue  # every step so far was skipped
-            self._adamw.state[master] = {
-                "exp_avg": self._state(name, "average", tensors),
-                "exp_avg_sq": self._state(name, "square", tensors),
-                "step": tensors[f"steps/{name}"].to(master.device, copy=True),
-            }
+        self.updates = updates
+        for name, average in self.averages.items():
+            average.copy_(self._aligned(name, tensors[f"ema/{name}"], tensors, fresh=self.masters[name]))
+        for name in self.masters if updates else ():
+            self._restore_states(name, tensors)
 
-    def _state(self, name: str, kind: str, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
-        master, kept = self.masters[name], tensors[f"{kind}/{name}"]
-        if name not in self._tables:
-            return kept.to(master.device)
-        return self._tables[name].aligned(tensors[f"rows/{name}"], kept, torch.zeros_like(master))
+    def _restore_states(self, name: str, tensors: dict[str, torch.Tensor]) -> None:
+        state = self._rule.state[self.masters[name]]
+        for key, made in state.items():
+            kept = tensors[f"{key}/{name}"]
+            if not isinstance(made, torch.Tensor):
+                state[key] = type(made)(kept)
+            elif not self._in_other_blocks(name, state, tensors):
+                made.copy_(self._aligned(name, kept, tensors, fresh=torch.zeros_like(made)))
+
+    def _in_other_blocks(self, name: str, state: dict[str, Any], tensors: dict[str, torch.Tensor]) -> bool:
+        """Whether 8-bit states were kept for other rows of a table: a block of theirs spans rows, and what it
+        holds of those that are still read cannot be told apart. They start anew."""
+        if name not in self._tables or torch.equal(self._tables[name].rows.cpu(), tensors[f"rows/{name}"].cpu()):
+            return False
+        return any(isinstance(x, torch.Tensor) and x.dtype == torch.uint8 for x in state.values())
+
+    def _aligned(
+        self, name: str, kept: torch.Tensor, tensors: dict[str, torch.Tensor], fresh: torch.Tensor
+    ) -> torch.Tensor:
+        """A kept tensor; where it has a row for each row of a table, by rows, with `fresh` for those not kept."""
+        if name not in self._tables or kept.shape[:1] != tensors[f"rows/{name}"].shape:
+            return kept
+        return self._tables[name].aligned(tensors[f"rows/{name}"], kept, fresh)
 
     def restore_masters(self, tensors: dict[str, torch.Tensor]) -> None:
         """Set the trained weights alone (best weights, resumed weights)."""
@@ -182,21 +258,42 @@ class Optimizer:
         self.write_back()
 
 
+def ema_decay_at(decay: float, updates: int) -> float:
+    """Decay of the average at update `updates` (1 = first). It warms up as (1 + n) / (10 + n): in a short run the
+    weights of the start would otherwise stay in it (as TensorFlow's ExponentialMovingAverage, `num_updates`)."""
+    return min(decay, (1 + updates) / (10 + updates))
+
+
 def learning_rate_at(strategy: Strategy, step: int, steps: int) -> float:
-    """Learning rate of step `step` (1 = first) of `steps`: linear warm-up, then linear or cosine decay to 0."""
+    """Learning rate of step `step` (1 = first) of `steps`: linear warm-up, then the schedule's decay."""
     schedule = strategy.schedule
     warmup = max(1, round(schedule.warmup_share * steps)) if schedule.warmup_share > 0 else 0
     if step <= warmup:
         return schedule.learning_rate * step / warmup
-    return schedule.learning_rate * _DECAYS[schedule.decay]((step - 1 - warmup) / max(1, steps - warmup))
+    return schedule.learning_rate * _DECAYS[schedule.decay](schedule, step - 1 - warmup, steps - warmup)
 
 
-def _linear(progress: float) -> float:
-    return 1.0 - progress
+def _linear(schedule: Schedule, done: int, steps: int) -> float:
+    return 1.0 - done / max(1, steps)
 
 
-def _cosine(progress: float) -> float:
-    return 0.5 * (1.0 + float(torch.cos(torch.tensor(torch.pi * progress, dtype=torch.float64))))
+def _cosine(schedule: Schedule, done: int, steps: int) -> float:
+    return 0.5 * (1.0 + math.cos(math.pi * done / max(1, steps)))
 
 
-_DECAYS = {"linear": _linear, "cosine": _cosine}
+def _constant(schedule: Schedule, done: int, steps: int) -> float:
+    return 1.0
+
+
+def _stable(schedule: Schedule, done: int, steps: int) -> float:
+    """Of the steps after warm-up `done` are done. The last ones, a share of all that are left, fall."""
+    falling = max(1, round(schedule.decay_share * steps))
+    return 1.0 - math.sqrt(max(0, done - (steps - falling)) / falling)
+
+
+_DECAYS: dict[Decay, Callable[[Schedule, int, int], float]] = {
+    "linear": _linear,
+    "cosine": _cosine,
+    "constant": _constant,
+    "wsd": _stable,
+}

@@ -22,6 +22,7 @@ from trimtab.models import ModelSource
 from trimtab.models.spec import ModelSpec
 from trimtab.training.kernels import use_cpu_kernels
 from trimtab.training.optimizer import Optimizer
+from trimtab.training.rules import require_library
 
 _LIBRARIES = ("torch", "transformers", "peft", "accelerate", "trimtab")
 
@@ -88,6 +89,8 @@ def versions() -> tuple[tuple[str, str], ...]:
 def prepare(job: Job, corpus: Corpus) -> Session:
     """Tokenise the corpus, load the model, attach the strategy. Every random choice comes from the seed."""
     strategy = job.strategy
+    accelerator = Accelerator(cpu=not _has_accelerator())
+    require_library(strategy.optimizer, accelerator.device)
     if job.threads:
         torch.set_num_threads(job.threads)
     tokenizer = tuning.load_tokenizer(job.source, trust_remote_code=job.trust_remote_code)
@@ -108,7 +111,6 @@ def prepare(job: Job, corpus: Corpus) -> Session:
         seed=strategy.seed,
         trust_remote_code=job.trust_remote_code,
     )
-    accelerator = Accelerator(cpu=not _has_accelerator())
     model, optimizer = make_trainable(model, strategy, job.spec, accelerator.device, torch.from_numpy(tokens))
     model = accelerator.prepare_model(model)
     return Session(

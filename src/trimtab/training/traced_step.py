@@ -30,6 +30,7 @@ from trimtab.training.optimizer import Optimizer
 from trimtab.training.step import forward_backward
 from trimtab.tuning import structure, train_mode
 
+_HOST = "host"  # no part of the device's memory
 Inputs = Mapping[str, torch.Tensor]
 
 
@@ -47,6 +48,7 @@ def trace_step(
     micro-batches two are run: in the second the sums of the first are waiting."""
     live.label = "optimizer"
     optimizer.reserve()
+    live.relabel(optimizer.paged(strategy.optimizer), _HOST)
     train_mode(strategy, model, spec)
     hooks = [*_layer_hooks(live, model, strategy, spec), *_gradient_hooks(live, model, optimizer)]
     try:
