@@ -14,6 +14,8 @@ def test_lists_on_help_pages_are_the_rooms_lists() -> None:
     assert tuple(options.GOALS.split("|")) == planning.GOALS
     assert set(options.METHODS.split("|")) == {"auto"} | {method.name for method in methods.METHODS}
     assert options.PRECISIONS.split("|") == list(methods.PRECISIONS)
+    assert options.OPTIMIZERS.split("|") == [rule.name for rule in methods.UPDATE_RULES]
+    assert options.DECAYS.split("|") == list(methods.DECAYS)
     assert tuple(options.TASKS.split("|")) == data.TASKS == typing.get_args(data.Task)
 
 

@@ -148,3 +148,26 @@ def test_planning_does_not_load_torch(reviews: str) -> None:
         "sys.exit(any(name in sys.modules for name in ('torch', 'transformers', 'peft')))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+def test_estimate_lists_what_is_trained(tt) -> None:
+    words = ("estimate", "bert-base-uncased", "--method", "lora", *ON, "--trainable")
+    facts = json.loads(tt(*words, "--json").out)
+    found = {tensors["name"]: tensors for tensors in facts["trained"]}
+    place = found["bert.encoder.layer.{0-11}.attention.self.value.lora_B.default.weight"]
+    assert (place["shape"], place["count"], place["parameters"]) == ([768, 8], 12, 12 * 768 * 8)
+    total = facts["plan"]["chosen"]["estimate"]["trainable_parameters"]
+    assert sum(tensors["parameters"] for tensors in found.values()) == total
+    shown = tt(*words).out
+    assert "12 x (768 x 8)" in shown and f"{total:,}" in shown
+    assert "trained" not in json.loads(tt(*words[:-1], "--json").out)
+
+
+def test_a_plan_says_which_optimiser_it_takes(tt, reviews: str) -> None:
+    words = ("plan", "--data", reviews, *ON, "--method", "full", "--optimizer", "lion", "--decay", "wsd")
+    strategy = json.loads(tt(*words, "--json").out)["plan"]["chosen"]["strategy"]
+    assert (strategy["optimizer"]["rule"], strategy["schedule"]["decay"]) == ("lion", "wsd")
+    shown = tt(*words).out
+    assert "lion" in shown and "--optimizer lion" in shown.splitlines()[-1]
+    refused = tt(*words[:-4], "--optimizer", "lionn")
+    assert (refused.code, refused.err[:7]) == (2, "TT-U040")

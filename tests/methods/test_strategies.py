@@ -8,6 +8,7 @@ from trimtab.errors import UsageError
 from trimtab.methods import (
     METHODS,
     PARTS,
+    UPDATE_RULES,
     AdamW,
     Choices,
     Head,
@@ -15,7 +16,9 @@ from trimtab.methods import (
     Part,
     Schedule,
     Strategy,
+    UpdateRule,
     Weights,
+    balanced_weights,
     method_named,
     strategy_from_json,
     strategy_to_json,
@@ -32,18 +35,38 @@ def made(name: str, spec=BERT, **choices) -> Strategy:
 
 
 @every_method
-def test_a_strategy_comes_back_from_json(method) -> None:
+@pytest.mark.parametrize("rule", [AdamW(betas=(0.8, 0.9)), *(rule() for rule in UPDATE_RULES)])
+def test_a_strategy_comes_back_from_json(method, rule: UpdateRule) -> None:
     import json
 
     strategy = replace(
         made(method.name),
         precision="bf16",
-        optimizer=AdamW(betas=(0.8, 0.9)),
+        optimizer=rule,
         schedule=Schedule(epochs=7, decay="cosine"),
         recompute=True,
         ema_decay=0.999,
+        label_smoothing=0.1,
+        class_weights=(0.5, 2.5),
     )
     assert strategy_from_json(json.loads(json.dumps(strategy_to_json(strategy)))) == strategy
+
+
+def test_an_optimiser_without_a_name_is_adamw() -> None:
+    """As older artifacts have it."""
+    plain = strategy_to_json(made("lora"))
+    del plain["optimizer"]["rule"]
+    assert strategy_from_json(plain).optimizer == AdamW()
+    with pytest.raises(KeyError):
+        strategy_from_json({**plain, "optimizer": {"rule": "sgd"}})
+
+
+def test_balanced_weights_by_hand() -> None:
+    """30 rows of one class, 10 of another: each class counts 20 in all, and a row 1 on average."""
+    weights = balanced_weights((30, 10, 0))
+    assert weights == pytest.approx((40 / 60, 2.0, 1.0))
+    assert 30 * weights[0] == 10 * weights[1] == pytest.approx(20)
+    assert balanced_weights((7, 7)) == (1.0, 1.0)
 
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)

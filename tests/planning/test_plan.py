@@ -132,7 +132,8 @@ def test_to_compare_is_to_plan_without_advice() -> None:
 
 def test_recompute_is_named_where_it_decides() -> None:
     forced = {"machine": cpu(), "goal": "time", "method": "full"}
-    least_without = made(**forced | {"goal": "memory"}, settings=Settings(recompute=False)).chosen.estimate
+    plain = Settings(recompute=False, optimizer="adamw")
+    least_without = made(**forced | {"goal": "memory"}, settings=plain).chosen.estimate
     limit = Limits(memory_bytes=int(least_without.memory.peak_bytes.high) - 1)
     tight = made(**forced, limits=limit)
     assert tight.chosen.fits and tight.chosen.estimate.strategy.recompute

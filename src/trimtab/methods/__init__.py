@@ -11,7 +11,8 @@ from trimtab.methods.lora import Lora
 from trimtab.methods.part import LayerLoad, Part, Shape, Shapes
 from trimtab.methods.preset import METHODS, Choices, Method, lora_targets
 from trimtab.methods.serial import strategy_from_json, strategy_to_json
-from trimtab.methods.strategy import DECAYS, PRECISIONS, Decay, Precision, Schedule, Strategy
+from trimtab.methods.strategy import DECAYS, PRECISIONS, Decay, Precision, Schedule, Strategy, balanced_weights
+from trimtab.methods.trained import TrainedTensors
 from trimtab.methods.update_rule import (
     UPDATE_RULES,
     Adafactor,
@@ -48,8 +49,10 @@ __all__ = [
     "Shape",
     "Shapes",
     "Strategy",
+    "TrainedTensors",
     "UpdateRule",
     "Weights",
+    "balanced_weights",
     "lora_targets",
     "method_named",
     "strategy_from_json",

@@ -28,7 +28,7 @@ def strategy_from_json(plain: dict[str, Any]) -> Strategy:
     parts = tuple(_part(dict(part)) for part in plain["parts"])
     optimizer = _rule(dict(plain["optimizer"]))
     rest = {name: value for name, value in plain.items() if name not in ("parts", "optimizer", "schedule")}
-    return Strategy(parts=parts, optimizer=optimizer, schedule=Schedule(**plain["schedule"]), **rest)
+    return Strategy(parts=parts, optimizer=optimizer, schedule=Schedule(**plain["schedule"]), **_tuples(rest))
 
 
 def _part(plain: dict[str, Any]) -> Part:

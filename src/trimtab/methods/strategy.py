@@ -43,6 +43,8 @@ class Strategy:
     `max_length`: tokens after which a text is cut. `ema_decay`: an exponential moving average of the trained
     weights is kept with this decay, between 0 and 1, and is what is evaluated and saved; None = the weights
     themselves are.
+    `label_smoothing`: that share of each target is spread over all classes; `class_weights`: what a
+    row of each class counts in the loss, empty = all the same.
     """
 
     method: str
@@ -56,6 +58,8 @@ class Strategy:
     recompute: bool = False
     max_grad_norm: float = 1.0
     ema_decay: float | None = None
+    label_smoothing: float = 0.0
+    class_weights: tuple[float, ...] = ()
     seed: int = 0
     devices: int = 1
 
@@ -84,3 +88,10 @@ class Strategy:
     def steps(self, rows: int) -> int:
         """Optimiser steps of the whole training, without early stop."""
         return self.steps_per_epoch(rows) * self.schedule.epochs
+
+
+def balanced_weights(counts: tuple[int, ...]) -> tuple[float, ...]:
+    """What a row of each class counts, so that every class counts the same in all: rows / (classes x its rows), 1
+    on average over the rows. A class without rows has 1: nothing is learned of it."""
+    there = sum(count > 0 for count in counts)
+    return tuple(sum(counts) / (there * count) if count else 1.0 for count in counts)

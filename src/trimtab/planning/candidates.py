@@ -9,9 +9,21 @@ from itertools import product
 
 from trimtab.data.spec import DataSpec
 from trimtab.hardware.machine import Machine
-from trimtab.methods import Choices, Method, Part, Precision, Schedule, Strategy
+from trimtab.methods import (
+    AdamW,
+    AdamW8bit,
+    Choices,
+    Method,
+    Part,
+    Precision,
+    Schedule,
+    Strategy,
+    UpdateRule,
+    balanced_weights,
+    update_rule_named,
+)
 from trimtab.models.spec import ModelSpec
-from trimtab.planning.request import Request, can_compute
+from trimtab.planning.request import Request, can_compute, can_update
 
 DEFAULT_BATCH = 32
 # The default cap on tokens a row; a user may ask for more, up to what the model reads. Attention and kept
@@ -45,16 +57,21 @@ def variants(request: Request) -> tuple[Variant, ...]:
     return tuple(found)
 
 
-def strategies(variant: Variant, request: Request) -> Iterator[Strategy]:
+def strategies(variant: Variant, request: Request, rule: UpdateRule | None = None) -> Iterator[Strategy]:
     """The variant in every precision, with and without recompute, cut into every micro-batch size. The global
-    batch, and with it the result, is the same in all of them."""
+    batch, and with it the result, is the same in all of them. `rule`: None = the one asked for."""
     spec, settings = request.spec, request.settings
+    rule = rule or asked_rule(request)
     base = Strategy(
         method=variant.method.name,
         parts=variant.parts,
-        schedule=_schedule(variant.method, request),
+        optimizer=rule,
+        schedule=_schedule(variant.method, request, rule),
         batch=settings.batch or DEFAULT_BATCH,
         max_length=settings.max_length or default_max_length(spec, request.data),
+        ema_decay=settings.ema,
+        label_smoothing=settings.label_smoothing or 0.0,
+        class_weights=balanced_weights(request.data.label_counts) if settings.class_weights else (),
         seed=settings.seed,
     )
     something_below = base.lowest_layer(spec) < spec.layers
@@ -65,6 +82,17 @@ def strategies(variant: Variant, request: Request) -> Iterator[Strategy]:
         precisions(request.machine, settings.precision), recomputes, cuts(base.batch)
     ):
         yield replace(base, precision=precision, recompute=recompute, micro_batch=micro_batch)
+
+
+def asked_rule(request: Request) -> UpdateRule:
+    """The update rule that the user named, else AdamW."""
+    return AdamW() if request.settings.optimizer is None else update_rule_named(request.settings.optimizer)
+
+
+def thrifty_rule(request: Request) -> UpdateRule | None:
+    """AdamW's steps with less memory, where the user leaves the choice and the machine can."""
+    rule = AdamW8bit()
+    return rule if request.settings.optimizer is None and can_update(request.machine, rule) else None
 
 
 def cuts(batch: int) -> tuple[int, ...]:
@@ -111,12 +139,13 @@ def _depths(method: Method, request: Request) -> Iterator[Choices]:
         yield replace(choices, top_layers=None if share == 1 else max(1, int(share * layers + 1e-9)))
 
 
-def _schedule(method: Method, request: Request) -> Schedule:
+def _schedule(method: Method, request: Request, rule: UpdateRule) -> Schedule:
     settings = request.settings
     batch = settings.batch or DEFAULT_BATCH
     return Schedule(
         epochs=settings.epochs or default_epochs(request.data.train_rows, batch),
-        learning_rate=settings.learning_rate or method.learning_rate,
+        learning_rate=settings.learning_rate or method.learning_rate * rule.rate_share,
+        decay=settings.decay or Schedule().decay,
     )
 
 

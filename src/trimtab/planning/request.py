@@ -2,11 +2,23 @@
 
 import math
 from dataclasses import dataclass, field, fields
+from typing import Literal
 
 from trimtab.data.spec import DataSpec
 from trimtab.errors import ModelError, UsageError
 from trimtab.hardware.machine import Machine
-from trimtab.methods import METHODS, PRECISIONS, Choices, Method, Precision, method_named
+from trimtab.methods import (
+    DECAYS,
+    METHODS,
+    PRECISIONS,
+    Choices,
+    Decay,
+    Method,
+    Precision,
+    UpdateRule,
+    method_named,
+    update_rule_named,
+)
 from trimtab.models import TRAINED_FAMILIES
 from trimtab.models.spec import ModelSpec
 from trimtab.planning.plan import GOALS, Goal, Limits
@@ -21,6 +33,8 @@ class Settings:
     """What a user may wish about a training; None leaves it to the planner.
 
     `batch` is the global batch, in rows. `max_length` is in tokens. `recompute` is gradient checkpointing.
+    `optimizer` names an update rule. `ema` is the decay of a moving average of the weights, None = none is kept.
+    `label_smoothing` and `class_weights` change the loss of tasks with classes, None = they do not.
     """
 
     epochs: int | None = None
@@ -29,6 +43,11 @@ class Settings:
     max_length: int | None = None
     precision: Precision | None = None
     recompute: bool | None = None
+    optimizer: str | None = None
+    decay: Decay | None = None
+    ema: float | None = None
+    label_smoothing: float | None = None
+    class_weights: Literal["balanced"] | None = None
     seed: int = 0
 
 
@@ -65,6 +84,8 @@ class Request:
         _check_depth(self.spec, self.choices)
         _check_length(self.spec, self.settings)
         _check_precision(self.machine, self.settings)
+        _check_rule(self.machine, self.settings)
+        _check_loss(self.data, self.settings)
 
 
 def needs_price(goal: Goal, limits: Limits) -> bool:
@@ -87,6 +108,13 @@ def can_compute(machine: Machine, precision: Precision) -> bool:
     if precision == "fp32" or (precision == "bf16" and machine.device.kind == "cpu"):
         return True
     return machine.device.kind != "cpu" and machine.device.peak(precision) is not None
+
+
+def can_update(machine: Machine, rule: UpdateRule) -> bool:
+    """Whether `rule` runs on `machine`, with a library that is there as far as is known."""
+    if rule.gpu_only and machine.device.kind != "gpu":
+        return False
+    return not rule.library or (machine.quantises and machine.device.kind in ("cpu", "gpu"))
 
 
 def _made(choices: Choices) -> tuple[str, ...]:
@@ -112,9 +140,13 @@ def _check_goal(goal: str) -> None:
 
 
 def _check_word(settings: Settings) -> None:
-    """A precision that does not exist is no machine's fault."""
+    """A word that does not exist is no machine's fault."""
     if settings.precision is not None and settings.precision not in PRECISIONS:
         raise UsageError("TT-P019", precision=settings.precision, known=", ".join(PRECISIONS))
+    if settings.decay is not None and settings.decay not in DECAYS:
+        raise UsageError("TT-P060", decay=settings.decay, known=", ".join(DECAYS))
+    if settings.class_weights not in (None, "balanced"):
+        raise UsageError("TT-P061", weights=settings.class_weights)
 
 
 def _check_price(request: Request) -> None:
@@ -182,3 +214,27 @@ def _check_precision(machine: Machine, settings: Settings) -> None:
     if precision is not None and not can_compute(machine, precision):
         able = ", ".join(name for name in PRECISIONS if can_compute(machine, name))
         raise UsageError("TT-P010", precision=precision, device=machine.device.name, able=able)
+
+
+def _check_rule(machine: Machine, settings: Settings) -> None:
+    if settings.optimizer is None:
+        return
+    rule = update_rule_named(settings.optimizer)
+    if can_update(machine, rule):
+        return
+    if rule.gpu_only and machine.device.kind == "cpu":
+        raise UsageError("TT-T086", name=rule.name)
+    if machine.is_here and not machine.quantises:
+        raise UsageError("TT-T085", name=rule.name, library=rule.library)
+    raise UsageError("TT-P064", name=rule.name, library=rule.library, device=machine.device.name)
+
+
+def _check_loss(data: DataSpec, settings: Settings) -> None:
+    """Shares are between 0 and 1, and only classes can be smoothed and weighed."""
+    for name in ("ema", "label_smoothing"):
+        value = getattr(settings, name)
+        if value is not None and not 0 < value < 1:
+            raise UsageError("TT-P062", flag=_flag(name), value=value)
+    for name in ("label_smoothing", "class_weights"):
+        if getattr(settings, name) is not None and data.task == "regress":
+            raise UsageError("TT-P063", flag=_flag(name), task=data.task)

@@ -1,7 +1,7 @@
 """plan: the verb. Estimate every candidate, keep the best form of each variant, choose, and give reasons.
 `compare` is the same without advice, for who asks of many machines."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from trimtab.data.spec import DataSpec
@@ -9,23 +9,27 @@ from trimtab.errors import Message, message
 from trimtab.estimation import estimate
 from trimtab.estimation.estimate import Estimate
 from trimtab.hardware.machine import Machine
-from trimtab.methods import Choices
+from trimtab.methods import Choices, Strategy
 from trimtab.models.spec import ModelSpec
 from trimtab.planning.advice import advice
-from trimtab.planning.candidates import Variant, strategies, variants
+from trimtab.planning.candidates import Variant, strategies, thrifty_rule, variants
 from trimtab.planning.feasible import overrun, shortfalls
 from trimtab.planning.plan import Candidate, Goal, Limits, NoPlan, Plan
 from trimtab.planning.rank import preference, why_chosen, why_not
 from trimtab.planning.request import Request, Settings
 
+_STATES_SHARE = 0.02  # of the peak; with less, states in 8 bit save nothing that a user would see
+
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """The best form of one variant. `saved_by_recompute`: without recompute no form of it fits."""
+    """The best form of one variant. `saved_by_recompute`: without recompute no form of it fits; `saved_by_states`:
+    none with the states of AdamW."""
 
     estimate: Estimate
     overrun: float
-    saved_by_recompute: bool
+    saved_by_recompute: bool = False
+    saved_by_states: bool = False
 
     @property
     def fits(self) -> bool:
@@ -111,19 +115,33 @@ def _rows(request: Request) -> list[_Row]:
 
 
 def _best(variant: Variant, request: Request) -> _Row:
-    """The form of a variant that the goal prefers among those that fit, else the nearest miss."""
-    machine, limits = request.machine, request.limits
-    trials = []
-    for strategy in strategies(variant, request):
-        guess = estimate(strategy, request.spec, request.data, machine)
-        trials.append((overrun(guess, machine, limits), guess))
+    """The form of a variant that the goal prefers among those that fit, else the nearest miss. Thrifty optimiser
+    states are tried where memory counts most or nothing fits without."""
+    trials = _trials(strategies(variant, request), request)
+    plain = any(excess <= 1 for excess, _ in trials)
+    thrifty = thrifty_rule(request)
+    if thrifty is not None and (request.goal == "memory" or not plain) and _states_matter(trials):
+        trials += _trials(strategies(variant, request, thrifty), request)
     fitting = [guess for excess, guess in trials if excess <= 1]
     if not fitting:
         excess, guess = min(trials, key=lambda trial: (trial[0], preference("time", trial[1])))
-        return _Row(guess, excess, saved_by_recompute=False)
+        return _Row(guess, excess)
     best = min(fitting, key=lambda guess: preference(request.goal, guess))
     saved = best.strategy.recompute and all(guess.strategy.recompute for guess in fitting)
-    return _Row(best, overrun(best, machine, limits), saved_by_recompute=saved)
+    excess = overrun(best, request.machine, request.limits)
+    return _Row(best, excess, saved_by_recompute=saved, saved_by_states=not plain)
+
+
+def _trials(tried: Iterable[Strategy], request: Request) -> list[tuple[float, Estimate]]:
+    """Each strategy's estimate, and how much of what is allowed it needs."""
+    guesses = [estimate(strategy, request.spec, request.data, request.machine) for strategy in tried]
+    return [(overrun(guess, request.machine, request.limits), guess) for guess in guesses]
+
+
+def _states_matter(trials: list[tuple[float, Estimate]]) -> bool:
+    """Whether optimiser states are worth mentioning where memory peaks, in the form that needs least."""
+    least = min((guess.memory for _, guess in trials), key=lambda memory: memory.peak_bytes.value)
+    return least.parts.optimizer_bytes >= _STATES_SHARE * least.parts.total_bytes
 
 
 def _order(goal: Goal) -> Callable[[_Row], tuple[float, ...]]:
@@ -144,6 +162,8 @@ def _candidates(rows: list[_Row], request: Request) -> list[Candidate]:
             reason = why_not(request.goal, row.estimate, chosen.estimate)
         if row.saved_by_recompute:
             reason = message("TT-P210", reason=reason)
+        if row.saved_by_states:
+            reason = message("TT-P211", reason=reason, name=row.estimate.strategy.optimizer.name)
         found.append(Candidate(estimate=row.estimate, fits=row.fits, reason=reason))
     return found
 

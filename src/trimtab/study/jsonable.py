@@ -10,7 +10,7 @@ from typing import Any
 
 from trimtab.data.spec import LengthHistogram
 from trimtab.errors import Message
-from trimtab.methods import Part
+from trimtab.methods import Part, UpdateRule
 from trimtab.models.spec import ModelSpec
 
 
@@ -22,6 +22,8 @@ def jsonable(value: object, language: str = "en") -> Any:
         return _lengths(value)
     if is_dataclass(value) and not isinstance(value, type):
         named: dict[str, Any] = {"part": value.name} if isinstance(value, Part) else {}
+        if isinstance(value, UpdateRule):
+            named["rule"] = value.name
         if isinstance(value, ModelSpec):
             named["can_be_trained"] = value.can_be_trained
         return named | {field.name: jsonable(getattr(value, field.name), language) for field in fields(value)}

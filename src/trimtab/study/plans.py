@@ -1,12 +1,16 @@
-"""The verbs `plan`, of one model or of several, and `estimate`. Nothing here imports torch."""
+"""The verbs `plan`, of one model or of several, and `estimate`. Nothing here imports torch unless it is asked what
+only a real class of model can tell."""
 
 from collections.abc import Sequence
 
 from trimtab import planning
+from trimtab.data.spec import DataSpec
 from trimtab.errors import ModelError, UsageError
 from trimtab.estimation import estimate as predict
 from trimtab.estimation.question import question_of
 from trimtab.hardware import Machine
+from trimtab.methods import Strategy, TrainedTensors
+from trimtab.models.spec import ModelSpec
 from trimtab.planning.request import refuse_untrained
 from trimtab.study import gather
 from trimtab.study.dry_runs import traced_phases
@@ -87,6 +91,7 @@ def estimate(request: EstimateRequest) -> Planned:
 
     A plan with only that method's candidates; raises as `plan` does. `exact`: the memory of the chosen one is
     counted by a dry run of the real training step, without weights: seconds and torch, once for each question.
+    `trainable`: also which tensors it trains (`Planned.trained`); seconds and torch too.
     """
     priced = gather.priced(gather.machine_for(request.on), None, request.pricing, needed=False)
     machine = priced.machine
@@ -96,7 +101,16 @@ def estimate(request: EstimateRequest) -> Planned:
         strategy = made.chosen.estimate.strategy
         traced = traced_phases(question_of(strategy, spec, facts, machine))
         made = planning.confirm(made, predict(strategy, spec, facts, machine, traced=traced), machine)
-    return Planned(plan=made, model=spec, data=facts, machine=machine, notices=priced.notices)
+    trained = _trained(made.chosen.estimate.strategy, spec, facts, machine) if request.trainable else ()
+    return Planned(plan=made, model=spec, data=facts, machine=machine, notices=priced.notices, trained=trained)
+
+
+def _trained(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine) -> tuple[TrainedTensors, ...]:
+    """Of the real class, built without weights: seconds, and torch."""
+    from trimtab.training.dry_run import on_meta
+    from trimtab.tuning import trained_tensors
+
+    return trained_tensors(on_meta(question_of(strategy, spec, data, machine)))
 
 
 def _priced(request: AskedToChoose, on: str | None) -> gather.Priced:

@@ -9,7 +9,7 @@ from trimtab.data.spec import DataSpec, Task
 from trimtab.errors import Message
 from trimtab.estimation import MoneyEstimate, QualityPrior
 from trimtab.hardware import Machine, Offer
-from trimtab.methods import Choices, Strategy
+from trimtab.methods import Choices, Strategy, TrainedTensors
 from trimtab.models.spec import ModelSpec
 from trimtab.planning import Goal, Limits, ModelRow, Plan, Request, Settings, needs_price
 from trimtab.study.report import Comparison
@@ -110,7 +110,8 @@ class ModelsRequest(AskedToChoose):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EstimateRequest(Asked):
-    """One method, on real data or on an imagined shape of data, never both. `exact`: memory by a dry run."""
+    """One method, on real data or on an imagined shape of data, never both. `exact`: memory by a dry run.
+    `trainable`: what is trained, by its places in the model."""
 
     model: str = field(kw_only=False)
     method: str | None = field()
@@ -118,6 +119,7 @@ class EstimateRequest(Asked):
     shape: Shape | None = None
     on: str | None = None
     exact: bool = False
+    trainable: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -154,13 +156,15 @@ class TrainRequest(AskedToChoose):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Planned:
-    """A plan with the facts it was made from. `notices`: what could not be used, and what goes without it."""
+    """A plan with the facts it was made from. `notices`: what could not be used, and what goes without it.
+    `trained`: what the chosen strategy trains, where that was asked for."""
 
     plan: Plan
     model: ModelSpec
     data: DataSpec
     machine: Machine
     notices: tuple[Message, ...] = ()
+    trained: tuple[TrainedTensors, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

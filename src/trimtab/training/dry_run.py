@@ -65,7 +65,7 @@ def dry_run(question: Question) -> tuple[Phase, ...]:
 def traced(question: Question) -> tuple[Phase, ...]:
     """The same in full depth, by site of the step (`traced_step`); the extrapolation stands on it."""
     live = LiveBytes(unit_bytes=1 if question.device == "cpu" else _CUDA_UNIT_BYTES)
-    model = _on_meta(question)
+    model = on_meta(question)
     with FakeTensorMode(allow_non_fake_inputs=True):
         inputs = _inputs(question.rows, question.length)
         labels = torch.zeros(question.rows, dtype=torch.float32 if question.task == "regress" else torch.int64)
@@ -84,7 +84,9 @@ def sites_of(live: LiveBytes) -> tuple[Phase, ...]:
     return tuple(_site(name, peak) for name, peak in live.peaks.items())
 
 
-def _on_meta(question: Question) -> PreTrainedModel:
+def on_meta(question: Question) -> PreTrainedModel:
+    """The transformers class of a question with its strategy attached, without numbers. Raises ModelError TT-T007
+    and TT-T006 as `dry_run`."""
     strategy, spec = question.strategy, question.spec
     config = _config(spec, question.outputs)
     with torch.device("meta"):

@@ -25,6 +25,7 @@ from trimtab.metrics.scoring import score
 from trimtab.training import batches, checkpoint
 from trimtab.training.checkpoint import Checkpoints, Progress
 from trimtab.training.events import Evaluated, Event, Finished, Notice, Preflight, Saved, Started, Step
+from trimtab.training.loss import Loss
 from trimtab.training.meter import MemoryMeter
 from trimtab.training.optimizer import learning_rate_at
 from trimtab.training.run import LossPoint, Run
@@ -89,6 +90,7 @@ class _Loop:
         self.session = session
         self.job = session.job
         self.strategy = session.job.strategy
+        self.loss = Loss.of(self.strategy, self.job.data.task)
         self.meter = meter
         self.stop = stop
         self.steps = self.strategy.steps(len(session.train))
@@ -251,7 +253,7 @@ class _Loop:
                     self.session.model,
                     inputs,
                     labels,
-                    task=self.job.data.task,
+                    loss=self.loss,
                     rows=len(rows),
                     optimizer=self.session.optimizer,
                 )

@@ -4,31 +4,13 @@ The loss of a global batch is the mean over its rows, whatever micro-batches it 
 adds its sum divided by the rows of the whole.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Protocol
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
-from trimtab.data.spec import Task
-
-
-def cross_entropy_sum(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Sum over rows. logits (rows, classes) of any dtype, computed in fp32; labels int64 (rows)."""
-    return F.cross_entropy(logits.float(), labels, reduction="sum")
-
-
-def squared_error_sum(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Sum over rows. logits (rows, 1) of any dtype, computed in fp32; labels float32 (rows)."""
-    return F.mse_loss(logits.float()[:, 0], labels.float(), reduction="sum")
-
-
-LOSSES: Mapping[Task, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
-    "classify": cross_entropy_sum,
-    "pair": cross_entropy_sum,
-    "regress": squared_error_sum,
-}
+from trimtab.training.loss import Loss
 
 
 class Collects(Protocol):
@@ -45,7 +27,7 @@ def forward_backward(
     inputs: Mapping[str, torch.Tensor],
     labels: torch.Tensor,
     *,
-    task: Task,
+    loss: Loss,
     rows: int,
     optimizer: Collects,
 ) -> torch.Tensor:
@@ -54,7 +36,7 @@ def forward_backward(
     `inputs` as `Collator.batch` gives them; `rows` is the size of the global batch. Returns the micro-batch's
     share of the batch loss, a detached scalar.
     """
-    loss = LOSSES[task](model(**inputs).logits, labels) / rows
-    (loss * optimizer.loss_scale).backward()
+    share = loss(model(**inputs).logits, labels) / rows
+    (share * optimizer.loss_scale).backward()
     optimizer.collect()
-    return loss.detach()
+    return share.detach()

@@ -26,6 +26,7 @@ from trimtab.data.spec import Task
 from trimtab.methods import Strategy
 from trimtab.models.spec import ModelSpec
 from trimtab.training.live import LiveBytes
+from trimtab.training.loss import Loss
 from trimtab.training.optimizer import Optimizer
 from trimtab.training.step import forward_backward
 from trimtab.tuning import structure, train_mode
@@ -52,10 +53,10 @@ def trace_step(
     train_mode(strategy, model, spec)
     hooks = [*_layer_hooks(live, model, strategy, spec), *_gradient_hooks(live, model, optimizer)]
     try:
-        collecting = _Collecting(live, optimizer)
+        loss, collecting = Loss.of(strategy, task), _Collecting(live, optimizer)
         for _ in range(min(2, strategy.accumulation)):
             live.site, live.label = "forward", "activations"
-            forward_backward(model, inputs, labels, task=task, rows=strategy.batch, optimizer=collecting)
+            forward_backward(model, inputs, labels, loss=loss, rows=strategy.batch, optimizer=collecting)
             live.relabel((master.grad for master in optimizer.masters.values()), "gradients")
         _go_to(live, "clip")
         optimizer.gradient_norm()

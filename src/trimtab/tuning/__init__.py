@@ -7,6 +7,7 @@ from trimtab.tuning import head, lora, weights  # noqa: F401  each registers its
 from trimtab.tuning.attach import apply, attach, train_mode, trained_names
 from trimtab.tuning.load import DTYPES, cast, load_classifier, load_tokenizer, quiet_transformers
 from trimtab.tuning.lora import load_adapter, lora_of, merge, save_adapter
+from trimtab.tuning.trained import trained_tensors
 
 __all__ = [
     "DTYPES",
@@ -22,4 +23,5 @@ __all__ = [
     "save_adapter",
     "train_mode",
     "trained_names",
+    "trained_tensors",
 ]

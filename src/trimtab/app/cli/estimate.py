@@ -28,6 +28,7 @@ def estimate(
     training: options.Training,
     trust_remote_code: options.TrustCode = False,
     exact: options.Exact = False,
+    trainable: options.Trainable = False,
     prices: options.Prices,
     json: options.Json = False,
 ) -> None:
@@ -50,6 +51,7 @@ def estimate(
         reading=columns.reading(training.seed),
         trust_remote_code=trust_remote_code,
         exact=exact,
+        trainable=trainable,
         pricing=prices.pricing(),
     )
     show_plan(ctx.obj, planned)

@@ -7,7 +7,7 @@ The lists of goals, methods, precisions and tasks stand here as words, because i
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
@@ -20,6 +20,8 @@ DATA, LIMITS, METHOD, TRAINING = "TT-V061", "TT-V062", "TT-V063", "TT-V064"
 GOALS = "balanced|quality|memory|time|money"
 METHODS = "auto|full|lora|freeze|head"
 PRECISIONS = "fp32|bf16|fp16"
+OPTIMIZERS = "adamw|adamw8bit|paged_adamw8bit|lion|adafactor"
+DECAYS = "linear|cosine|constant|wsd"
 TASKS = "classify|pair|regress"
 # An option of each panel.
 _data = partial(typer.Option, rich_help_panel=DATA)
@@ -47,6 +49,7 @@ Seed = Annotated[int, _training("--seed", metavar="N", help="TT-V135")]
 TrustCode = Annotated[bool, typer.Option("--trust-remote-code", help="TT-V153")]
 Rows = Annotated[str | None, _data("--rows", metavar="FILE", help="TT-V175")]
 Exact = Annotated[bool, _method("--exact", help="TT-V174")]
+Trainable = Annotated[bool, _method("--trainable", help="TT-V185")]
 Json = Annotated[bool, typer.Option("--json", help="TT-V140")]
 
 
@@ -125,6 +128,11 @@ class Training:
     lr: Annotated[float | None, _training("--lr", metavar="X", help="TT-V132")] = None
     max_length: Annotated[int | None, _training("--max-length", metavar="N", help="TT-V133")] = None
     precision: Annotated[str | None, _training("--precision", metavar=PRECISIONS, help="TT-V134")] = None
+    optimizer: Annotated[str | None, _training("--optimizer", metavar=OPTIMIZERS, help="TT-V180")] = None
+    decay: Annotated[str | None, _training("--decay", metavar=DECAYS, help="TT-V181")] = None
+    ema: Annotated[float | None, _training("--ema", metavar="X", help="TT-V182")] = None
+    label_smoothing: Annotated[float | None, _training("--label-smoothing", metavar="X", help="TT-V183")] = None
+    class_weights: Annotated[str | None, _training("--class-weights", metavar="balanced", help="TT-V184")] = None
     seed: Seed = 0
 
     def choices(self) -> "methods.Choices":
@@ -141,6 +149,11 @@ class Training:
             learning_rate=self.lr,
             max_length=self.max_length,
             precision=cast("methods.Precision | None", self.precision),  # the planner refuses an unknown word
+            optimizer=self.optimizer,
+            decay=cast("methods.Decay | None", self.decay),
+            ema=self.ema,
+            label_smoothing=self.label_smoothing,
+            class_weights=cast('Literal["balanced"] | None', self.class_weights),
             seed=self.seed,
         )
 

@@ -20,6 +20,7 @@ from trimtab.app.cli.show.words import (
     bytes_word,
     depth_word,
     evidence_word,
+    form_word,
     money_range,
     money_word,
     points_range,
@@ -61,6 +62,8 @@ def show_plan(face: Face, planned: "Planned", *, next_step: bool = True, model_t
     face.out.print(facts_grid(face, header))
     show_table(face, planned.plan)
     _show_memory(face, planned.plan.chosen.estimate)
+    if planned.trained:
+        _show_trained(face, planned)
     show_problems(face, planned.data)
     if next_step:
         _show_next(face, planned, model_typed)
@@ -81,7 +84,7 @@ def planned_facts(planned: "Planned", language: str) -> dict[str, object]:
         "machine": jsonable(planned.machine),
         "plan": plan_facts(planned.plan, language),
         "notices": jsonable(planned.notices, language),
-    }
+    } | ({"trained": jsonable(planned.trained)} if planned.trained else {})
 
 
 def model_line(spec: ModelSpec, face: Face) -> str:
@@ -153,7 +156,7 @@ def _cells(candidate: Candidate, face: Face) -> list[tuple[str, str]]:
     return [
         (strategy.method, depth_word(strategy, face)),
         trained_words(estimate.trainable_parameters, estimate.total_parameters),
-        (strategy.precision, face.say("TT-V314") if strategy.recompute else ""),
+        (strategy.precision, form_word(strategy, face)),
         (str(strategy.batch), cut),
         (bytes_word(estimate.memory.peak_bytes), bytes_range(estimate.memory.peak_bytes)),
         (seconds_word(estimate.time.total_seconds), seconds_range(estimate.time.total_seconds)),
@@ -211,6 +214,31 @@ def _show_memory(face: Face, estimate: Estimate) -> None:
     money = Group(*_money_lines(face, estimate.money))
     face.out.print()
     face.out.print(Group(Flow(title), parts, Flow(time), money, Flow(quality, "dim")))
+
+
+def _show_trained(face: Face, planned: "Planned") -> None:
+    """What the chosen row trains, place by place: how many tensors of which shape, and their share of it."""
+    estimate = planned.plan.chosen.estimate
+    table = Table.grid(padding=(0, 2))
+    table.add_column(overflow="fold")
+    for _ in range(3):
+        table.add_column(justify="right", no_wrap=True)
+    for tensors in planned.trained:
+        shape = " x ".join(map(str, tensors.shape))
+        table.add_row(
+            tensors.name,
+            f"{tensors.count} x ({shape})" if tensors.count > 1 else f"({shape})",
+            f"{tensors.parameters:,}",
+            format_share(tensors.parameters / estimate.trainable_parameters),
+        )
+    said = face.say(
+        "TT-V186",
+        trained=estimate.trainable_parameters,
+        total=estimate.total_parameters,
+        share=estimate.trainable_parameters / estimate.total_parameters,
+    )
+    face.out.print()
+    face.out.print(Group(Flow(said), Padding(table, (0, 0, 0, 2), expand=False)))
 
 
 def _money_lines(face: Face, money: MoneyEstimate | None) -> list[Flow]:

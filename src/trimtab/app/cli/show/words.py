@@ -4,7 +4,7 @@ import math
 
 from trimtab.app.cli.face import Face
 from trimtab.errors.quantities import format_bytes, format_money, format_seconds, format_share
-from trimtab.methods import Strategy
+from trimtab.methods import AdamW, Strategy
 from trimtab.units import Currency, Evidence, ExchangeRate, Figure
 
 _EVIDENCE = {
@@ -26,6 +26,14 @@ def depth_word(strategy: Strategy, face: Face) -> str:
     depths = [getattr(part, "top_layers", None) for part in strategy.parts]
     deepest = next((depth for depth in depths if depth is not None), None)
     return face.say("TT-V310", layers=deepest) if deepest is not None else ""
+
+
+def form_word(strategy: Strategy, face: Face) -> str:
+    """What a strategy does to need less memory, or nothing: "recompute", "recompute, adamw8bit"."""
+    words = [face.say("TT-V314")] if strategy.recompute else []
+    if strategy.optimizer.name != AdamW.name:
+        words.append(strategy.optimizer.name)
+    return ", ".join(words)
 
 
 def short_count(count: float) -> str:
