@@ -229,7 +229,8 @@ class Optimizer:
             if not isinstance(made, torch.Tensor):
                 state[key] = type(made)(kept)
             elif not self._in_other_blocks(name, state, tensors):
-                made.copy_(self._aligned(name, kept, tensors, fresh=torch.zeros_like(made)))
+                found = self._aligned(name, kept, tensors, fresh=torch.zeros_like(made))
+                state[key] = _in_place_of(made, found, f"{key}/{name}")
 
     def _in_other_blocks(self, name: str, state: dict[str, Any], tensors: dict[str, torch.Tensor]) -> bool:
         """Whether 8-bit states were kept for other rows of a table: a block of theirs spans rows, and what it
@@ -256,6 +257,16 @@ class Optimizer:
                 else:
                     master.copy_(kept)
         self.write_back()
+
+
+def _in_place_of(made: torch.Tensor, kept: torch.Tensor, name: str) -> torch.Tensor:
+    """A state that was kept for one that has been reserved: itself, so that no more is held than while training.
+    Raises RuntimeError where it is another's."""
+    if (made.shape, made.dtype) != (kept.shape, kept.dtype):
+        raise RuntimeError(f"{name}: {tuple(kept.shape)} in place of {tuple(made.shape)}")
+    if getattr(made, "is_paged", False):
+        return made.copy_(kept)  # bitsandbytes' own memory
+    return kept.to(made.device, copy=kept.ndim == 0)
 
 
 def ema_decay_at(decay: float, updates: int) -> float:
