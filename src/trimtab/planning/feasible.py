@@ -20,10 +20,15 @@ def usable_bytes(machine: Machine, limits: Limits) -> int:
 
 def overrun(estimate: Estimate, machine: Machine, limits: Limits) -> float:
     """Need over allowance, the worst of memory, time and money: up to 1.0 it fits, 2.0 needs twice as much."""
-    memory = estimate.memory.peak_bytes.high / usable_bytes(machine, limits)
+    memory = memory_overrun(estimate, machine, limits)
     time = 0.0 if limits.seconds is None else estimate.time.total_seconds.high / limits.seconds
     money = 0.0 if limits.money is None else cost(estimate, limits.money).high / limits.money.amount
     return max(memory, time, money)
+
+
+def memory_overrun(estimate: Estimate, machine: Machine, limits: Limits) -> float:
+    """Memory needed over memory allowed."""
+    return estimate.memory.peak_bytes.high / usable_bytes(machine, limits)
 
 
 def cost(estimate: Estimate, limit: Money) -> Figure:

@@ -13,7 +13,7 @@ from trimtab.methods import Choices, Strategy
 from trimtab.models.spec import ModelSpec
 from trimtab.planning.advice import advice
 from trimtab.planning.candidates import Variant, strategies, thrifty_rule, variants
-from trimtab.planning.feasible import overrun, shortfalls
+from trimtab.planning.feasible import memory_overrun, overrun, shortfalls
 from trimtab.planning.plan import Candidate, Goal, Limits, NoPlan, Plan
 from trimtab.planning.rank import preference, why_chosen, why_not
 from trimtab.planning.request import Request, Settings
@@ -116,11 +116,12 @@ def _rows(request: Request) -> list[_Row]:
 
 def _best(variant: Variant, request: Request) -> _Row:
     """The form of a variant that the goal prefers among those that fit, else the nearest miss. Thrifty optimiser
-    states are tried where memory counts most or nothing fits without."""
+    states are tried where memory counts most, or where nothing fits without and some form is short of memory."""
     trials = _trials(strategies(variant, request), request)
     plain = any(excess <= 1 for excess, _ in trials)
     thrifty = thrifty_rule(request)
-    if thrifty is not None and (request.goal == "memory" or not plain) and _states_matter(trials):
+    wanted = request.goal == "memory" or (not plain and _short_of_memory(trials, request))
+    if thrifty is not None and wanted and _states_matter(trials):
         trials += _trials(strategies(variant, request, thrifty), request)
     fitting = [guess for excess, guess in trials if excess <= 1]
     if not fitting:
@@ -136,6 +137,10 @@ def _trials(tried: Iterable[Strategy], request: Request) -> list[tuple[float, Es
     """Each strategy's estimate, and how much of what is allowed it needs."""
     guesses = [estimate(strategy, request.spec, request.data, request.machine) for strategy in tried]
     return [(overrun(guess, request.machine, request.limits), guess) for guess in guesses]
+
+
+def _short_of_memory(trials: list[tuple[float, Estimate]], request: Request) -> bool:
+    return any(memory_overrun(guess, request.machine, request.limits) > 1 for _, guess in trials)
 
 
 def _states_matter(trials: list[tuple[float, Estimate]]) -> bool:
