@@ -69,6 +69,8 @@ def a_layer(folder: Path, *which) -> tuple[float, Strategy, ModelSpec]:
 def test_a_layer_keeps_what_the_formula_says(
     family: str, method: str, precision: Precision, dropout: float, tmp_path: Path
 ) -> None:
+    if method == "bitfit" and family == "llama":
+        pytest.skip("has no biases")
     measured, strategy, spec = a_layer(tmp_path, family, method, precision, dropout)
     if method == "head":
         assert strategy.lowest_layer(spec) == spec.layers

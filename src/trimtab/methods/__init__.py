@@ -6,32 +6,41 @@ Leaves out: anything with weights. The torch half of each part is in `trimtab.tu
 import difflib
 
 from trimtab.errors import UsageError
+from trimtab.methods.biases import Biases
+from trimtab.methods.bottleneck import PLACEMENTS, Bottleneck, Placement
 from trimtab.methods.head import Head
+from trimtab.methods.ia3 import Ia3
 from trimtab.methods.lora import Lora
-from trimtab.methods.part import LayerLoad, Part
-from trimtab.methods.preset import METHODS, Choices, Method, lora_targets
+from trimtab.methods.part import Adapter, LayerLoad, Part, Place, lowest_place
+from trimtab.methods.preset import METHODS, PARTS, Choices, Method, lora_targets
 from trimtab.methods.serial import strategy_from_json, strategy_to_json
 from trimtab.methods.strategy import PRECISIONS, AdamW, Precision, Schedule, Strategy
 from trimtab.methods.weights import Weights
 
-PARTS: tuple[type[Part], ...] = (Weights, Head, Lora)
-
 __all__ = [
     "METHODS",
     "PARTS",
+    "PLACEMENTS",
     "PRECISIONS",
     "AdamW",
+    "Adapter",
+    "Biases",
+    "Bottleneck",
     "Choices",
     "Head",
+    "Ia3",
     "LayerLoad",
     "Lora",
     "Method",
     "Part",
+    "Place",
+    "Placement",
     "Precision",
     "Schedule",
     "Strategy",
     "Weights",
     "lora_targets",
+    "lowest_place",
     "method_named",
     "strategy_from_json",
     "strategy_to_json",

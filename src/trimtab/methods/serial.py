@@ -3,13 +3,11 @@
 import dataclasses
 from typing import Any
 
-from trimtab.methods.head import Head
-from trimtab.methods.lora import Lora
 from trimtab.methods.part import Part
+from trimtab.methods.preset import PARTS
 from trimtab.methods.strategy import AdamW, Schedule, Strategy
-from trimtab.methods.weights import Weights
 
-_PARTS: dict[str, type[Part]] = {part.name: part for part in (Weights, Head, Lora)}
+_PARTS: dict[str, type[Part]] = {part.name: part for part in PARTS}
 
 
 def strategy_to_json(strategy: Strategy) -> dict[str, Any]:

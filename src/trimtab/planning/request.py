@@ -1,12 +1,13 @@
 """Request: all that a plan is asked for, and the refusal of what cannot be done, before anything loads."""
 
 import math
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, replace
 
 from trimtab.data.spec import DataSpec
 from trimtab.errors import ModelError, UsageError
 from trimtab.hardware.machine import Machine
-from trimtab.methods import METHODS, PRECISIONS, Choices, Method, Precision, method_named
+from trimtab.methods import METHODS, PRECISIONS, Choices, LayerLoad, Method, Precision, method_named
 from trimtab.models import TRAINED_FAMILIES
 from trimtab.models.spec import ModelSpec
 from trimtab.planning.plan import GOALS, Goal, Limits
@@ -48,20 +49,27 @@ class Request:
     @property
     def methods(self) -> tuple[Method, ...]:
         """The methods that compete: the one asked for, or all that take every choice the user made (who asks
-        for `--top-layers 4` does not want full tuning). Raises UsageError for an unknown name."""
+        for `--top-layers 4` does not want full tuning) and have something to train in the model. Raises UsageError
+        for an unknown name."""
         named = METHODS if self.method is None else (method_named(self.method),)
-        return tuple(method for method in named if set(_made(self.choices)) <= set(method.takes))
+        taking = tuple(method for method in named if set(_made(self.choices)) <= set(method.takes))
+        if self.method is not None:
+            return taking
+        return tuple(method for method in taking if method.refusal(self.spec, self.choices) is None)
 
     def check(self) -> None:
         """Raises UsageError where the request contradicts itself, the model or the machine, ModelError TT-P014 or
-        TT-P018 where what a training of the model takes cannot be told."""
+        TT-P018 where what a training of the model takes cannot be told, TT-P071 where the method has nothing to
+        train in it."""
         _check_layers(self.spec)
         _check_goal(self.goal)
         _check_word(self.settings)
         _check_price(self)
         _check_counts(self.settings, self.choices)
         _check_choices(self)
+        _check_method(self)
         _check_rank(self)
+        _check_bottleneck(self)
         _check_depth(self.spec, self.choices)
         _check_length(self.spec, self.settings)
         _check_precision(self.machine, self.settings)
@@ -129,7 +137,7 @@ def _check_price(request: Request) -> None:
 
 def _check_counts(settings: Settings, choices: Choices) -> None:
     counts = {name: getattr(settings, name) for name in ("epochs", "batch", "learning_rate", "max_length")}
-    counts |= {name: getattr(choices, name) for name in ("rank", "alpha", "top_layers")}
+    counts |= {name: getattr(choices, name) for name in ("rank", "alpha", "bottleneck", "top_layers")}
     for name, value in counts.items():
         if value is not None and not 0 < value < math.inf:
             raise UsageError("TT-P006", flag=_flag(name), value=value)
@@ -148,20 +156,44 @@ def _check_choices(request: Request) -> None:
     )
 
 
+def _check_method(request: Request) -> None:
+    """A method asked for by name that the model has nothing for; where all compete it does not."""
+    for method in request.methods:
+        if why := method.refusal(request.spec, request.choices):
+            able = replace(request, method=None, choices=Choices()).methods
+            raise ModelError("TT-P071", method=method.name, why=why, able=", ".join(other.name for other in able))
+
+
 def _check_rank(request: Request) -> None:
     """At the smaller side of a matrix a low-rank product can be any matrix of that size: more costs more and says
     nothing more."""
     rank, spec = request.choices.rank, request.spec
     if rank is None:
         return
-    parts = [part for method in request.methods for part in method.parts(spec, request.choices)]
-    matrices = [linear for part in parts for linear, _ in part.load(spec, spec.layers - 1).beside]
+    matrices = [linear for load in _top_loads(request) for linear, _ in load.beside]
     smallest = min(matrices, key=lambda linear: min(linear.inputs, linear.outputs), default=None)
     if smallest is not None and rank > (most := min(smallest.inputs, smallest.outputs)):
         raise UsageError(
             "TT-P016", asked=rank, most=most, model=spec.name, matrix=smallest.module,
             inputs=smallest.inputs, outputs=smallest.outputs,
         )  # fmt: skip
+
+
+def _check_bottleneck(request: Request) -> None:
+    """At the width of what it is given a bottleneck is none."""
+    width, spec = request.choices.bottleneck, request.spec
+    matrices = [linear for load in _top_loads(request) for linear, _ in load.after]
+    narrowest = min(matrices, key=lambda linear: linear.outputs, default=None)
+    if width is not None and narrowest is not None and width > narrowest.outputs:
+        raise UsageError("TT-P070", asked=width, most=narrowest.outputs, model=spec.name, matrix=narrowest.module)
+
+
+def _top_loads(request: Request) -> Iterator[LayerLoad]:
+    """What the competing methods do to the highest layer."""
+    spec = request.spec
+    for method in request.methods:
+        for part in method.parts(spec, request.choices):
+            yield part.load(spec, spec.layers - 1)
 
 
 def _check_depth(spec: ModelSpec, choices: Choices) -> None:

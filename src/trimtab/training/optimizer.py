@@ -43,8 +43,8 @@ class Optimizer:
             for name, p in parameters.items()
         }
         settings = strategy.optimizer
-        matrices = [p for p in self.masters.values() if p.ndim >= 2]
-        vectors = [p for p in self.masters.values() if p.ndim < 2]
+        matrices = [p for p in self.masters.values() if not _is_vector(p)]
+        vectors = [p for p in self.masters.values() if _is_vector(p)]
         self._adamw = torch.optim.AdamW(
             [
                 {"params": matrices, "weight_decay": settings.weight_decay},
@@ -180,6 +180,12 @@ class Optimizer:
                 else:
                     master.copy_(kept)
         self.write_back()
+
+
+def _is_vector(parameter: torch.Tensor) -> bool:
+    """Also one that is stored as a single row or column, as the scalings of (IA)^3 are: decay would pull these
+    towards 0, where their neutral value is 1."""
+    return parameter.numel() == max(parameter.shape, default=1)
 
 
 def learning_rate_at(strategy: Strategy, step: int, steps: int) -> float:

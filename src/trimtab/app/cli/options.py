@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 DATA, LIMITS, METHOD, TRAINING = "TT-V061", "TT-V062", "TT-V063", "TT-V064"
 GOALS = "balanced|quality|memory|time|money"
-METHODS = "auto|full|lora|freeze|head"
+METHODS = "auto|full|lora|adapter|ia3|bitfit|freeze|head"
 PRECISIONS = "fp32|bf16|fp16"
 TASKS = "classify|pair|regress"
 # An option of each panel.
