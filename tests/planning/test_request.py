@@ -28,6 +28,7 @@ def _name(spec: ModelSpec) -> str:
         ("TT-P006", {"choices": Choices(top_layers=-1)}, "--top-layers"),
         ("TT-P007", {"method": "full", "choices": Choices(rank=8)}, "Methods that take --rank: lora."),
         ("TT-P007", {"method": "head", "choices": Choices(top_layers=2)}, "lora, adapter, ia3, bitfit, freeze"),
+        ("TT-P074", {"choices": Choices(placement="side")}, 'placement "side"'),
         ("TT-P006", {"choices": Choices(bottleneck=0)}, "--bottleneck must be greater than 0, not 0"),
         ("TT-P007", {"method": "lora", "choices": Choices(bottleneck=8)}, "take --bottleneck: adapter."),
         ("TT-P007", {"method": "ia3", "choices": Choices(placement="houlsby")}, "take --placement: adapter."),
@@ -110,6 +111,16 @@ def test_a_method_that_has_nothing_to_train_is_refused_and_does_not_compete() ->
     assert str(caught.value).endswith(f"Methods that can train this model: {', '.join(others)}.")
     assert "bitfit" not in others and {"full", "lora", "adapter", "ia3"} <= set(others)
     Request(spec=QWEN, data=data(), machine=cpu(), method="bitfit").check()  # q, k and v have one
+
+
+def test_a_placement_that_a_model_has_no_matrix_for_is_refused() -> None:
+    """The networks of a mixture of experts are not matrices."""
+    mixture = replace(QWEN, family="mixtral", experts=8, experts_per_token=2)
+    asked = Request(spec=mixture, data=data(), machine=cpu(), choices=Choices(placement="pfeiffer"))
+    with pytest.raises(ModelError) as caught:
+        asked.check()
+    assert caught.value.code == "TT-P071" and "placement pfeiffer" in str(caught.value)
+    replace(asked, choices=Choices(placement="houlsby")).check()  # attention has one
 
 
 @pytest.mark.parametrize("placement", ["houlsby", "pfeiffer"])

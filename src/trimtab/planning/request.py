@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from trimtab.data.spec import DataSpec
 from trimtab.errors import ModelError, UsageError
 from trimtab.hardware.machine import Machine
-from trimtab.methods import METHODS, PRECISIONS, Choices, LayerLoad, Method, Precision, method_named
+from trimtab.methods import METHODS, PLACEMENTS, PRECISIONS, Choices, LayerLoad, Method, Precision, method_named
 from trimtab.models import TRAINED_FAMILIES
 from trimtab.models.spec import ModelSpec
 from trimtab.planning.plan import GOALS, Goal, Limits
@@ -48,14 +48,16 @@ class Request:
 
     @property
     def methods(self) -> tuple[Method, ...]:
-        """The methods that compete: the one asked for, or all that take every choice the user made (who asks
-        for `--top-layers 4` does not want full tuning) and have something to train in the model. Raises UsageError
+        """The methods that compete: those asked for that have something to train in the model. Raises UsageError
         for an unknown name."""
+        return tuple(method for method in self.asked_for if method.refusal(self.spec, self.choices) is None)
+
+    @property
+    def asked_for(self) -> tuple[Method, ...]:
+        """The one named, or all; of them, those that take every choice the user made (who asks for
+        `--top-layers 4` does not want full tuning)."""
         named = METHODS if self.method is None else (method_named(self.method),)
-        taking = tuple(method for method in named if set(_made(self.choices)) <= set(method.takes))
-        if self.method is not None:
-            return taking
-        return tuple(method for method in taking if method.refusal(self.spec, self.choices) is None)
+        return tuple(method for method in named if set(_made(self.choices)) <= set(method.takes))
 
     def check(self) -> None:
         """Raises UsageError where the request contradicts itself, the model or the machine, ModelError TT-P014 or
@@ -63,7 +65,7 @@ class Request:
         train in it."""
         _check_layers(self.spec)
         _check_goal(self.goal)
-        _check_word(self.settings)
+        _check_words(self.settings, self.choices)
         _check_price(self)
         _check_counts(self.settings, self.choices)
         _check_choices(self)
@@ -119,8 +121,10 @@ def _check_goal(goal: str) -> None:
         raise UsageError("TT-P005", goal=goal, known=", ".join(GOALS))
 
 
-def _check_word(settings: Settings) -> None:
-    """A precision that does not exist is no machine's fault."""
+def _check_words(settings: Settings, choices: Choices) -> None:
+    """A precision that does not exist is no machine's fault, and a placement no model's."""
+    if choices.placement is not None and choices.placement not in PLACEMENTS:
+        raise UsageError("TT-P074", placement=choices.placement, known=", ".join(PLACEMENTS))
     if settings.precision is not None and settings.precision not in PRECISIONS:
         raise UsageError("TT-P019", precision=settings.precision, known=", ".join(PRECISIONS))
 
@@ -146,7 +150,7 @@ def _check_counts(settings: Settings, choices: Choices) -> None:
 
 
 def _check_choices(request: Request) -> None:
-    if request.methods:
+    if request.asked_for:
         return
     made = _made(request.choices)
     takers = {choice: [method.name for method in METHODS if choice in method.takes] for choice in made}
@@ -157,11 +161,13 @@ def _check_choices(request: Request) -> None:
 
 
 def _check_method(request: Request) -> None:
-    """A method asked for by name that the model has nothing for; where all compete it does not."""
-    for method in request.methods:
-        if why := method.refusal(request.spec, request.choices):
-            able = replace(request, method=None, choices=Choices()).methods
-            raise ModelError("TT-P071", method=method.name, why=why, able=", ".join(other.name for other in able))
+    """Refused where none of those asked for has something to train in the model."""
+    if request.methods:
+        return
+    method = request.asked_for[0]
+    why = method.refusal(request.spec, request.choices)
+    able = replace(request, method=None, choices=Choices()).methods
+    raise ModelError("TT-P071", method=method.name, why=why, able=", ".join(other.name for other in able))
 
 
 def _check_rank(request: Request) -> None:
