@@ -201,3 +201,14 @@ def test_the_learning_rate_is_that_of_transformers(decay, share: float, steps: i
         assert learning_rate_at(plan, step, steps) == pytest.approx(expected, rel=1e-9), step
     assert learning_rate_at(plan, 1, steps) > 0
     assert learning_rate_at(plan, steps, steps) > 0
+
+
+def test_a_vector_that_is_stored_as_a_row_or_a_column_has_no_decay() -> None:
+    """The scalings of (IA)^3 are at 1 where they do nothing: decay would scale the model down."""
+    net = nn.ParameterDict({"row": torch.ones(1, 4), "column": torch.ones(4, 1), "matrix": torch.ones(2, 2)})
+    optimizer = Optimizer(net, strategy())
+    for parameter in net.values():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step(0.5)
+    assert torch.equal(net["row"], torch.ones(1, 4)) and torch.equal(net["column"], torch.ones(4, 1))
+    torch.testing.assert_close(net["matrix"], torch.full((2, 2), 1 - 0.5 * 0.1))

@@ -266,8 +266,7 @@ def _activation_bytes(strategy: Strategy, spec: ModelSpec, length: int, machine:
     """Bytes a token kept for backward, over the whole model."""
     number = BYTES[strategy.precision]
     lowest = strategy.lowest_layer(spec)
-    layers = range(max(0, lowest), spec.layers)
-    kept = [_layer_bytes(strategy, spec, layer, length, machine) for layer in layers]
+    kept = _layers_bytes(strategy, spec, length, machine)
     embeddings = spec.hidden * (number + _mask_bytes(number, machine)) if lowest < 0 else 0
     if strategy.recompute and kept:
         # Each layer keeps its input; one layer at a time is computed again in full.
@@ -290,8 +289,7 @@ def _hole_bytes(strategy: Strategy, spec: ModelSpec, rows: int, length: int, mac
     tokens, number = rows * length, BYTES[strategy.precision]
     large = number * spec.ffn * activation_arrays(spec)  # of a token, in blocks of ffn numbers each
     spared = max(0.0, 1 - _MAPPED_BLOCK_BYTES / (tokens * number * spec.ffn)) * large
-    layers = range(max(0, strategy.lowest_layer(spec)), spec.layers)
-    kept = sum(max(0.0, _layer_bytes(strategy, spec, layer, length, machine) - spared) for layer in layers)
+    kept = sum(max(0.0, layer - spared) for layer in _layers_bytes(strategy, spec, length, machine))
     return _CPU_HOLES * tokens * kept
 
 
@@ -313,6 +311,20 @@ def _lowest_parameters(strategy: Strategy, spec: ModelSpec) -> int:
     beside = sum(rank * (linear.inputs + linear.outputs) for load in loads for linear, rank in load.beside)
     after = sum(2 * width * linear.outputs for load in loads for linear, width in load.after)
     return own + beside + after
+
+
+def _layers_bytes(strategy: Strategy, spec: ModelSpec, length: int, machine: Machine) -> list[int]:
+    """`_layer_bytes` of every layer that gradients pass through, from below. Those in which the same parts are
+    trained are alike, but for the lowest."""
+    starts = [max(0, part.lowest_layer(spec)) for part in strategy.parts]
+    known: dict[tuple[int, bool], int] = {}
+    kept = []
+    for layer in range(min(starts), spec.layers):
+        kind = (sum(start <= layer for start in starts), layer == min(starts))
+        if kind not in known:
+            known[kind] = _layer_bytes(strategy, spec, layer, length, machine)
+        kept.append(known[kind])
+    return kept
 
 
 def _layer_bytes(strategy: Strategy, spec: ModelSpec, layer: int, length: int, machine: Machine) -> int:
@@ -344,8 +356,8 @@ def _partly_passed_bytes(
     share = 0.5 * network + (0.5 if spec.kind == "encoder" else 0.0)
     inner = number * spec.ffn * activation_arrays(spec) if network else 0
     norms = share * _norm_bytes(spec, number, trained=False)
-    masks = (1.0 if network else 0.5) * _dropout_bytes(spec, number, machine)
-    return number * sum(map(_kept_by_adapters, loads)) + inner + round(norms + masks)
+    masks = _dropout_bytes(spec, number, machine) // (1 if network else spec.dropouts_per_layer)
+    return number * sum(map(_kept_by_adapters, loads)) + inner + round(norms) + masks
 
 
 def _kept_by_adapters(load: LayerLoad) -> int:

@@ -30,4 +30,4 @@ class Biases(Adapter):
         return LayerLoad(biases=True)
 
     def refusal(self, spec: ModelSpec) -> Message | None:
-        return None if layer_biases(spec) else message("TT-P073", model=spec.name, family=spec.family)
+        return None if layer_biases(spec) else message("TT-F002", model=spec.name, family=spec.family)

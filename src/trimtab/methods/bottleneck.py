@@ -51,4 +51,4 @@ class Bottleneck(Adapter):
     def refusal(self, spec: ModelSpec) -> Message | None:
         if self.matrices(spec):
             return None
-        return message("TT-P072", placement=self.placement, model=spec.name)
+        return message("TT-F001", placement=self.placement, model=spec.name)
