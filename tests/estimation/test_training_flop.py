@@ -46,8 +46,11 @@ def counted_and_predicted(folder: Path, family: str, method: str, choices: Choic
         ("lora", Choices(rank=8)),
         ("lora", Choices(rank=4, top_layers=3)),
         ("freeze", Choices(top_layers=3)),
+        ("adapter", Choices(bottleneck=16)),
+        ("adapter", Choices(placement="pfeiffer", top_layers=3)),
+        ("ia3", Choices()),
     ],
-    ids=["full", "head", "lora", "lora-top3", "freeze-top3"],
+    ids=["full", "head", "lora", "lora-top3", "freeze-top3", "adapter", "pfeiffer-top3", "ia3"],
 )
 def test_the_work_is_what_torch_counts(family: str, method: str, choices: Choices, tmp_path: Path) -> None:
     counted, predicted = counted_and_predicted(tmp_path, family, method, choices)

@@ -22,7 +22,9 @@ from trimtab.evaluation.facts import sha256_of
 from trimtab.models import read_spec, weights_hash
 
 LABELS = ("bad", "good")
-WEIGHTS = {"lora": "adapter_model.safetensors", "full": "model.safetensors"}
+ADAPTERS = ("lora", "adapter", "ia3", "bitfit")
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+WEIGHTS = {"lora": ADAPTER_WEIGHTS, "full": "model.safetensors"}
 
 
 def make(folder: Path, method: str, *, task: str = "classify") -> Path:
@@ -34,7 +36,7 @@ def make(folder: Path, method: str, *, task: str = "classify") -> Path:
     out = folder / "artifact"
     out.mkdir()
     facts = ArtifactFacts(
-        adapter=method == "lora",
+        adapter=method in ADAPTERS,
         task=task,
         labels=() if task == "regress" else LABELS,
         columns=("first", "second") if task == "pair" else ("text",),
@@ -128,8 +130,9 @@ def test_a_file_name_that_leads_out_is_refused(name: str, tmp_path: Path) -> Non
     assert error.code == "TT-A002" and "leads out of the folder" in str(error)
 
 
-def test_another_base_is_refused(tmp_path: Path) -> None:
-    out = make(tmp_path, "lora")
+@pytest.mark.parametrize("method", ADAPTERS)
+def test_another_base_is_refused(method: str, tmp_path: Path) -> None:
+    out = make(tmp_path, method)
     shutil.rmtree(tmp_path / "base")
     tiny_model(tmp_path / "base", "bert", seed=1)
     assert refusal(lambda: open_artifact(out)).code == "TT-A004"
@@ -150,10 +153,22 @@ def _not_finite(tensors: dict[str, torch.Tensor], name: str) -> None:
 @pytest.mark.parametrize(
     ("spoil", "code"), [(_without, "TT-A005"), (_of_another_shape, "TT-A005"), (_not_finite, "TT-A006")]
 )
-@pytest.mark.parametrize("which", ["lora_A", "classifier.weight", "pooler.dense.bias"])
-def test_an_adapter_that_does_not_fit_is_refused(which: str, spoil, code: str, tmp_path: Path) -> None:
-    out = make(tmp_path, "lora")
-    file = out / WEIGHTS["lora"]
+@pytest.mark.parametrize(
+    ("method", "which"),
+    [
+        ("lora", "lora_A"),
+        ("lora", "classifier.weight"),
+        ("lora", "pooler.dense.bias"),
+        ("adapter", "bneck_up.weight"),
+        ("ia3", "ia3_l"),
+        ("bitfit", "bitfit_bias"),
+    ],
+)
+def test_an_adapter_that_does_not_fit_is_refused(
+    method: str, which: str, spoil, code: str, tmp_path: Path
+) -> None:
+    out = make(tmp_path, method)
+    file = out / ADAPTER_WEIGHTS
     tensors = load_file(file)
     name = next(name for name in tensors if which in name)
     spoil(tensors, name)
@@ -161,6 +176,15 @@ def test_an_adapter_that_does_not_fit_is_refused(which: str, spoil, code: str, t
     resealed(out)
     error = refusal(lambda: open_artifact(out))
     assert (error.code, error.message.fact("name")) == (code, name)
+
+
+@pytest.mark.parametrize("method", ADAPTERS)
+def test_an_adapter_of_another_number_of_labels_is_refused(method: str, tmp_path: Path) -> None:
+    out = make(tmp_path, method)
+    path = out / "artifact.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"labels": ["a", "b", "c"], "outputs": 3}))
+    error = refusal(lambda: open_artifact(out))
+    assert error.code == "TT-A005" and "classifier" in str(error)
 
 
 def test_the_gate_lets_equals_through_and_nothing_else(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from tiny_models import FAMILIES, tiny_model
 from trimtab import tuning
-from trimtab.methods import METHODS, PARTS, Choices, Part, Strategy
+from trimtab.methods import METHODS, PARTS, Choices, Method, Part, Strategy
 from trimtab.models import ModelSource, read_spec
 from trimtab.models.spec import ModelSpec
 
@@ -51,12 +51,17 @@ def source_of(family: str) -> ModelSource:
     return tiny_model(Path(mkdtemp(prefix=f"trimtab-exam-{family}-")), family, layers=LAYERS)
 
 
+def methods_of(family: str) -> list[Method]:
+    """The methods that have something to train in it."""
+    return [method for method in METHODS if method.refusal(spec_of(family), Choices()) is None]
+
+
 def method_cases() -> list[Case]:
     """Every method, with its defaults and, where it takes one, on the top layer."""
     return [
-        _case(family, f"{method.name}{suffix}", method.name, method.parts(_spec(family), choices))
+        _case(family, f"{method.name}{suffix}", method.name, method.parts(spec_of(family), choices))
         for family in FAMILIES
-        for method in METHODS
+        for method in methods_of(family)
         for suffix, choices in (("", Choices()), ("-top1", Choices(top_layers=1)))
         if not suffix or "top_layers" in method.takes
     ]
@@ -70,6 +75,7 @@ def part_cases() -> list[Case]:
         for part in PARTS
         for suffix, choices in (("", {}), ("-top1", {"top_layers": 1}))
         if not suffix or "top_layers" in {field.name for field in fields(part)}
+        if part(**choices).refusal(spec_of(family)) is None
     ]
 
 
@@ -80,9 +86,9 @@ def inputs(rows: int = 4, length: int = 9) -> dict[str, torch.Tensor]:
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
 
-def _spec(family: str) -> ModelSpec:
+def spec_of(family: str) -> ModelSpec:
     return read_spec(source_of(family))
 
 
 def _case(family: str, name: str, method: str, parts: tuple[Part, ...]) -> Case:
-    return Case(f"{family}/{name}", source_of(family), _spec(family), Strategy(method=method, parts=parts))
+    return Case(f"{family}/{name}", source_of(family), spec_of(family), Strategy(method=method, parts=parts))

@@ -31,7 +31,9 @@ def real_sites(case: Case, question: Question) -> dict[str, int]:
     strategy = question.strategy
     draw = torch.Generator().manual_seed(1)
     ids = torch.randint(4, 40, (ROWS, LENGTH), generator=draw)
-    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    mask = torch.ones_like(ids)
+    mask[0, LENGTH // 2 :] = 0  # where nothing is padded transformers has no mask, and repeats no keys and values
+    inputs = {"input_ids": ids, "attention_mask": mask}
     labels = torch.randint(0, OUTPUTS, (ROWS,), generator=draw)
     model = tuning.load_classifier(case.source, outputs=OUTPUTS, pad_token_id=0, seed=5)
     tokens = torch.arange(question.tokens)

@@ -10,10 +10,11 @@ from exam_cases import OUTPUTS, Case, inputs, method_cases, part_cases
 from tiny_models import tiny_model
 from trimtab import tuning
 from trimtab.errors import ModelError
-from trimtab.methods import METHODS, PARTS, Choices, Head, Part, Strategy
+from trimtab.methods import METHODS, PARTS, Adapter, Choices, Head, Part, Strategy
 from trimtab.models import read_spec
 from trimtab.models.spec import ModelSpec
 from trimtab.tuning import structure
+from trimtab.tuning.adapter import peft_config
 from trimtab.tuning.attach import attach
 
 every_case = pytest.mark.parametrize("case", [*method_cases(), *part_cases()], ids=lambda case: case.name)
@@ -63,7 +64,8 @@ def test_gradients_reach_what_is_trained_and_nothing_else(case: Case) -> None:
 
 def _no_gradient_by_nature(name: str) -> bool:
     """A bias added to every key shifts all scores of a query alike, which softmax does not see."""
-    return name.endswith(("key.bias", "k_lin.bias", "k_proj.bias"))
+    own = name.removesuffix(".bitfit_bias.default").removesuffix(".bias")
+    return own != name and own.endswith(("key", "k_lin", "k_proj"))
 
 
 @every_case
@@ -94,15 +96,39 @@ def test_merging_changes_the_form_and_not_the_result(case: Case) -> None:
     before = logits_of(model)
     plain = case.model(attached=False)
     assert not torch.allclose(before, logits_of(plain), atol=1e-3), "nothing to merge"
-    tuning.merge(model)
+    tuning.merge(case.strategy, model)
     torch.testing.assert_close(logits_of(model), before, atol=1e-5, rtol=1e-5)
     assert model.state_dict().keys() == plain.state_dict().keys()
     assert [type(m) for m in model.modules()] == [type(m) for m in plain.modules()]
 
 
+unmergeable = [
+    case
+    for case in [*method_cases(), *part_cases()]
+    if any(part.adapter and not part.mergeable for part in case.strategy.parts)
+]
+
+
+@pytest.mark.parametrize("case", unmergeable, ids=lambda case: case.name)
+def test_what_cannot_be_merged_is_refused_and_left_as_it_was(case: Case) -> None:
+    model = case.moved()
+    before, state = logits_of(model), {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(ModelError) as caught:
+        tuning.merge(case.strategy, model)
+    assert caught.value.code == "TT-T071" and case.strategy.method in str(caught.value)
+    assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
+    assert torch.equal(logits_of(model), before)
+
+
 def test_every_part_has_a_torch_half() -> None:
     default = attach.dispatch(object)
     assert [part.name for part in PARTS if attach.dispatch(part) is default] == []
+    default = peft_config.dispatch(object)
+    assert [part.name for part in PARTS if part.adapter and peft_config.dispatch(part) is default] == []
+
+
+def test_an_adapter_is_one_by_class_and_by_word() -> None:
+    assert [part.name for part in PARTS if issubclass(part, Adapter) != part.adapter] == []
 
 
 def test_a_part_without_a_torch_half_says_where_to_add_it() -> None:

@@ -5,13 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from exam_cases import methods_of
 
 from tiny_training import assert_equal, run, run_until, tiny_job, trained
 from trimtab.data import Corpus
 from trimtab.methods import METHODS, UPDATE_RULES, Precision, UpdateRule
 from trimtab.training import Job, Saved, Started
 
-cases = [(family, method.name, "fp32") for family in ("bert", "llama") for method in METHODS]
+cases = [(family, method.name, "fp32") for family in ("bert", "llama") for method in methods_of(family)]
 cases += [("bert", method.name, "bf16") for method in METHODS] + [("bert", "full", "fp16")]
 
 

@@ -10,6 +10,7 @@ from trimtab.methods import (
     PARTS,
     UPDATE_RULES,
     AdamW,
+    Bottleneck,
     Choices,
     Head,
     Lora,
@@ -105,9 +106,34 @@ def test_lora_on_a_decoder_reaches_every_matrix() -> None:
     assert lora.trainable_parameters(QWEN, 2) == 24 * sum(8 * (a + b) for a, b in sizes)
 
 
+def test_bottlenecks_of_bert_by_hand() -> None:
+    """Down and up with their biases, after both output matrices of a layer, or after the second."""
+    one = 768 * 64 + 64 + 64 * 768 + 768
+    assert Bottleneck().trainable_parameters(BERT, 2) == 12 * 2 * one
+    assert Bottleneck(placement="pfeiffer", top_layers=5).trainable_parameters(BERT, 2) == 5 * one
+    assert made("adapter", replace(BERT, hidden=48)).parts[0] == Bottleneck(width=48)
+
+
+def test_ia3_of_bert_by_hand() -> None:
+    assert made("ia3").parts[0].trainable_parameters(BERT, 2) == 12 * (768 + 768 + 3072)
+    qwen = made("ia3", QWEN).parts[0]  # keys and values are 128 wide
+    assert qwen.trainable_parameters(QWEN, 2) == 24 * (128 + 128 + 4864)
+
+
+def test_biases_of_bert_are_as_few_as_the_paper_says() -> None:
+    """Ben Zaken et al. 2022: under 0.1 % of BERT. Query, key, value, output, two of the network, two norms."""
+    biases = made("bitfit").parts[0].trainable_parameters(BERT, 2)
+    assert biases == 12 * (4 * 768 + 3072 + 768 + 2 * 768) == 101_376
+    assert biases < 0.001 * BERT.parameters
+    qwen = made("bitfit", QWEN).parts[0]
+    assert qwen.trainable_parameters(QWEN, 2) == 24 * (896 + 128 + 128)
+
+
 def test_a_choice_wins_over_the_default() -> None:
     lora = made("lora", rank=16, targets=("q",), top_layers=2).parts[0]
     assert lora == Lora(rank=16, alpha=32, targets=("q",), top_layers=2)
+    adapter = made("adapter", bottleneck=16, placement="pfeiffer", top_layers=2).parts[0]
+    assert adapter == Bottleneck(width=16, placement="pfeiffer", top_layers=2)
     assert made("freeze", top_layers=5).parts[0] == Weights(top_layers=5)
     assert made("freeze").parts[0] == Weights(top_layers=4)
 
@@ -137,6 +163,6 @@ def test_steps_count_global_batches() -> None:
 def test_a_method_says_what_it_takes(method) -> None:
     """Every choice a method takes changes its parts, and no other does."""
     default = method.parts(BERT, Choices())
-    tried = {"rank": 3, "alpha": 5, "targets": ("o",), "top_layers": 2}
+    tried = {"rank": 3, "alpha": 5, "targets": ("o",), "top_layers": 2, "bottleneck": 5, "placement": "pfeiffer"}
     changing = {name for name, value in tried.items() if method.parts(BERT, Choices(**{name: value})) != default}
     assert changing == set(method.takes)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from planning_cases import MINILM, cpu, data, gpu
 
-from trimtab.methods import Choices, Lora, Weights
+from trimtab.methods import Choices, Lora
 from trimtab.planning.candidates import (
     cuts,
     default_epochs,
@@ -28,15 +28,16 @@ def depths(of: Request) -> list[tuple[str, int | None]]:
 
 def test_every_method_at_every_depth_worth_comparing() -> None:
     assert depths(request()) == [
-        ("full", None), ("lora", None), ("lora", 3), ("freeze", 2), ("freeze", 1), ("freeze", 3),
-        ("head", -1),
+        ("full", None), ("lora", None), ("lora", 3), ("adapter", None), ("ia3", None), ("bitfit", None),
+        ("freeze", 2), ("freeze", 1), ("freeze", 3), ("head", -1),
     ]  # fmt: skip
 
 
 def test_a_model_of_one_layer_has_no_duplicate_depths() -> None:
     one_layer = replace(MINILM, layers=1)
     assert depths(request(spec=one_layer)) == [
-        ("full", None), ("lora", None), ("lora", 1), ("freeze", 1), ("head", -1),
+        ("full", None), ("lora", None), ("lora", 1), ("adapter", None), ("ia3", None), ("bitfit", None),
+        ("freeze", 1), ("head", -1),
     ]  # fmt: skip
 
 
@@ -46,7 +47,9 @@ def test_a_method_asked_for_keeps_its_own_depth() -> None:
 
 
 def test_a_choice_narrows_the_methods_to_those_that_take_it() -> None:
-    assert depths(request(choices=Choices(top_layers=4))) == [("lora", 4), ("freeze", 4)]
+    assert depths(request(choices=Choices(top_layers=4))) == [
+        ("lora", 4), ("adapter", 4), ("ia3", 4), ("bitfit", 4), ("freeze", 4),
+    ]  # fmt: skip
     found = variants(request(choices=Choices(rank=4)))
     assert {v.method.name for v in found} == {"lora"}
     assert all(isinstance(v.parts[0], Lora) and v.parts[0].rank == 4 for v in found)
@@ -100,4 +103,4 @@ def test_wishes_are_kept() -> None:
     for variant in variants(asked):
         for s in strategies(variant, asked):
             assert (s.schedule.epochs, s.schedule.learning_rate, s.max_length, s.seed) == (2, 1e-3, 32, 7)
-            assert s.recompute == isinstance(variant.parts[0], Weights | Lora)
+            assert s.recompute == (variant.method.name != "head")

@@ -27,7 +27,16 @@ def _name(spec: ModelSpec) -> str:
         ("TT-P006", {"settings": Settings(epochs=0)}, "--epochs must be greater than 0, not 0"),
         ("TT-P006", {"choices": Choices(top_layers=-1)}, "--top-layers"),
         ("TT-P007", {"method": "full", "choices": Choices(rank=8)}, "Methods that take --rank: lora."),
-        ("TT-P007", {"method": "head", "choices": Choices(top_layers=2)}, "lora, freeze"),
+        ("TT-P007", {"method": "head", "choices": Choices(top_layers=2)}, "lora, adapter, ia3, bitfit, freeze"),
+        ("TT-P074", {"choices": Choices(placement="side")}, 'placement "side"'),
+        ("TT-P006", {"choices": Choices(bottleneck=0)}, "--bottleneck must be greater than 0, not 0"),
+        ("TT-P007", {"method": "lora", "choices": Choices(bottleneck=8)}, "take --bottleneck: adapter."),
+        ("TT-P007", {"method": "ia3", "choices": Choices(placement="houlsby")}, "take --placement: adapter."),
+        (
+            "TT-P070",
+            {"choices": Choices(bottleneck=385)},
+            "attention.output.dense of all-MiniLM-L6-v2 gives 384 numbers. Ask for at most 384",
+        ),
         ("TT-P016", {"choices": Choices(rank=385)}, "attention.self.query is 384 x 384. Ask for at most 384"),
         (
             "TT-P016",
@@ -89,6 +98,35 @@ def test_an_encoder_decoder_is_not_even_estimated() -> None:
     with pytest.raises(ModelError) as caught:
         Request(spec=shape_named("t5-small"), data=data(), machine=cpu(), method="full").check()
     assert caught.value.code == "TT-P018"
+
+
+def test_a_method_that_has_nothing_to_train_is_refused_and_does_not_compete() -> None:
+    llama = shape_named("tinyllama-1.1b")
+    asked = Request(spec=llama, data=data(), machine=cpu(), method="bitfit")
+    with pytest.raises(ModelError) as caught:
+        asked.check()
+    assert (caught.value.code, caught.value.exit_code) == ("TT-P071", 5)
+    assert "none of the matrices and norms in the layers of tinyllama-1.1b (llama) has a bias" in str(caught.value)
+    others = [method.name for method in replace(asked, method=None).methods]
+    assert str(caught.value).endswith(f"Methods that can train this model: {', '.join(others)}.")
+    assert "bitfit" not in others and {"full", "lora", "adapter", "ia3"} <= set(others)
+    Request(spec=QWEN, data=data(), machine=cpu(), method="bitfit").check()  # q, k and v have one
+
+
+def test_a_placement_that_a_model_has_no_matrix_for_is_refused() -> None:
+    """The networks of a mixture of experts are not matrices."""
+    mixture = replace(QWEN, family="mixtral", experts=8, experts_per_token=2)
+    asked = Request(spec=mixture, data=data(), machine=cpu(), choices=Choices(placement="pfeiffer"))
+    with pytest.raises(ModelError) as caught:
+        asked.check()
+    assert caught.value.code == "TT-P071" and "placement pfeiffer" in str(caught.value)
+    replace(asked, choices=Choices(placement="houlsby")).check()  # attention has one
+
+
+@pytest.mark.parametrize("placement", ["houlsby", "pfeiffer"])
+def test_an_adapter_as_wide_as_the_model_is_planned_with(placement: str) -> None:
+    choices = Choices(bottleneck=384, placement=placement)
+    Request(spec=MINILM, data=data(), machine=cpu(), method="adapter", choices=choices).check()
 
 
 @pytest.mark.parametrize(("spec", "rank"), [(MINILM, 384), (QWEN, 128)], ids=lambda value: str(value)[:9])

@@ -1,9 +1,12 @@
 """The model card: front matter that a YAML parser reads back unchanged, Markdown that shows names as they
 are."""
 
+from dataclasses import replace
+
 import pytest
 from report_cases import report
 
+from trimtab.methods import Biases, Bottleneck, Head, Lora, Part
 from trimtab.study.card import markdown_text, model_card, yaml_text
 
 yaml = pytest.importorskip("yaml", reason="PyYAML comes with huggingface_hub")
@@ -47,6 +50,17 @@ def test_front_matter_of_an_adapter() -> None:
     assert front["metrics"] == ["accuracy", "macro_f1"]
     assert front["tags"] == ["trimtab", "lora", "classify"]
     assert "language" not in front and "license" not in front
+
+
+@pytest.mark.parametrize(("part", "told"), [(Lora(), False), (Bottleneck(), True), (Biases(), True)])
+def test_a_reader_is_told_what_plain_peft_needs(part: Part, told: bool) -> None:
+    made = report()
+    estimate = made.plan.chosen.estimate
+    strategy = replace(estimate.strategy, parts=(part, Head()))
+    chosen = replace(made.plan.chosen, estimate=replace(estimate, strategy=strategy))
+    plan = replace(made.plan, candidates=(chosen, *made.plan.candidates[1:]))
+    card = model_card(replace(made, plan=plan), library_name="peft")
+    assert ("after `import trimtab.tuning`" in card) is told
 
 
 def test_a_hostile_data_name_stays_a_name() -> None:

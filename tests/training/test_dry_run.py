@@ -76,10 +76,15 @@ def worst_by_phase(sites: tuple[Phase, ...]) -> dict[str, int]:
         ("bert-base-uncased", "lora", Choices()),
         ("bert-base-uncased", "lora", Choices(top_layers=4)),
         ("bert-base-uncased", "freeze", Choices(top_layers=3)),
+        ("bert-base-uncased", "adapter", Choices(placement="pfeiffer")),
+        ("bert-base-uncased", "ia3", Choices(top_layers=4)),
+        ("bert-base-uncased", "bitfit", Choices()),
         ("distilbert-base-uncased", "full", Choices()),
         ("qwen2-0.5b", "full", Choices()),
         ("qwen2-0.5b", "lora", Choices()),
         ("qwen2-0.5b", "freeze", Choices(top_layers=4)),
+        ("qwen2-0.5b", "adapter", Choices(top_layers=4)),
+        ("qwen2-0.5b", "ia3", Choices()),
     ],
 )
 def test_a_straight_line_through_shallow_models_meets_the_full_depth(

@@ -227,3 +227,14 @@ def test_wsd_by_hand() -> None:
 def test_a_short_training_still_learns(decay, steps: int) -> None:
     found = rates(Schedule(learning_rate=1.0, warmup_share=0.06, decay=decay), steps)
     assert all(0 < rate <= 1 for rate in found)
+
+
+def test_a_vector_that_is_stored_as_a_row_or_a_column_has_no_decay() -> None:
+    """The scalings of (IA)^3 are at 1 where they do nothing: decay would scale the model down."""
+    net = nn.ParameterDict({"row": torch.ones(1, 4), "column": torch.ones(4, 1), "matrix": torch.ones(2, 2)})
+    optimizer = Optimizer(net, strategy())
+    for parameter in net.values():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step(0.5)
+    assert torch.equal(net["row"], torch.ones(1, 4)) and torch.equal(net["column"], torch.ones(4, 1))
+    torch.testing.assert_close(net["matrix"], torch.full((2, 2), 1 - 0.5 * 0.1))

@@ -17,6 +17,7 @@ from trimtab.methods import METHODS, Choices, Method, Strategy
 from trimtab.models import TRAINED_FAMILIES, ModelSpec, catalogue, shape_named
 from trimtab.models.config import shape_from
 from trimtab.models.config_keys import CONFIG_TABLES
+from trimtab.tuning import structure
 from trimtab.tuning.shapes import config_of
 
 OUTPUTS = 3
@@ -62,6 +63,15 @@ def assert_counts_are_true(strategy: Strategy, spec: ModelSpec, model: PreTraine
     assert total == strategy.total_parameters(spec, OUTPUTS)
 
 
+def assert_nothing_is_there(spec: ModelSpec, config: transformers.PreTrainedConfig, method: Method) -> None:
+    """A refusal is true of the class: no layer has what the method trains."""
+    assert method.name == "bitfit"
+    with torch.device("meta"):
+        model = AutoModelForSequenceClassification.from_config(config)
+    names = [name for name, _ in structure.layers(model, spec).named_parameters()]
+    assert names and not [name for name in names if name.endswith("bias")]
+
+
 @every_method
 @pytest.mark.parametrize("family", TRAINED_FAMILIES)
 def test_a_trained_family_takes_every_method(family: str, method: Method, choices: Choices) -> None:
@@ -69,6 +79,9 @@ def test_a_trained_family_takes_every_method(family: str, method: Method, choice
     config = transformers.AutoConfig.for_model(family, **SIZES)
     spec = shape_from(config.to_dict(), family)
     assert spec.can_be_trained
+    if method.refusal(spec, choices):
+        assert_nothing_is_there(spec, config, method)
+        return
     strategy, model = attached(spec, config, method, choices)
     assert_counts_are_true(strategy, spec, model)
 
@@ -78,7 +91,11 @@ def test_a_trained_family_takes_every_method(family: str, method: Method, choice
 def test_a_family_that_is_only_predicted_is_counted_truly(name: str, method: Method, choices: Choices) -> None:
     spec = replace(shape_named(name), layers=3, vocab=1000)
     assert not spec.can_be_trained
-    strategy, model = attached(spec, config_of(spec, num_labels=OUTPUTS), method, choices)
+    config = config_of(spec, num_labels=OUTPUTS)
+    if method.refusal(spec, choices):
+        assert_nothing_is_there(spec, config, method)
+        return
+    strategy, model = attached(spec, config, method, choices)
     assert_counts_are_true(strategy, spec, model)
 
 

@@ -15,6 +15,8 @@ transformers classes, see docs/formulas.md:
     dropout masks                            m h each; m = s in the kernels for CPUs, 1 byte elsewhere
     input of every trained matrix            s times its inputs; q, k, v share one, gate and up share one, and
                                              the input of o is the output of a fused attention
+    bottleneck of width b after a matrix     s times its outputs, and s b: the input of each of its two matrices
+    what a trained vector scales             s times its width: keys, values, and the input of the last matrix
 
 The statistics of norms (a few bytes a token) are left out. tests/estimation counts the tensors autograd keeps.
 
@@ -24,6 +26,7 @@ vocabulary (no such task yet). `training.dry_run` counts the same by running the
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from trimtab.data.spec import DataSpec
@@ -32,7 +35,7 @@ from trimtab.estimation.margins import widened
 from trimtab.estimation.question import evaluated_rows, longest_batch
 from trimtab.estimation.updated import table_parameters, table_rows, updated_parameters, updated_shapes
 from trimtab.hardware.machine import Machine
-from trimtab.methods import Strategy
+from trimtab.methods import LayerLoad, Place, Strategy, lowest_place
 from trimtab.models.families import activation_arrays
 from trimtab.models.spec import ModelSpec, Role
 from trimtab.units import GIB, MIB, Evidence, Figure
@@ -268,8 +271,7 @@ def _activation_bytes(strategy: Strategy, spec: ModelSpec, length: int, machine:
     """Bytes a token kept for backward, over the whole model."""
     number = BYTES[strategy.precision]
     lowest = strategy.lowest_layer(spec)
-    layers = range(max(0, lowest), spec.layers)
-    kept = [_layer_bytes(strategy, spec, layer, length, machine) for layer in layers]
+    kept = _layers_bytes(strategy, spec, length, machine)
     embeddings = spec.hidden * (number + _mask_bytes(number, machine)) if lowest < 0 else 0
     if strategy.recompute and kept:
         # Each layer keeps its input; one layer at a time is computed again in full.
@@ -292,8 +294,7 @@ def _hole_bytes(strategy: Strategy, spec: ModelSpec, rows: int, length: int, mac
     tokens, number = rows * length, BYTES[strategy.precision]
     large = number * spec.ffn * activation_arrays(spec)  # of a token, in blocks of ffn numbers each
     spared = max(0.0, 1 - _MAPPED_BLOCK_BYTES / (tokens * number * spec.ffn)) * large
-    layers = range(max(0, strategy.lowest_layer(spec)), spec.layers)
-    kept = sum(_layer_bytes(strategy, spec, layer, length, machine) - spared for layer in layers)
+    kept = sum(max(0.0, layer - spared) for layer in _layers_bytes(strategy, spec, length, machine))
     return _CPU_HOLES * tokens * kept
 
 
@@ -313,25 +314,62 @@ def _lowest_parameters(strategy: Strategy, spec: ModelSpec) -> int:
     loads = strategy.loads(spec, lowest)
     own = sum(linear.parameters for load in loads for linear in load.trained)
     beside = sum(rank * (linear.inputs + linear.outputs) for load in loads for linear, rank in load.beside)
-    return own + beside
+    after = sum(2 * width * linear.outputs for load in loads for linear, width in load.after)
+    return own + beside + after
+
+
+def _layers_bytes(strategy: Strategy, spec: ModelSpec, length: int, machine: Machine) -> list[int]:
+    """`_layer_bytes` of every layer that gradients pass through, from below. Those in which the same parts are
+    trained are alike, but for the lowest."""
+    starts = [max(0, part.lowest_layer(spec)) for part in strategy.parts]
+    known: dict[tuple[int, bool], int] = {}
+    kept = []
+    for layer in range(min(starts), spec.layers):
+        kind = (sum(start <= layer for start in starts), layer == min(starts))
+        if kind not in known:
+            known[kind] = _layer_bytes(strategy, spec, layer, length, machine)
+        kept.append(known[kind])
+    return kept
 
 
 def _layer_bytes(strategy: Strategy, spec: ModelSpec, layer: int, length: int, machine: Machine) -> int:
     """Bytes a token that one layer with gradient flow keeps for backward."""
     number = BYTES[strategy.precision]
     loads = strategy.loads(spec, layer)
+    if layer == max(0, strategy.lowest_layer(spec)) and (lowest := lowest_place(loads)) != "attention":
+        return _partly_passed_bytes(spec, loads, number, lowest, machine)
     trained = [linear for load in loads for linear in load.trained]
     beside = [(linear, rank) for load in loads for linear, rank in load.beside]
     inputs = {_INPUT_OF[linear.role]: linear.inputs for linear in (*trained, *(x for x, _ in beside))}
     if not _drops_probabilities(spec, machine):
         inputs["attention"] = spec.heads * spec.head_dim
     return (
-        number * (sum(inputs.values()) + sum(rank for _, rank in beside))
+        number * (sum(inputs.values()) + sum(rank for _, rank in beside) + sum(map(_kept_by_adapters, loads)))
         + _attention_bytes(strategy, spec, length, machine)
         + _norm_bytes(spec, number, trained=any(load.everything_else for load in loads))
         + number * spec.ffn * activation_arrays(spec)
         + _dropout_bytes(spec, number, machine)
     )
+
+
+def _partly_passed_bytes(
+    spec: ModelSpec, loads: Iterable[LayerLoad], number: int, lowest: Place, machine: Machine
+) -> int:
+    """Bytes a token that the lowest layer keeps where gradients end above its attention: what stands after that
+    alone, or after the network. A decoder's norms stand before each of them, an encoder's behind."""
+    network = lowest == "network"
+    share = 0.5 * network + (0.5 if spec.kind == "encoder" else 0.0)
+    inner = number * spec.ffn * activation_arrays(spec) if network else 0
+    norms = share * _norm_bytes(spec, number, trained=False)
+    masks = _dropout_bytes(spec, number, machine) // (1 if network else spec.dropouts_per_layer)
+    return number * sum(map(_kept_by_adapters, loads)) + inner + round(norms) + masks
+
+
+def _kept_by_adapters(load: LayerLoad) -> int:
+    """Numbers a token: what a bottleneck after a matrix is given, and what ReLU lets through; what is scaled."""
+    after = sum(linear.outputs + width for linear, width in load.after)
+    outputs = sum(linear.outputs for linear in load.scaled_outputs)
+    return after + outputs + sum(linear.inputs for linear in load.scaled_inputs)
 
 
 def _attention_bytes(strategy: Strategy, spec: ModelSpec, length: int, machine: Machine) -> int:
@@ -401,7 +439,7 @@ def _kernel_bytes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: 
         loads = strategy.loads(spec, spec.layers - 1)
         kinds += _BACKWARD_MATMULS
         kinds += _WEIGHT_MATMULS if any(load.trained for load in loads) else 0
-        kinds += _BESIDE_MATMULS if any(load.beside for load in loads) else 0
+        kinds += _BESIDE_MATMULS if any(load.beside or load.after for load in loads) else 0
     widths, _ = data.lengths.batch_widths(strategy.micro_batch, strategy.max_length)
     return len(widths) * kinds * _KERNEL_BYTES
 

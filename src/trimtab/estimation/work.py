@@ -7,8 +7,10 @@ token (L = length, d = heads x head size). What happens between the matmuls is c
 
 from functools import lru_cache
 
-from trimtab.methods import Strategy
-from trimtab.models.spec import ModelSpec
+from trimtab.methods import Place, Strategy, lowest_place
+from trimtab.models.spec import ModelSpec, Role
+
+_ATTENTION: tuple[Role, ...] = ("q", "k", "v", "qkv", "o")
 
 
 @lru_cache(maxsize=4096)
@@ -41,13 +43,24 @@ def layer_numbers(spec: ModelSpec, length: float) -> float:
 
 def _layer_flop(strategy: Strategy, spec: ModelSpec, layer: int, length: float) -> float:
     forward = 2.0 * _matrix_numbers(spec) + _attention_flop(spec, length)
-    if layer < strategy.lowest_layer(spec):
+    lowest = strategy.lowest_layer(spec)
+    if layer < lowest:
         return forward
     loads = strategy.loads(spec, layer)
     trained = sum(2.0 * linear.inputs * linear.outputs for load in loads for linear in load.trained)
     beside = sum(6.0 * rank * (linear.inputs + linear.outputs) for load in loads for linear, rank in load.beside)
-    backward = 2.0 * _matrix_numbers(spec) + 2.0 * _attention_flop(spec, length)
-    return forward * (2 if strategy.recompute else 1) + backward + trained + beside
+    after = sum(12.0 * width * linear.outputs for load in loads for linear, width in load.after)
+    backward = _gradient_flop(spec, length, lowest_place(loads) if layer == max(0, lowest) else "attention")
+    return forward * (2 if strategy.recompute else 1) + backward + trained + beside + after
+
+
+def _gradient_flop(spec: ModelSpec, length: float, lowest: Place) -> float:
+    """FLOP a token of gradients that pass a layer from above down to the place `lowest`."""
+    if lowest == "end":
+        return 0.0
+    attention = sum(linear.inputs * linear.outputs for linear in spec.linears if linear.role in _ATTENTION)
+    whole = 2.0 * _matrix_numbers(spec) + 2.0 * _attention_flop(spec, length)
+    return whole if lowest == "attention" else 2.0 * (_matrix_numbers(spec) - attention)
 
 
 def _matrix_numbers(spec: ModelSpec) -> float:

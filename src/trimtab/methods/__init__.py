@@ -6,10 +6,13 @@ Leaves out: anything with weights. The torch half of each part is in `trimtab.tu
 import difflib
 
 from trimtab.errors import UsageError
+from trimtab.methods.biases import Biases
+from trimtab.methods.bottleneck import PLACEMENTS, Bottleneck, Placement
 from trimtab.methods.head import Head
+from trimtab.methods.ia3 import Ia3
 from trimtab.methods.lora import Lora
-from trimtab.methods.part import LayerLoad, Part, Shape, Shapes
-from trimtab.methods.preset import METHODS, Choices, Method, lora_targets
+from trimtab.methods.part import Adapter, LayerLoad, Part, Place, Shape, Shapes, lowest_place
+from trimtab.methods.preset import METHODS, PARTS, Choices, Method, lora_targets
 from trimtab.methods.serial import strategy_from_json, strategy_to_json
 from trimtab.methods.strategy import DECAYS, PRECISIONS, Decay, Precision, Schedule, Strategy, balanced_weights
 from trimtab.methods.trained import TrainedTensors
@@ -24,26 +27,31 @@ from trimtab.methods.update_rule import (
 )
 from trimtab.methods.weights import Weights
 
-PARTS: tuple[type[Part], ...] = (Weights, Head, Lora)
-
 __all__ = [
     "DECAYS",
     "METHODS",
     "PARTS",
+    "PLACEMENTS",
     "PRECISIONS",
     "UPDATE_RULES",
     "Adafactor",
     "AdamW",
     "AdamW8bit",
+    "Adapter",
+    "Biases",
+    "Bottleneck",
     "Choices",
     "Decay",
     "Head",
+    "Ia3",
     "LayerLoad",
     "Lion",
     "Lora",
     "Method",
     "PagedAdamW8bit",
     "Part",
+    "Place",
+    "Placement",
     "Precision",
     "Schedule",
     "Shape",
@@ -54,6 +62,7 @@ __all__ = [
     "Weights",
     "balanced_weights",
     "lora_targets",
+    "lowest_place",
     "method_named",
     "strategy_from_json",
     "strategy_to_json",

@@ -6,41 +6,31 @@ W x  ->  W x + (alpha / rank) B A x, with A (rank x inputs) random and B (output
 from dataclasses import dataclass
 from typing import ClassVar
 
-from trimtab.methods.part import LayerLoad, Part
+from trimtab.methods.part import Adapter, LayerLoad
 from trimtab.models.spec import Linear, ModelSpec, Role
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Lora(Part):
-    """LoRA on the matrices named by `targets` (roles: q k v o gate up down) of the upper `top_layers` layers
-    (None = all). Parameters: rank x (inputs + outputs) a matrix; a bias is not touched."""
+class Lora(Adapter):
+    """LoRA on the matrices named by `targets` (roles: q k v o gate up down). Parameters: rank x (inputs + outputs)
+    a matrix; a bias is not touched."""
 
     name: ClassVar[str] = "lora"
     mergeable: ClassVar[bool] = True
     starts_at_base: ClassVar[bool] = True
-    adapter: ClassVar[bool] = True
+    in_peft: ClassVar[bool] = True
 
     rank: int = 8
     alpha: int = 16
     dropout: float = 0.0
     targets: tuple[Role, ...] = ("q", "v")
-    top_layers: int | None = None
 
     def matrices(self, spec: ModelSpec) -> tuple[Linear, ...]:
         """The targeted matrices of one layer. A role this family does not have (gate in BERT) is left out."""
         return tuple(linear for linear in spec.linears if set(linear.roles) & set(self.targets))
 
-    def trainable_parameters(self, spec: ModelSpec, outputs: int) -> int:
-        per_layer = sum(self.rank * (linear.inputs + linear.outputs) for linear in self.matrices(spec))
-        return per_layer * (spec.layers - self.lowest_layer(spec))
+    def added_to_a_layer(self, spec: ModelSpec) -> int:
+        return sum(self.rank * (linear.inputs + linear.outputs) for linear in self.matrices(spec))
 
-    def added_parameters(self, spec: ModelSpec, outputs: int) -> int:
-        return self.trainable_parameters(spec, outputs)
-
-    def lowest_layer(self, spec: ModelSpec) -> int:
-        return 0 if self.top_layers is None else spec.layers - self.top_layers
-
-    def load(self, spec: ModelSpec, layer: int) -> LayerLoad:
-        if layer < self.lowest_layer(spec):
-            return LayerLoad()
+    def layer_load(self, spec: ModelSpec) -> LayerLoad:
         return LayerLoad(beside=tuple((linear, self.rank) for linear in self.matrices(spec)))

@@ -7,13 +7,17 @@ name in `methods.PARTS`. The exams in tests/exams then hold the two halves to ea
 import math
 from abc import ABC, abstractmethod
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
+from trimtab.errors import Message
 from trimtab.models.spec import Linear, ModelSpec
 
 Shape = tuple[int, ...]
 Shapes = tuple[tuple[Shape, int], ...]  # shapes of tensors, and how many there are of each
+Place = Literal["attention", "network", "end"]
+_PLACES: tuple[Place, ...] = ("attention", "network", "end")  # of a layer, from below
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +26,32 @@ class LayerLoad:
 
     `trained`: matrices whose own weights get gradients (their inputs are kept for backward).
     `beside`: matrices that run beside a frozen one (input size, output size), trained; as LoRA's A and B.
+    `after`: a trained bottleneck of that width on the output of a frozen matrix.
+    `scaled_outputs`, `scaled_inputs`: what a frozen matrix gives, or is given, times a trained vector.
+    `biases`: they are trained, which keeps nothing and takes no time worth counting.
     `everything_else`: the layer's norms and biases are trained as well.
     """
 
     trained: tuple[Linear, ...] = ()
     beside: tuple[tuple[Linear, int], ...] = ()
+    after: tuple[tuple[Linear, int], ...] = ()
+    scaled_outputs: tuple[Linear, ...] = ()
+    scaled_inputs: tuple[Linear, ...] = ()
+    biases: bool = False
     everything_else: bool = False
+
+    @property
+    def lowest_place(self) -> Place:
+        """Below which place of the layer nothing is trained. What stands after attention's output matrix alone
+        begins with the network, what stands after the network's last one at the end."""
+        if self == LayerLoad(after=self.after):
+            return "network" if any(linear.role == "o" for linear, _ in self.after) else "end"
+        return "attention"
+
+
+def lowest_place(loads: Iterable[LayerLoad]) -> Place:
+    """The lowest of several parts on one layer; "end" where there are none."""
+    return min((load.lowest_place for load in loads), key=_PLACES.index, default="end")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,6 +90,10 @@ class Part(ABC):
             found.update((linear.outputs, linear.inputs) for linear in load.trained)
             found.update((rank, linear.inputs) for linear, rank in load.beside)
             found.update((linear.outputs, rank) for linear, rank in load.beside)
+            found.update((width, linear.outputs) for linear, width in load.after)
+            found.update((linear.outputs, width) for linear, width in load.after)
+            found.update((linear.outputs, 1) for linear in load.scaled_outputs)
+            found.update((1, linear.inputs) for linear in load.scaled_inputs)
         rest = self.trainable_parameters(spec, outputs) - sum(math.prod(shape) * n for shape, n in found.items())
         whole, left = divmod(rest, spec.hidden)
         return (*found.items(), ((spec.hidden,), whole), ((left,), 1))
@@ -74,3 +102,38 @@ class Part(ABC):
         """Shapes of trained tensors that are no vectors and that `load` does not name: tables of embeddings,
         heads, experts."""
         return ()
+
+    def refusal(self, spec: ModelSpec) -> Message | None:
+        """Why this part has nothing to train in a model of this kind, None where it has."""
+        return None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Adapter(Part):
+    """Abstract. A part that leaves the base's weights as they are and adds its own to the upper `top_layers`
+    layers (None = all), the same to each."""
+
+    adapter: ClassVar[bool] = True
+    in_peft: ClassVar[bool]  # PEFT has it; else its folder loads there after `import trimtab.tuning`
+
+    top_layers: int | None = None
+
+    @abstractmethod
+    def added_to_a_layer(self, spec: ModelSpec) -> int:
+        """Parameters one layer gets, exact; all of them are trained."""
+
+    @abstractmethod
+    def layer_load(self, spec: ModelSpec) -> LayerLoad:
+        """What it does to each of its layers."""
+
+    def trainable_parameters(self, spec: ModelSpec, outputs: int) -> int:
+        return self.added_to_a_layer(spec) * (spec.layers - self.lowest_layer(spec))
+
+    def added_parameters(self, spec: ModelSpec, outputs: int) -> int:
+        return self.trainable_parameters(spec, outputs)
+
+    def lowest_layer(self, spec: ModelSpec) -> int:
+        return 0 if self.top_layers is None else spec.layers - self.top_layers
+
+    def load(self, spec: ModelSpec, layer: int) -> LayerLoad:
+        return LayerLoad() if layer < self.lowest_layer(spec) else self.layer_load(spec)

@@ -3,20 +3,29 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from trimtab.errors import Message
+from trimtab.methods.biases import Biases
+from trimtab.methods.bottleneck import Bottleneck, Placement
 from trimtab.methods.head import Head
+from trimtab.methods.ia3 import Ia3
 from trimtab.methods.lora import Lora
 from trimtab.methods.part import Part
 from trimtab.methods.weights import Weights
 from trimtab.models.spec import ModelSpec, Role
 
+PARTS: tuple[type[Part], ...] = (Weights, Head, Lora, Bottleneck, Ia3, Biases)
+_USUAL_WIDTH = 64  # of a bottleneck; Houlsby et al. 2019 try 8 to 256
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Choices:
-    """What a user may set about a method; None = the method's own default."""
+    """What a user may set about a method; None = the method's own default. `bottleneck` is a width in numbers."""
 
     rank: int | None = None
     alpha: int | None = None
     targets: tuple[Role, ...] | None = None
+    bottleneck: int | None = None
+    placement: Placement | None = None
     top_layers: int | None = None
 
 
@@ -37,6 +46,10 @@ class Method:
     takes: tuple[str, ...] = ()
     depths: tuple[float, ...] = ()
 
+    def refusal(self, spec: ModelSpec, choices: Choices) -> Message | None:
+        """Why it has nothing to train in this model, None where it has."""
+        return next((why for part in self.parts(spec, choices) if (why := part.refusal(spec))), None)
+
 
 def _full(spec: ModelSpec, choices: Choices) -> tuple[Part, ...]:
     return (Weights(), Head())
@@ -55,6 +68,23 @@ def _lora(spec: ModelSpec, choices: Choices) -> tuple[Part, ...]:
     targets = choices.targets or lora_targets(spec)
     lora = Lora(rank=rank, alpha=choices.alpha or 2 * rank, targets=targets, top_layers=choices.top_layers)
     return (lora, Head())
+
+
+def _adapter(spec: ModelSpec, choices: Choices) -> tuple[Part, ...]:
+    bottleneck = Bottleneck(
+        width=choices.bottleneck or min(_USUAL_WIDTH, spec.hidden),
+        placement=choices.placement or "houlsby",
+        top_layers=choices.top_layers,
+    )
+    return (bottleneck, Head())
+
+
+def _ia3(spec: ModelSpec, choices: Choices) -> tuple[Part, ...]:
+    return (Ia3(top_layers=choices.top_layers), Head())
+
+
+def _bitfit(spec: ModelSpec, choices: Choices) -> tuple[Part, ...]:
+    return (Biases(top_layers=choices.top_layers), Head())
 
 
 def lora_targets(spec: ModelSpec) -> tuple[Role, ...]:
@@ -79,6 +109,31 @@ METHODS: tuple[Method, ...] = (
         quality_source="LoRA paper table 2 (RoBERTa-base, 8 GLUE tasks: average 87.2 against 86.4)",
         takes=("rank", "alpha", "targets", "top_layers"),
         depths=(1.0, 1 / 2),
+    ),
+    Method(
+        name="adapter",
+        parts=_adapter,
+        learning_rate=1e-3,
+        quality=(-2.0, -0.4, 1.0),
+        quality_source="Houlsby et al., arXiv 1902.00751 (BERT-large, GLUE: within 0.4 points of full)",
+        takes=("bottleneck", "placement", "top_layers"),
+    ),
+    Method(
+        name="ia3",
+        parts=_ia3,
+        learning_rate=1e-2,  # dev of SST-2, MiniLM-L6: 0.812 at 5e-3, 0.835, 0.831 at 2e-2
+        quality=(-15.0, -3.0, 1.0),
+        quality_source="a wide guess: (IA)^3, arXiv 2205.05638, was compared on few examples a task alone",
+        takes=("top_layers",),
+    ),
+    Method(
+        name="bitfit",
+        parts=_bitfit,
+        learning_rate=4e-3,  # likewise: 0.828 at 2e-3, 0.833, 0.835 at 8e-3
+        quality=(-4.0, -1.2, 0.5),
+        quality_source="Ding et al. 2023, doi 10.1038/s42256-023-00626-4, table 2 (RoBERTa-large, 8 GLUE tasks: "
+        "0.8 below adapters), and adapters against full",
+        takes=("top_layers",),
     ),
     Method(
         name="freeze",

@@ -3,14 +3,12 @@
 import dataclasses
 from typing import Any
 
-from trimtab.methods.head import Head
-from trimtab.methods.lora import Lora
 from trimtab.methods.part import Part
+from trimtab.methods.preset import PARTS
 from trimtab.methods.strategy import Schedule, Strategy
 from trimtab.methods.update_rule import UPDATE_RULES, AdamW, UpdateRule
-from trimtab.methods.weights import Weights
 
-_PARTS: dict[str, type[Part]] = {part.name: part for part in (Weights, Head, Lora)}
+_PARTS: dict[str, type[Part]] = {part.name: part for part in PARTS}
 _RULES: dict[str, type[UpdateRule]] = {rule.name: rule for rule in UPDATE_RULES}
 
 

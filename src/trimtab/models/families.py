@@ -37,6 +37,13 @@ def layer_parameters(spec: ModelSpec) -> int:
     return matrices + norms + _expert_parameters(spec)
 
 
+def layer_biases(spec: ModelSpec) -> int:
+    """Of them, the biases: of the matrices that have one, and of layer norms; an RMS norm has none."""
+    matrices = sum(linear.outputs for linear in layer_linears(spec) if linear.bias)
+    norms = sum(layout_of(spec.family).norm_widths(spec)) if spec.norm == "layer" else 0
+    return matrices + norms
+
+
 def activation_arrays(spec: ModelSpec) -> int:
     """Arrays of the inner width that a layer's activation function keeps for backward: its input; gated also its
     result and what it is multiplied with; written out step by step (x/2, tanh, 1 + tanh) three more."""

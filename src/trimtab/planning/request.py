@@ -1,7 +1,8 @@
 """Request: all that a plan is asked for, and the refusal of what cannot be done, before anything loads."""
 
 import math
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
 from trimtab.data.spec import DataSpec
@@ -10,9 +11,11 @@ from trimtab.hardware.machine import Machine
 from trimtab.methods import (
     DECAYS,
     METHODS,
+    PLACEMENTS,
     PRECISIONS,
     Choices,
     Decay,
+    LayerLoad,
     Method,
     Precision,
     UpdateRule,
@@ -66,21 +69,30 @@ class Request:
 
     @property
     def methods(self) -> tuple[Method, ...]:
-        """The methods that compete: the one asked for, or all that take every choice the user made (who asks
-        for `--top-layers 4` does not want full tuning). Raises UsageError for an unknown name."""
+        """The methods that compete: those asked for that have something to train in the model. Raises UsageError
+        for an unknown name."""
+        return tuple(method for method in self.asked_for if method.refusal(self.spec, self.choices) is None)
+
+    @property
+    def asked_for(self) -> tuple[Method, ...]:
+        """The one named, or all; of them, those that take every choice the user made (who asks for
+        `--top-layers 4` does not want full tuning)."""
         named = METHODS if self.method is None else (method_named(self.method),)
         return tuple(method for method in named if set(_made(self.choices)) <= set(method.takes))
 
     def check(self) -> None:
         """Raises UsageError where the request contradicts itself, the model or the machine, ModelError TT-P014 or
-        TT-P018 where what a training of the model takes cannot be told."""
+        TT-P018 where what a training of the model takes cannot be told, TT-P071 where the method has nothing to
+        train in it."""
         _check_layers(self.spec)
         _check_goal(self.goal)
-        _check_word(self.settings)
+        _check_words(self.settings, self.choices)
         _check_price(self)
         _check_counts(self.settings, self.choices)
         _check_choices(self)
+        _check_method(self)
         _check_rank(self)
+        _check_bottleneck(self)
         _check_depth(self.spec, self.choices)
         _check_length(self.spec, self.settings)
         _check_precision(self.machine, self.settings)
@@ -139,8 +151,10 @@ def _check_goal(goal: str) -> None:
         raise UsageError("TT-P005", goal=goal, known=", ".join(GOALS))
 
 
-def _check_word(settings: Settings) -> None:
-    """A word that does not exist is no machine's fault."""
+def _check_words(settings: Settings, choices: Choices) -> None:
+    """A word that does not exist is the fault of no machine and no model."""
+    if choices.placement is not None and choices.placement not in PLACEMENTS:
+        raise UsageError("TT-P074", placement=choices.placement, known=", ".join(PLACEMENTS))
     if settings.precision is not None and settings.precision not in PRECISIONS:
         raise UsageError("TT-P019", precision=settings.precision, known=", ".join(PRECISIONS))
     if settings.decay is not None and settings.decay not in DECAYS:
@@ -161,7 +175,7 @@ def _check_price(request: Request) -> None:
 
 def _check_counts(settings: Settings, choices: Choices) -> None:
     counts = {name: getattr(settings, name) for name in ("epochs", "batch", "learning_rate", "max_length")}
-    counts |= {name: getattr(choices, name) for name in ("rank", "alpha", "top_layers")}
+    counts |= {name: getattr(choices, name) for name in ("rank", "alpha", "bottleneck", "top_layers")}
     for name, value in counts.items():
         if value is not None and not 0 < value < math.inf:
             raise UsageError("TT-P006", flag=_flag(name), value=value)
@@ -170,7 +184,7 @@ def _check_counts(settings: Settings, choices: Choices) -> None:
 
 
 def _check_choices(request: Request) -> None:
-    if request.methods:
+    if request.asked_for:
         return
     made = _made(request.choices)
     takers = {choice: [method.name for method in METHODS if choice in method.takes] for choice in made}
@@ -180,20 +194,46 @@ def _check_choices(request: Request) -> None:
     )
 
 
+def _check_method(request: Request) -> None:
+    """Refused where none of those asked for has something to train in the model."""
+    if request.methods:
+        return
+    method = request.asked_for[0]
+    why = method.refusal(request.spec, request.choices)
+    able = replace(request, method=None, choices=Choices()).methods
+    raise ModelError("TT-P071", method=method.name, why=why, able=", ".join(other.name for other in able))
+
+
 def _check_rank(request: Request) -> None:
     """At the smaller side of a matrix a low-rank product can be any matrix of that size: more costs more and says
     nothing more."""
     rank, spec = request.choices.rank, request.spec
     if rank is None:
         return
-    parts = [part for method in request.methods for part in method.parts(spec, request.choices)]
-    matrices = [linear for part in parts for linear, _ in part.load(spec, spec.layers - 1).beside]
+    matrices = [linear for load in _top_loads(request) for linear, _ in load.beside]
     smallest = min(matrices, key=lambda linear: min(linear.inputs, linear.outputs), default=None)
     if smallest is not None and rank > (most := min(smallest.inputs, smallest.outputs)):
         raise UsageError(
             "TT-P016", asked=rank, most=most, model=spec.name, matrix=smallest.module,
             inputs=smallest.inputs, outputs=smallest.outputs,
         )  # fmt: skip
+
+
+def _check_bottleneck(request: Request) -> None:
+    """At the width of what it is given a bottleneck is none."""
+    width, spec = request.choices.bottleneck, request.spec
+    matrices = [linear for load in _top_loads(request) for linear, _ in load.after]
+    narrowest = min(matrices, key=lambda linear: linear.outputs, default=None)
+    if width is not None and narrowest is not None and width > narrowest.outputs:
+        raise UsageError("TT-P070", asked=width, most=narrowest.outputs, model=spec.name, matrix=narrowest.module)
+
+
+def _top_loads(request: Request) -> Iterator[LayerLoad]:
+    """What the competing methods do to the highest layer."""
+    spec = request.spec
+    for method in request.methods:
+        for part in method.parts(spec, request.choices):
+            yield part.load(spec, spec.layers - 1)
 
 
 def _check_depth(spec: ModelSpec, choices: Choices) -> None:

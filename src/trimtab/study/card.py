@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import trimtab
 from trimtab.errors import message
+from trimtab.methods import Adapter
 from trimtab.study.report import Report
 from trimtab.units import format_bytes, format_count, format_seconds, format_share
 
@@ -77,6 +78,9 @@ def _body(report: Report, language: str) -> Iterator[str]:
     yield f"# {model} × {markdown_text(plan.data)}"
     yield ""
     yield say("TT-R018", version=trimtab.__version__, method=method, base=model)
+    if not all(part.in_peft for part in plan.chosen.estimate.strategy.parts if isinstance(part, Adapter)):
+        yield ""
+        yield say("TT-R019")
     sections = (
         ("TT-R103", _scores(report, say)),
         ("TT-R101", _compared(report, say)),

@@ -98,6 +98,8 @@ def command_of(request: TrainRequest) -> str:
         "--price": request.price and request.price.typed,
         "--rate": request.pricing.cny_per_usd,
         "--rank": choices.rank,
+        "--bottleneck": choices.bottleneck,
+        "--placement": choices.placement,
         "--top-layers": choices.top_layers,
         "--epochs": settings.epochs,
         "--batch": settings.batch,

@@ -54,8 +54,8 @@ class Optimizer:
         self._ema_decay = strategy.ema_decay
         averaged = self.masters if self._ema_decay is not None else {}
         self.averages = {name: master.detach().clone() for name, master in averaged.items()}
-        matrices = [p for p in self.masters.values() if p.ndim >= 2]
-        vectors = [p for p in self.masters.values() if p.ndim < 2]
+        matrices = [p for p in self.masters.values() if not _is_vector(p)]
+        vectors = [p for p in self.masters.values() if _is_vector(p)]
         self._rule = torch_optimizer(
             strategy.optimizer,
             [
@@ -273,6 +273,12 @@ def ema_decay_at(decay: float, updates: int) -> float:
     """Decay of the average at update `updates` (1 = first). It warms up as (1 + n) / (10 + n): in a short run the
     weights of the start would otherwise stay in it (as TensorFlow's ExponentialMovingAverage, `num_updates`)."""
     return min(decay, (1 + updates) / (10 + updates))
+
+
+def _is_vector(parameter: torch.Tensor) -> bool:
+    """Also one that is stored as a single row or column, as the scalings of (IA)^3 are: decay would pull these
+    towards 0, where their neutral value is 1."""
+    return parameter.numel() == max(parameter.shape, default=1)
 
 
 def learning_rate_at(strategy: Strategy, step: int, steps: int) -> float:

@@ -3,21 +3,21 @@
 Importing this room imports torch, transformers and peft; nothing above the torch line may.
 """
 
-from trimtab.tuning import head, lora, weights  # noqa: F401  each registers its `attach`
+from trimtab.tuning import biases, bottleneck, head, ia3, lora, weights  # noqa: F401  each registers its part
+from trimtab.tuning.adapter import adapter_of, load_adapter, merge, save_adapter
 from trimtab.tuning.attach import apply, attach, train_mode, trained_names
 from trimtab.tuning.load import DTYPES, cast, load_classifier, load_tokenizer, quiet_transformers
-from trimtab.tuning.lora import load_adapter, lora_of, merge, save_adapter
 from trimtab.tuning.trained import trained_tensors
 
 __all__ = [
     "DTYPES",
+    "adapter_of",
     "apply",
     "attach",
     "cast",
     "load_adapter",
     "load_classifier",
     "load_tokenizer",
-    "lora_of",
     "merge",
     "quiet_transformers",
     "save_adapter",

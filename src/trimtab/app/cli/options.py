@@ -1,8 +1,8 @@
 """The options that several verbs share, each written once: alone, or in a group (groups.py) that knows what is
 made of it. Help texts and panel titles are catalogue codes.
 
-The lists of goals, methods, precisions and tasks stand here as words, because importing them would make
-`trimtab --help` slow; tests/app/test_options.py holds them to the rooms they come from.
+The lists of goals, methods, placements, precisions and tasks stand here as words, because importing them would
+make `trimtab --help` slow; tests/app/test_options.py holds them to the rooms they come from.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 DATA, LIMITS, METHOD, TRAINING = "TT-V061", "TT-V062", "TT-V063", "TT-V064"
 GOALS = "balanced|quality|memory|time|money"
-METHODS = "auto|full|lora|freeze|head"
+METHODS = "auto|full|lora|adapter|ia3|bitfit|freeze|head"
+PLACEMENTS = "houlsby|pfeiffer"
 PRECISIONS = "fp32|bf16|fp16"
 OPTIMIZERS = "adamw|adamw8bit|paged_adamw8bit|lion|adafactor"
 DECAYS = "linear|cosine|constant|wsd"
@@ -122,6 +123,8 @@ class Training:
     """What a training may be told: the choices of its method, and its settings."""
 
     rank: Annotated[int | None, _method("--rank", metavar="N", help="TT-V121")] = None
+    bottleneck: Annotated[int | None, _method("--bottleneck", metavar="N", help="TT-V123")] = None
+    placement: Annotated[str | None, _method("--placement", metavar=PLACEMENTS, help="TT-V124")] = None
     top_layers: Annotated[int | None, _method("--top-layers", metavar="N", help="TT-V122")] = None
     epochs: Annotated[int | None, _training("--epochs", metavar="N", help="TT-V130")] = None
     batch: Annotated[int | None, _training("--batch", metavar="N", help="TT-V131")] = None
@@ -138,7 +141,12 @@ class Training:
     def choices(self) -> "methods.Choices":
         from trimtab.methods import Choices
 
-        return Choices(rank=self.rank, top_layers=self.top_layers)
+        return Choices(
+            rank=self.rank,
+            bottleneck=self.bottleneck,
+            placement=cast("methods.Placement | None", self.placement),  # the planner refuses an unknown word
+            top_layers=self.top_layers,
+        )
 
     def settings(self) -> "planning.Settings":
         from trimtab.planning import Settings

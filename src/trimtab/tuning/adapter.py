@@ -1,0 +1,146 @@
+"""What is kept beside its base, in PEFT's format: attach, save, load and merge, the same for every such part.
+
+A part's own file says which PEFT configuration it is (`peft_config`); all else follows from that. PEFT's layers
+are put into the model without its wrapper, so that a part combines with any other. The folder written here is what
+`PeftModel.from_pretrained` reads (a test does). Leaves out: several such parts in one folder, which PEFT has no
+format for.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from functools import singledispatch
+from pathlib import Path
+
+import torch
+from peft import PeftConfig, inject_adapter_in_model
+from peft.mapping import PEFT_TYPE_TO_PREFIX_MAPPING
+from peft.tuners.tuners_utils import BaseTunerLayer
+from safetensors import safe_open
+from safetensors.torch import save_file
+from transformers import PreTrainedModel
+
+from trimtab.errors import ArtifactError, ModelError
+from trimtab.methods import Adapter, Strategy
+from trimtab.models.spec import ModelSpec
+from trimtab.tuning import structure
+from trimtab.tuning.attach import attach, trained_names
+
+_ADAPTER = "default"
+_PREFIX = "base_model.model."
+
+
+@singledispatch
+def peft_config(part: Adapter, model: PreTrainedModel, spec: ModelSpec) -> PeftConfig:
+    """The PEFT configuration that is `part` on `model`."""
+    raise AssertionError(f"{type(part).__name__} has no PEFT configuration; add one in tuning/")
+
+
+@attach.register
+def _(part: Adapter, model: PreTrainedModel, spec: ModelSpec) -> None:
+    config = peft_config(part, model, spec)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    inject_adapter_in_model(config, model, adapter_name=_ADAPTER)
+    # PEFT opens and closes gradients as it sees fit; what is trained is ours to say, part by part.
+    trained += own_parameters(model, config).values()
+    for parameter in trained:
+        parameter.requires_grad_(True)
+
+
+def own_parameters(model: PreTrainedModel, config: PeftConfig) -> dict[str, torch.nn.Parameter]:
+    """Name -> parameter of what the adapter has added to `model`."""
+    prefix = PEFT_TYPE_TO_PREFIX_MAPPING[config.peft_type]
+    return {
+        name: parameter
+        for name, parameter in model.named_parameters()
+        if any(piece.startswith(prefix) for piece in name.split("."))
+    }
+
+
+def merge(strategy: Strategy, model: PreTrainedModel) -> PreTrainedModel:
+    """Fold what was added into the base's own weights, in place, and put the plain modules back.
+
+    Raises ModelError TT-T071, with the model as it was, where that cannot be done.
+    """
+    for part in strategy.parts:
+        if part.adapter and not part.mergeable:
+            raise ModelError("TT-T071", method=strategy.method)
+    for name, module in list(model.named_modules()):
+        if isinstance(module, BaseTunerLayer):
+            module.merge(safe_merge=True)
+            model.set_submodule(name, module.get_base_layer(), strict=True)
+    return model
+
+
+def adapter_of(strategy: Strategy) -> Adapter:
+    """The strategy's part that is kept beside the base."""
+    (part,) = (part for part in strategy.parts if isinstance(part, Adapter))
+    return part
+
+
+def save_adapter(strategy: Strategy, model: PreTrainedModel, spec: ModelSpec, folder: Path, base: str) -> None:
+    """Write adapter_config.json and adapter_model.safetensors (adapter and head) into `folder`."""
+    config = peft_config(adapter_of(strategy), model, spec)
+    config.base_model_name_or_path = base
+    config.inference_mode = True
+    config.modules_to_save = sorted({name.rpartition(".")[2] for name in structure.head(model)})
+    config.save_pretrained(str(folder))
+    _in_order(folder / "adapter_config.json")
+    wanted = set(trained_names(model))
+    tensors = {
+        _key(name): parameter.detach().cpu().contiguous()
+        for name, parameter in model.named_parameters()
+        if name in wanted
+    }
+    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+
+
+def load_adapter(model: PreTrainedModel, folder: Path) -> None:
+    """Fill a model on which the same strategy was attached. Every trained parameter must be in the file, with
+    its shape and finite. Raises ArtifactError TT-A005 and TT-A006."""
+    parameters = dict(model.named_parameters())
+    with safe_open(folder / "adapter_model.safetensors", framework="pt") as file:
+        names = set(file.keys())
+        for name in trained_names(model):
+            key = _key(name)
+            if key not in names or list(parameters[name].shape) != file.get_slice(key).get_shape():
+                raise ArtifactError("TT-A005", name=key, folder=str(folder))
+            tensor = file.get_tensor(key)
+            if not torch.isfinite(tensor).all():
+                raise ArtifactError("TT-A006", name=key, folder=str(folder))
+            with torch.no_grad():
+                parameters[name].copy_(tensor)
+
+
+def target_names(
+    part: Adapter, inside: Iterable[str], model: PreTrainedModel, spec: ModelSpec
+) -> Mapping[str, str]:
+    """By which name PEFT is asked for each module of `inside`, named as within a layer: the shortest by which it
+    finds exactly the wanted ones ("query"), else full names in all layers, which stand for themselves.
+
+    Raises ModelError TT-T006 where the model has no module of a name.
+    """
+    path, inside = structure.layers_path(model, spec), tuple(inside)
+    numbers = range(part.lowest_layer(spec), spec.layers)
+    wanted = {f"{path}.{number}.{name}" for number in numbers for name in inside}
+    every = {name.replace(".base_layer", "") for name, _ in model.named_modules()}
+    if missing := wanted - every:
+        raise ModelError("TT-T006", family=spec.family, name=min(missing))
+    for short in ({name: name.rpartition(".")[2] for name in inside}, {name: name for name in inside}):
+        asked = tuple(f".{name}" for name in short.values())
+        if {full for full in every if full.endswith(asked)} == wanted:
+            return short
+    return {full: full for full in wanted}
+
+
+def _key(name: str) -> str:
+    """The name of a parameter in the file: PEFT leaves the adapter's name out."""
+    return _PREFIX + ".".join(piece for piece in name.split(".") if piece != _ADAPTER)
+
+
+def _in_order(file: Path) -> None:
+    """PEFT writes its sets in the order of the day; the same training shall give the same bytes."""
+    plain = json.loads(file.read_text(encoding="utf-8"))
+    for name in ("target_modules", "feedforward_modules", "modules_to_save"):
+        if isinstance(plain.get(name), list):
+            plain[name].sort()
+    file.write_text(json.dumps(plain, indent=2, sort_keys=True) + "\n", encoding="utf-8")
