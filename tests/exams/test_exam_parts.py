@@ -28,7 +28,7 @@ def logits_of(model: torch.nn.Module) -> torch.Tensor:
 def test_parameters_are_as_many_as_predicted(case: Case) -> None:
     model = case.model()
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    total = sum(p.numel() for p in model.parameters())
+    total = tuning.count_parameters(model)
     assert trained == case.strategy.trainable_parameters(case.spec, OUTPUTS)
     head = 0 if any(isinstance(part, Head) for part in case.strategy.parts) else _head_only(case)
     assert total == case.strategy.total_parameters(case.spec, OUTPUTS) + head
@@ -43,7 +43,7 @@ def _head_only(case: Case) -> int:
 def test_an_untrained_model_computes_what_the_base_computes(case: Case) -> None:
     if not all(part.starts_at_base for part in case.strategy.parts):
         pytest.skip("does not claim to")
-    assert torch.equal(logits_of(case.model()), logits_of(case.model(attached=False)))
+    assert torch.equal(logits_of(case.model()), logits_of(case.base()))
 
 
 @every_case
@@ -92,7 +92,7 @@ mergeable = [
 def test_merging_changes_the_form_and_not_the_result(case: Case) -> None:
     model = case.moved()
     before = logits_of(model)
-    plain = case.model(attached=False)
+    plain = tuning.unpack(case.base())
     assert not torch.allclose(before, logits_of(plain), atol=1e-3), "nothing to merge"
     tuning.merge(model)
     torch.testing.assert_close(logits_of(model), before, atol=1e-5, rtol=1e-5)

@@ -15,6 +15,7 @@ transformers classes, see docs/formulas.md:
     dropout masks                            m h each; m = s in the kernels for CPUs, 1 byte elsewhere
     input of every trained matrix            s times its inputs; q, k, v share one, gate and up share one, and
                                              the input of o is the output of a fused attention
+    quantised matrix                         nothing: it is unpacked again, one at a time (a temporary)
 
 The statistics of norms (a few bytes a token) are left out. tests/estimation counts the tensors autograd keeps.
 
@@ -28,6 +29,7 @@ from dataclasses import dataclass, replace
 
 from trimtab.data.spec import DataSpec
 from trimtab.estimation.estimate import PARTS, MemoryEstimate, MemoryParts, Phase
+from trimtab.estimation.held import BYTES, held_bytes, unpacked_bytes
 from trimtab.estimation.margins import widened
 from trimtab.estimation.question import evaluated_rows, longest_batch
 from trimtab.estimation.updated import table_parameters, table_rows, updated_parameters
@@ -37,7 +39,6 @@ from trimtab.models.families import activation_arrays
 from trimtab.models.spec import ModelSpec, Role
 from trimtab.units import GIB, MIB, Evidence, Figure
 
-BYTES = {"fp32": 4, "bf16": 2, "fp16": 2, "unknown": 4}
 _MASTER_BYTES = 4
 _GRADIENT_BYTES = 4
 _ADAM_STATES_BYTES = 8
@@ -174,14 +175,16 @@ def _in_process(phase: Phase, bare: int, sizes: _Sizes, spec: ModelSpec, machine
 def _sizes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine) -> _Sizes:
     updated = updated_parameters(strategy, spec, data)
     table = table_parameters(strategy, spec, data)
-    total = strategy.total_parameters(spec, data.outputs)
+    weights = held_bytes(strategy, spec, data.outputs)
     number = BYTES[strategy.precision]
     rows, length = longest_batch(strategy, data)
     masters = (table if strategy.precision == "fp32" else updated) * _MASTER_BYTES
     loaded = _loaded_bytes(strategy, spec, data, machine)
     unread = _unread_bytes(strategy, spec, data, machine)
     activations = rows * length * _activation_bytes(strategy, spec, length, machine)
-    temporaries = rows * length * _temporary_bytes(strategy, spec, length, machine)
+    temporaries = rows * length * _temporary_bytes(strategy, spec, length, machine) + unpacked_bytes(
+        strategy, spec
+    )
     grown, holes = _grown_share(strategy, data), 0
     if machine.device.kind == "cpu":
         cut_up = (
@@ -192,7 +195,7 @@ def _sizes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine
     kernels = _kernel_bytes(strategy, spec, data, machine)
     adapter = any(part.adapter for part in strategy.parts)
     return _Sizes(
-        weights=total * number,
+        weights=weights,
         unread=unread,
         masters=masters,
         gradients=updated * _GRADIENT_BYTES,
@@ -207,7 +210,7 @@ def _sizes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine
         logits=rows * data.outputs * (number + 4) * 2,
         load=loaded + masters,
         evaluate=_evaluate_bytes(strategy, spec, length, data),
-        save=_saved_bytes(loaded - unread, total * number + masters, adapter, machine),
+        save=_saved_bytes(loaded - unread, _written_bytes(strategy, spec, data) + masters, adapter, machine),
         kept_states=0 if adapter or machine.device.kind != "cpu" else updated * _ADAM_STATES_BYTES,
         kernels=kernels,
         kernels_so_far=round(grown * kernels),
@@ -217,10 +220,14 @@ def _sizes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine
 def _loaded_bytes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine) -> int:
     """A model as it is opened. On a CPU the file is mapped, in memory once it has been read, and weights that are
     cast are there beside it until the last one is. A GPU gets the weights as stored and casts them one by one: for
-    a moment the token embedding, the largest, is there twice."""
+    a moment the token embedding, the largest, is there twice. A base in few bits is packed on the CPU, beside the
+    file, and a GPU never sees more of it than that."""
     total = strategy.total_parameters(spec, data.outputs)
     stored = spec.stored_bytes or total * BYTES[spec.weights_dtype]
     number = BYTES[strategy.precision]
+    if strategy.base_precision != "same":
+        held = held_bytes(strategy, spec, data.outputs)
+        return held + (stored if machine.device.kind == "cpu" else 0)
     if number == BYTES[spec.weights_dtype]:
         return stored
     beside = total if machine.device.kind == "cpu" else spec.vocab * (spec.embedding_size or spec.hidden)
@@ -233,6 +240,8 @@ def _unread_bytes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: 
     as if by chance, and a window is missed with probability exp(-rows / windows)."""
     if machine.device.kind != "cpu" or BYTES[strategy.precision] != BYTES[spec.weights_dtype]:
         return 0
+    if strategy.base_precision != "same":
+        return 0  # copied, so that the file can be let go
     table = spec.vocab * (spec.embedding_size or spec.hidden) * BYTES[strategy.precision]
     windows = max(1.0, table / _READ_AHEAD_BYTES)
     return round(table * math.exp(-table_rows(spec, data) / windows))
@@ -247,6 +256,11 @@ def _saved_bytes(loaded: int, written: int, adapter: bool, machine: Machine) -> 
     return loaded if adapter else written
 
 
+def _written_bytes(strategy: Strategy, spec: ModelSpec, data: DataSpec) -> int:
+    """A whole model as it is written: a base in few bits has been unpacked."""
+    return strategy.total_parameters(spec, data.outputs) * BYTES[strategy.precision]
+
+
 def _left_bytes(step: int, machine: Machine) -> int:
     """Of what a step took of a CPU's heap, what the C library has not given back when the steps are over."""
     return round(_CPU_LEFT * step) if machine.device.kind == "cpu" else 0
@@ -256,7 +270,7 @@ def _evaluate_bytes(strategy: Strategy, spec: ModelSpec, length: int, data: Data
     """The widest moment of a forward pass that keeps nothing, over an evaluation batch."""
     tokens = length * evaluated_rows(data, length)
     widest = max(spec.ffn * (3 if spec.gated_ffn else 2), 4 * spec.heads * spec.head_dim)
-    return tokens * BYTES[strategy.precision] * (widest + 3 * spec.hidden)
+    return tokens * BYTES[strategy.precision] * (widest + 3 * spec.hidden) + unpacked_bytes(strategy, spec)
 
 
 def _activation_bytes(strategy: Strategy, spec: ModelSpec, length: int, machine: Machine) -> int:

@@ -3,6 +3,7 @@
 Leaves out: how fast it really is (calibration.py) and what is missing on it (doctor.py).
 """
 
+import importlib.util
 import os
 import platform
 from collections import Counter
@@ -43,6 +44,7 @@ def this_machine(root: Path = Path("/")) -> Machine:
         cores=cpu.cores,
         host_memory_bytes=memory.total_bytes,
         is_here=True,
+        quantises=importlib.util.find_spec("bitsandbytes") is not None,
     )
     return replace(machine, calibration=cached_calibration(calibration_key(machine)))
 

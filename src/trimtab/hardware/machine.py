@@ -86,6 +86,7 @@ class Machine:
 
     On a CPU or a unified-memory SoC the device's memory is the host's. `is_here` tells this machine from a
     catalogue one, on which nothing can be measured. `price` None = nobody has said what an hour of it costs.
+    `quantises`: the library for a quantised base is there, as far as is known.
     `memory_margin`, `time_margin`: what the ledger's runs on devices of this kind have shown; None = too few.
     """
 
@@ -99,3 +100,4 @@ class Machine:
     memory_margin: Margin | None = None
     time_margin: Margin | None = None
     is_here: bool = False
+    quantises: bool = True

@@ -6,6 +6,7 @@ Leaves out: anything with weights. The torch half of each part is in `trimtab.tu
 import difflib
 
 from trimtab.errors import UsageError
+from trimtab.methods.base_precision import QUANTISED, BasePrecision
 from trimtab.methods.head import Head
 from trimtab.methods.lora import Lora
 from trimtab.methods.part import LayerLoad, Part
@@ -20,7 +21,9 @@ __all__ = [
     "METHODS",
     "PARTS",
     "PRECISIONS",
+    "QUANTISED",
     "AdamW",
+    "BasePrecision",
     "Choices",
     "Head",
     "LayerLoad",

@@ -1,8 +1,9 @@
-"""Method: a named preset of parts, the word a user types. Combinations need no new code here."""
+"""Method: a named preset of parts and base precision, the word a user types. Combinations need no new code."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from trimtab.methods.base_precision import BasePrecision
 from trimtab.methods.head import Head
 from trimtab.methods.lora import Lora
 from trimtab.methods.part import Part
@@ -25,8 +26,10 @@ class Method:
     """`parts` makes the parts for a model. `learning_rate` is the default to start from.
 
     `quality` is points of accuracy against full tuning (low, typical, high), a rule; `quality_source` names
-    the published comparison it is read from. `depths` are the shares of layers, from the top, that the
-    planner tries where the user names no `top_layers`; empty = the method has no depth, or keeps its own.
+    the published comparison it is read from. What a quantised base costs is another figure. `base_precision`:
+    how frozen matrices are stored where the user says nothing. `depths` are the shares of layers, from the top,
+    that the planner tries where the user names no `top_layers`; empty = the method has no depth, or keeps its
+    own.
     """
 
     name: str
@@ -36,6 +39,7 @@ class Method:
     quality_source: str
     takes: tuple[str, ...] = ()
     depths: tuple[float, ...] = ()
+    base_precision: BasePrecision = "same"
 
 
 def _full(spec: ModelSpec, choices: Choices) -> tuple[Part, ...]:
@@ -63,6 +67,9 @@ def lora_targets(spec: ModelSpec) -> tuple[Role, ...]:
     return ("q", "v") if spec.kind == "encoder" else ("q", "k", "v", "o", "gate", "up", "down")
 
 
+_LORA_QUALITY = (-2.0, -0.3, 1.0)
+_LORA_SOURCE = "LoRA paper table 2 (RoBERTa-base, 8 GLUE tasks: average 87.2 against 86.4)"
+
 METHODS: tuple[Method, ...] = (
     Method(
         name="full",
@@ -75,10 +82,20 @@ METHODS: tuple[Method, ...] = (
         name="lora",
         parts=_lora,
         learning_rate=5e-4,
-        quality=(-2.0, -0.3, 1.0),
-        quality_source="LoRA paper table 2 (RoBERTa-base, 8 GLUE tasks: average 87.2 against 86.4)",
+        quality=_LORA_QUALITY,
+        quality_source=_LORA_SOURCE,
         takes=("rank", "alpha", "targets", "top_layers"),
         depths=(1.0, 1 / 2),
+    ),
+    Method(
+        name="qlora",
+        parts=_lora,
+        learning_rate=5e-4,
+        quality=_LORA_QUALITY,
+        quality_source=_LORA_SOURCE,
+        takes=("rank", "alpha", "targets", "top_layers"),
+        depths=(1.0,),
+        base_precision="nf4",
     ),
     Method(
         name="freeze",

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from trimtab.methods.base_precision import BasePrecision
 from trimtab.methods.part import LayerLoad, Part
-from trimtab.models.spec import ModelSpec
+from trimtab.models.spec import Linear, ModelSpec
 
 Precision = Literal["fp32", "bf16", "fp16"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "fp16")
@@ -41,6 +42,7 @@ class Strategy:
     """Everything that decides memory, time and result of a training.
 
     `precision`: fp32; or bf16/fp16 weights and arithmetic with an fp32 master copy of what is trained.
+    `base_precision`: how the frozen matrices of the layers are stored; they are multiplied in `precision`.
     `batch` is the global batch of one optimiser step, cut into micro-batches of at most `micro_batch`.
     `recompute`: gradient checkpointing, activations of a layer are computed again in backward.
     `max_length`: tokens after which a text is cut.
@@ -49,6 +51,7 @@ class Strategy:
     method: str
     parts: tuple[Part, ...]
     precision: Precision = "fp32"
+    base_precision: BasePrecision = "same"
     optimizer: AdamW = AdamW()
     schedule: Schedule = Schedule()
     batch: int = 32
@@ -77,6 +80,13 @@ class Strategy:
 
     def loads(self, spec: ModelSpec, layer: int) -> tuple[LayerLoad, ...]:
         return tuple(part.load(spec, layer) for part in self.parts)
+
+    def quantised(self, spec: ModelSpec, layer: int) -> tuple[Linear, ...]:
+        """The matrices of a layer that are stored in fewer bits: those whose own weights are not trained."""
+        if self.base_precision == "same":
+            return ()
+        trained = {linear for load in self.loads(spec, layer) for linear in load.trained}
+        return tuple(linear for linear in spec.linears if linear not in trained)
 
     def steps_per_epoch(self, rows: int) -> int:
         return -(-rows // self.batch)

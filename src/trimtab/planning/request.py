@@ -6,8 +6,20 @@ from dataclasses import dataclass, field, fields
 from trimtab.data.spec import DataSpec
 from trimtab.errors import ModelError, UsageError
 from trimtab.hardware.machine import Machine
-from trimtab.methods import METHODS, PRECISIONS, Choices, Method, Precision, method_named
+from trimtab.methods import (
+    METHODS,
+    PRECISIONS,
+    QUANTISED,
+    BasePrecision,
+    Choices,
+    Method,
+    Part,
+    Precision,
+    Strategy,
+    method_named,
+)
 from trimtab.models import TRAINED_FAMILIES
+from trimtab.models.families import transposed
 from trimtab.models.spec import ModelSpec
 from trimtab.planning.plan import GOALS, Goal, Limits
 
@@ -21,6 +33,7 @@ class Settings:
     """What a user may wish about a training; None leaves it to the planner.
 
     `batch` is the global batch, in rows. `max_length` is in tokens. `recompute` is gradient checkpointing.
+    `base_precision`: how frozen matrices are stored, None = as the method has it.
     """
 
     epochs: int | None = None
@@ -28,6 +41,7 @@ class Settings:
     learning_rate: float | None = None
     max_length: int | None = None
     precision: Precision | None = None
+    base_precision: BasePrecision | None = None
     recompute: bool | None = None
     seed: int = 0
 
@@ -48,23 +62,43 @@ class Request:
     @property
     def methods(self) -> tuple[Method, ...]:
         """The methods that compete: the one asked for, or all that take every choice the user made (who asks
-        for `--top-layers 4` does not want full tuning). Raises UsageError for an unknown name."""
-        named = METHODS if self.method is None else (method_named(self.method),)
+        for `--top-layers 4` does not want full tuning), and that leave something to quantise where he wants
+        that. Those that quantise of themselves compete where the machine can. Raises UsageError for an unknown
+        name."""
+        named = (method_named(self.method),) if self.method is not None else self._competing()
         return tuple(method for method in named if set(_made(self.choices)) <= set(method.takes))
+
+    def base_precision_of(self, method: Method) -> BasePrecision:
+        """How `method` stores frozen matrices here."""
+        return self.settings.base_precision or method.base_precision
+
+    def _competing(self) -> tuple[Method, ...]:
+        able = can_quantise(self.machine) and not transposed(self.spec)
+        return tuple(
+            method
+            for method in METHODS
+            if self.base_precision_of(method) == "same" or (able and self.leaves_matrices(method))
+        )
+
+    def leaves_matrices(self, method: Method) -> bool:
+        """Whether `method` leaves matrices of the layers as they are: they alone can be quantised."""
+        return bool(_frozen_matrices(method.parts(self.spec, self.choices), self.spec))
 
     def check(self) -> None:
         """Raises UsageError where the request contradicts itself, the model or the machine, ModelError TT-P014 or
         TT-P018 where what a training of the model takes cannot be told."""
         _check_layers(self.spec)
         _check_goal(self.goal)
-        _check_word(self.settings)
+        _check_words(self.settings)
         _check_price(self)
         _check_counts(self.settings, self.choices)
+        _check_library(self)
         _check_choices(self)
         _check_rank(self)
         _check_depth(self.spec, self.choices)
         _check_length(self.spec, self.settings)
         _check_precision(self.machine, self.settings)
+        _check_frozen(self)
 
 
 def needs_price(goal: Goal, limits: Limits) -> bool:
@@ -89,6 +123,17 @@ def can_compute(machine: Machine, precision: Precision) -> bool:
     return machine.device.kind != "cpu" and machine.device.peak(precision) is not None
 
 
+def can_quantise(machine: Machine) -> bool:
+    """Whether bitsandbytes runs on `machine`: on CPUs and NVIDIA's and AMD's GPUs; here, where it is installed."""
+    return machine.quantises and machine.device.kind in ("cpu", "gpu")
+
+
+def _frozen_matrices(parts: tuple[Part, ...], spec: ModelSpec) -> int:
+    """How many matrices of the layers `parts` leave as they are."""
+    strategy = Strategy(method="", parts=parts, base_precision="nf4")
+    return sum(len(strategy.quantised(spec, layer)) for layer in range(spec.layers))
+
+
 def _made(choices: Choices) -> tuple[str, ...]:
     return tuple(field.name for field in fields(choices) if getattr(choices, field.name) is not None)
 
@@ -111,8 +156,10 @@ def _check_goal(goal: str) -> None:
         raise UsageError("TT-P005", goal=goal, known=", ".join(GOALS))
 
 
-def _check_word(settings: Settings) -> None:
+def _check_words(settings: Settings) -> None:
     """A precision that does not exist is no machine's fault."""
+    if settings.base_precision not in (None, "same", *QUANTISED):
+        raise UsageError("TT-P043", base=settings.base_precision, known=", ".join(QUANTISED))
     if settings.precision is not None and settings.precision not in PRECISIONS:
         raise UsageError("TT-P019", precision=settings.precision, known=", ".join(PRECISIONS))
 
@@ -182,3 +229,28 @@ def _check_precision(machine: Machine, settings: Settings) -> None:
     if precision is not None and not can_compute(machine, precision):
         able = ", ".join(name for name in PRECISIONS if can_compute(machine, name))
         raise UsageError("TT-P010", precision=precision, device=machine.device.name, able=able)
+
+
+def _quantised_base(request: Request) -> BasePrecision:
+    """How the method asked for stores frozen matrices; where none is, how the user wants them stored. Methods that
+    quantise of themselves compete only where they can."""
+    if request.method is not None:
+        return request.base_precision_of(method_named(request.method))
+    return request.settings.base_precision or "same"
+
+
+def _check_library(request: Request) -> None:
+    """What quantises has to run on the machine, and to take the model's matrices."""
+    base = _quantised_base(request)
+    if base != "same" and not can_quantise(request.machine):
+        code = "TT-P041" if request.machine.is_here and not request.machine.quantises else "TT-P042"
+        raise UsageError(code, base=base, machine=request.machine.name)
+    if base != "same" and transposed(request.spec):
+        raise UsageError("TT-P044", base=base, model=request.spec.name, family=request.spec.family)
+
+
+def _check_frozen(request: Request) -> None:
+    """A quantised matrix is a rounded copy: it can be multiplied with and not trained."""
+    base = _quantised_base(request)
+    if base != "same" and request.method and not request.leaves_matrices(method_named(request.method)):
+        raise UsageError("TT-P040", base=base, method=request.method)

@@ -31,7 +31,7 @@ from trimtab.training.run import LossPoint, Run
 from trimtab.training.session import Job, Session, prepare, versions
 from trimtab.training.step import forward_backward
 from trimtab.training.stop import StopRequest
-from trimtab.tuning import train_mode
+from trimtab.tuning import count_parameters, train_mode
 
 _ETA_STEPS = 20  # the remaining time is judged by the last steps
 
@@ -133,7 +133,7 @@ class _Loop:
             steps=self.steps,
             rows=len(self.session.train),
             trainable_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
-            total_parameters=sum(p.numel() for p in model.parameters()),
+            total_parameters=count_parameters(model),
             resumed_step=self.progress.step,
             load_seconds=load_seconds,
         )

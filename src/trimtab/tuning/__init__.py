@@ -3,23 +3,29 @@
 Importing this room imports torch, transformers and peft; nothing above the torch line may.
 """
 
+import trimtab.tuning.quiet  # noqa: F401  before PEFT
 from trimtab.tuning import head, lora, weights  # noqa: F401  each registers its `attach`
 from trimtab.tuning.attach import apply, attach, train_mode, trained_names
 from trimtab.tuning.load import DTYPES, cast, load_classifier, load_tokenizer, quiet_transformers
 from trimtab.tuning.lora import load_adapter, lora_of, merge, save_adapter
+from trimtab.tuning.quantised import count_parameters, is_packed, quantise, unpack
 
 __all__ = [
     "DTYPES",
     "apply",
     "attach",
     "cast",
+    "count_parameters",
+    "is_packed",
     "load_adapter",
     "load_classifier",
     "load_tokenizer",
     "lora_of",
     "merge",
+    "quantise",
     "quiet_transformers",
     "save_adapter",
     "train_mode",
     "trained_names",
+    "unpack",
 ]

@@ -20,6 +20,7 @@ from trimtab.methods import Lora, Strategy
 from trimtab.models.spec import ModelSpec
 from trimtab.tuning import structure
 from trimtab.tuning.attach import attach, trained_names
+from trimtab.tuning.quantised import is_packed, plain, unpack
 
 _ADAPTER = "default"
 _PREFIX = "base_model.model."
@@ -35,12 +36,26 @@ def _(part: Lora, model: PreTrainedModel, spec: ModelSpec) -> None:
 
 
 def merge(model: PreTrainedModel) -> PreTrainedModel:
-    """Fold every LoRA product into its matrix, in place, and put the plain matrix back."""
+    """Fold every LoRA product into its matrix, in place, and put the plain matrix back. A base in few bits is
+    unpacked first: rounded once more, it would lose what has been learnt."""
     for name, module in list(model.named_modules()):
         if isinstance(module, LoraLayer):
-            module.merge(safe_merge=True)
-            model.set_submodule(name, module.get_base_layer(), strict=True)
-    return model
+            model.set_submodule(name, _merged(module), strict=True)
+    return unpack(model)
+
+
+def _merged(module: LoraLayer) -> nn.Module:
+    base = module.get_base_layer()
+    if not is_packed(base):
+        module.merge(safe_merge=True)
+        return base
+    product = module.get_delta_weight(_ADAPTER)
+    matrix = plain(base, product.dtype)
+    with torch.no_grad():
+        matrix.weight += product
+    if not torch.isfinite(matrix.weight).all():
+        raise ValueError("a product that is not finite cannot be merged")
+    return matrix
 
 
 def save_adapter(strategy: Strategy, model: PreTrainedModel, spec: ModelSpec, folder: Path, base: str) -> None:
