@@ -1,6 +1,8 @@
 """The model card: front matter that a YAML parser reads back unchanged, Markdown that shows names as they
 are."""
 
+from dataclasses import replace
+
 import pytest
 from report_cases import report
 
@@ -62,6 +64,17 @@ def test_the_facts_in_short() -> None:
     assert "| Memory | 1.1 GiB | 1.2 GiB | -4.96 % |" in card
     assert "trimtab train all-MiniLM-L6-v2" in card
     assert "battery, delivery" in card
+
+
+def test_how_the_base_of_an_adapter_is_stored_is_told() -> None:
+    plain = report()
+    chosen = plain.plan.chosen
+    strategy = replace(chosen.estimate.strategy, base_precision="nf4")
+    packed = replace(chosen, estimate=replace(chosen.estimate, strategy=strategy))
+    made = replace(plain, plan=replace(plain.plan, candidates=(packed, *plain.plan.candidates[1:])))
+    assert "stored in nf4" in model_card(made, library_name="peft")
+    assert "nf4" not in model_card(plain, library_name="peft")
+    assert "nf4" not in model_card(made), "a whole model is written unpacked"
 
 
 def test_a_command_with_backticks_stays_in_its_block() -> None:

@@ -17,8 +17,8 @@ from trimtab.units import MIB, Evidence, Figure
 _TOKENIZER_BYTES = 2 * MIB
 _CHECKPOINTS_AT_ONCE = 3
 _HEAD_LOSS = 10.0
-# Points that a base in few bits costs: likely, at worst; a rule. QLoRA paper (arXiv 2305.14314), tables 3 and 4: int8
-# as good as 16 bit on GLUE, NF4 with double quantisation as good on five-shot MMLU in the mean (53.1 against 53.0).
+# Points that a base in few bits costs: likely, at worst; a rule. QLoRA paper (arXiv 2305.14314), tables 3 and 4:
+# int8 as good as 16 bit on GLUE, NF4 with double quantisation on five-shot MMLU in the mean (53.1 against 53.0).
 _QUANTISED_LOSS: dict[BasePrecision, tuple[float, float]] = {
     "same": (0.0, 0.0),
     "int8": (0.1, 0.5),

@@ -29,7 +29,7 @@ from dataclasses import dataclass, replace
 
 from trimtab.data.spec import DataSpec
 from trimtab.estimation.estimate import PARTS, MemoryEstimate, MemoryParts, Phase
-from trimtab.estimation.held import BYTES, held_bytes, unpacked_bytes
+from trimtab.estimation.held import BYTES, held_bytes, packing_bytes, unpacked_bytes
 from trimtab.estimation.margins import widened
 from trimtab.estimation.question import evaluated_rows, longest_batch
 from trimtab.estimation.updated import table_parameters, table_rows, updated_parameters
@@ -182,9 +182,7 @@ def _sizes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine
     loaded = _loaded_bytes(strategy, spec, data, machine)
     unread = _unread_bytes(strategy, spec, data, machine)
     activations = rows * length * _activation_bytes(strategy, spec, length, machine)
-    temporaries = rows * length * _temporary_bytes(strategy, spec, length, machine) + unpacked_bytes(
-        strategy, spec
-    )
+    temporaries = _temporary_bytes(strategy, spec, rows, length, machine)
     grown, holes = _grown_share(strategy, data), 0
     if machine.device.kind == "cpu":
         cut_up = (
@@ -227,7 +225,7 @@ def _loaded_bytes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: 
     number = BYTES[strategy.precision]
     if strategy.base_precision != "same":
         held = held_bytes(strategy, spec, data.outputs)
-        return held + (stored if machine.device.kind == "cpu" else 0)
+        return held + (stored + packing_bytes(strategy, spec) if machine.device.kind == "cpu" else 0)
     if number == BYTES[spec.weights_dtype]:
         return stored
     beside = total if machine.device.kind == "cpu" else spec.vocab * (spec.embedding_size or spec.hidden)
@@ -267,10 +265,13 @@ def _left_bytes(step: int, machine: Machine) -> int:
 
 
 def _evaluate_bytes(strategy: Strategy, spec: ModelSpec, length: int, data: DataSpec) -> int:
-    """The widest moment of a forward pass that keeps nothing, over an evaluation batch."""
-    tokens = length * evaluated_rows(data, length)
-    widest = max(spec.ffn * (3 if spec.gated_ffn else 2), 4 * spec.heads * spec.head_dim)
-    return tokens * BYTES[strategy.precision] * (widest + 3 * spec.hidden) + unpacked_bytes(strategy, spec)
+    """The widest moment of a forward pass that keeps nothing, over an evaluation batch; or that of a quantised
+    matrix, which is unpacked before there is anything of what it gives."""
+    token = length * evaluated_rows(data, length) * BYTES[strategy.precision]
+    arrays = 3 if spec.gated_ffn else 2
+    widest = max(spec.ffn * arrays, 4 * spec.heads * spec.head_dim)
+    multiplied = spec.ffn * (arrays - 1) * token + unpacked_bytes(strategy, spec)
+    return max(widest * token, multiplied) + 3 * spec.hidden * token
 
 
 def _activation_bytes(strategy: Strategy, spec: ModelSpec, length: int, machine: Machine) -> int:
@@ -373,15 +374,19 @@ def _norm_bytes(spec: ModelSpec, number: int, *, trained: bool) -> int:
     return (4 + (number if trained else 0)) * width
 
 
-def _temporary_bytes(strategy: Strategy, spec: ModelSpec, length: int, machine: Machine) -> int:
-    """Bytes a token of the widest moment of one layer: gradients of the inner activations, or of attention.
-    Layers that gradients do not pass through run without dropout, and attention there keeps nothing."""
-    number = BYTES[strategy.precision]
+def _temporary_bytes(strategy: Strategy, spec: ModelSpec, rows: int, length: int, machine: Machine) -> int:
+    """Bytes of the widest moment of one layer: gradients of the inner activations, or of attention, or a gradient
+    that comes to a quantised matrix and the one that leaves it, with the matrix unpacked between them. Layers that
+    gradients do not pass through run without dropout, and attention there keeps nothing."""
+    number, tokens = BYTES[strategy.precision], rows * length
     backward = strategy.lowest_layer(spec) < spec.layers
-    inner = number * (2 * spec.ffn * (2 if spec.gated_ffn else 1) + 2 * spec.hidden)
+    arrays = spec.ffn * (2 if spec.gated_ffn else 1)
+    inner = number * (2 * arrays + 2 * spec.hidden)
     dropped = backward and _drops_probabilities(spec, machine)
     attention = 4 * number * spec.heads * length if dropped else 0
-    return max(inner, attention + 4 * number * spec.hidden)
+    unpacked = unpacked_bytes(strategy, spec)
+    multiplied = tokens * number * (arrays + 3 * spec.hidden) + unpacked if unpacked else 0
+    return max(tokens * inner, tokens * (attention + 4 * number * spec.hidden), multiplied)
 
 
 def _drops_probabilities(spec: ModelSpec, machine: Machine) -> bool:

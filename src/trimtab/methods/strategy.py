@@ -67,6 +67,11 @@ class Strategy:
         """Micro-batches in one step."""
         return -(-self.batch // self.micro_batch)
 
+    @property
+    def number_formats(self) -> str:
+        """In which formats weights are held: "bf16", "nf4 + bf16"."""
+        return self.precision if self.base_precision == "same" else f"{self.base_precision} + {self.precision}"
+
     def trainable_parameters(self, spec: ModelSpec, outputs: int) -> int:
         return sum(part.trainable_parameters(spec, outputs) for part in self.parts)
 

@@ -104,6 +104,7 @@ def command_of(request: TrainRequest) -> str:
         "--lr": settings.learning_rate,
         "--max-length": settings.max_length,
         "--precision": settings.precision,
+        "--quantize": settings.base_precision,
         "--seed": settings.seed or None,
         "--task": reading.task,
         "--label": reading.label,

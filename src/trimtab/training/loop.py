@@ -25,7 +25,7 @@ from trimtab.metrics.scoring import score
 from trimtab.training import batches, checkpoint
 from trimtab.training.checkpoint import Checkpoints, Progress
 from trimtab.training.events import Evaluated, Event, Finished, Notice, Preflight, Saved, Started, Step
-from trimtab.training.meter import MemoryMeter
+from trimtab.training.meter import MemoryMeter, give_back_heap
 from trimtab.training.optimizer import learning_rate_at
 from trimtab.training.run import LossPoint, Run
 from trimtab.training.session import Job, Session, prepare, versions
@@ -51,8 +51,10 @@ class Training:
         return self._meter.peak_bytes()
 
     def release(self) -> None:
-        """Let the model, its optimiser and its rows go."""
+        """Let the model, its optimiser and its rows go, and give their memory back to the system: what was saved
+        is opened next."""
         self.session = None
+        give_back_heap()
 
     def __iter__(self) -> Iterator[Event]:
         self.job.folder.mkdir(parents=True, exist_ok=True)

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 DATA, LIMITS, METHOD, TRAINING = "TT-V061", "TT-V062", "TT-V063", "TT-V064"
 GOALS = "balanced|quality|memory|time|money"
-METHODS = "auto|full|lora|freeze|head"
+METHODS = "auto|full|lora|qlora|freeze|head"
 PRECISIONS = "fp32|bf16|fp16"
+QUANTISED = "nf4|int8"
 TASKS = "classify|pair|regress"
 # An option of each panel.
 _data = partial(typer.Option, rich_help_panel=DATA)
@@ -120,6 +121,7 @@ class Training:
 
     rank: Annotated[int | None, _method("--rank", metavar="N", help="TT-V121")] = None
     top_layers: Annotated[int | None, _method("--top-layers", metavar="N", help="TT-V122")] = None
+    quantize: Annotated[str | None, _method("--quantize", metavar=QUANTISED, help="TT-V123")] = None
     epochs: Annotated[int | None, _training("--epochs", metavar="N", help="TT-V130")] = None
     batch: Annotated[int | None, _training("--batch", metavar="N", help="TT-V131")] = None
     lr: Annotated[float | None, _training("--lr", metavar="X", help="TT-V132")] = None
@@ -141,6 +143,7 @@ class Training:
             learning_rate=self.lr,
             max_length=self.max_length,
             precision=cast("methods.Precision | None", self.precision),  # the planner refuses an unknown word
+            base_precision=cast("methods.BasePrecision | None", self.quantize),  # as above
             seed=self.seed,
         )
 

@@ -153,7 +153,7 @@ def _cells(candidate: Candidate, face: Face) -> list[tuple[str, str]]:
     return [
         (strategy.method, depth_word(strategy, face)),
         trained_words(estimate.trainable_parameters, estimate.total_parameters),
-        (strategy.precision, face.say("TT-V314") if strategy.recompute else ""),
+        (strategy.number_formats, face.say("TT-V314") if strategy.recompute else ""),
         (str(strategy.batch), cut),
         (bytes_word(estimate.memory.peak_bytes), bytes_range(estimate.memory.peak_bytes)),
         (seconds_word(estimate.time.total_seconds), seconds_range(estimate.time.total_seconds)),
