@@ -45,6 +45,7 @@ def cell(model: str, data: str, method: str, setting: tuple[int, int, int], prec
     strategy = Strategy(
         method=method,
         parts=preset.parts(spec, Choices()),
+        base_precision=preset.base_precision,
         precision=precision,
         batch=batch,
         micro_batch=micro_batch,

@@ -49,8 +49,9 @@ def tiny_strategy(source: ModelSource, method: str = "full", **changed: object) 
     parts = preset.parts(spec, Choices(rank=4) if "rank" in preset.takes else Choices())
     schedule = Schedule(epochs=2, learning_rate=preset.learning_rate * 10, warmup_share=0.1)
     strategy = Strategy(
-        method=method, parts=parts, schedule=schedule, batch=4, micro_batch=4, max_length=24, seed=7
-    )
+        method=method, parts=parts, base_precision=preset.base_precision, schedule=schedule,
+        batch=4, micro_batch=4, max_length=24, seed=7,
+    )  # fmt: skip
     return replace(strategy, **changed)
 
 

@@ -42,7 +42,8 @@ def data(rows: int = 5000, longest: int = 200) -> DataSpec:
 
 
 def strategy(spec=BERT, method: str = "full", choices: Choices = Choices(), **changed) -> Strategy:
-    made = Strategy(method=method, parts=method_named(method).parts(spec, choices))
+    preset = method_named(method)
+    made = Strategy(method=method, parts=preset.parts(spec, choices), base_precision=preset.base_precision)
     return replace(made, **changed)
 
 

@@ -1,4 +1,5 @@
-"""Whom the exams examine: every method, every part alone, both also on the top layer only, on tiny models.
+"""Whom the exams examine: every method, every part alone, both also on the top layer only, and some methods on a
+base in few bits, on tiny models.
 
 A new method or part is in here by being in METHODS or PARTS; it writes no exam of its own.
 """
@@ -13,11 +14,13 @@ from transformers import PreTrainedModel
 
 from tiny_models import FAMILIES, tiny_model
 from trimtab import tuning
-from trimtab.methods import METHODS, PARTS, Choices, Method, Part, Strategy
+from trimtab.methods import METHODS, PARTS, BasePrecision, Choices, Method, Strategy, method_named
 from trimtab.models import ModelSource, read_spec
 from trimtab.models.spec import ModelSpec
 
 OUTPUTS = 3
+# A method's own base precision comes with it. Beside that: the other one, and layers frozen below trained ones.
+QUANTISED: tuple[tuple[str, BasePrecision], ...] = (("lora", "int8"), ("freeze", "nf4"), ("head", "int8"))
 LAYERS = 3
 
 
@@ -34,6 +37,12 @@ class Case:
         """A fresh model with head, from the same seed every time."""
         model = tuning.load_classifier(self.source, outputs=OUTPUTS, pad_token_id=0, seed=5)
         return tuning.apply(self.strategy, model, self.spec) if attached else model
+
+    def base(self) -> PreTrainedModel:
+        """The model that the strategy starts from: with the matrices in few bits that it keeps so."""
+        model = self.model(attached=False).requires_grad_(False)
+        tuning.quantise(self.strategy, model, self.spec)
+        return model
 
     def moved(self) -> PreTrainedModel:
         """A model whose trained weights are no longer what they were at the start."""
@@ -57,20 +66,25 @@ def methods_of(family: str) -> list[Method]:
 
 
 def method_cases() -> list[Case]:
-    """Every method, with its defaults and, where it takes one, on the top layer."""
-    return [
-        _case(family, f"{method.name}{suffix}", method.name, method.parts(spec_of(family), choices))
+    """Every method, with its defaults and, where it takes one, on the top layer; and those of QUANTISED."""
+    plain = [
+        _case(family, f"{method.name}{suffix}", method, choices, method.base_precision)
         for family in FAMILIES
         for method in methods_of(family)
         for suffix, choices in (("", Choices()), ("-top1", Choices(top_layers=1)))
         if not suffix or "top_layers" in method.takes
+    ]
+    return plain + [
+        _case(family, f"{name}-{base}", method_named(name), Choices(), base)
+        for family in FAMILIES
+        for name, base in QUANTISED
     ]
 
 
 def part_cases() -> list[Case]:
     """Every part alone, whole and on the top layer."""
     return [
-        _case(family, f"part:{part.name}{suffix}", "part", (part(**choices),))
+        _strategy_case(family, f"part:{part.name}{suffix}", Strategy(method="part", parts=(part(**choices),)))
         for family in FAMILIES
         for part in PARTS
         for suffix, choices in (("", {}), ("-top1", {"top_layers": 1}))
@@ -90,5 +104,10 @@ def spec_of(family: str) -> ModelSpec:
     return read_spec(source_of(family))
 
 
-def _case(family: str, name: str, method: str, parts: tuple[Part, ...]) -> Case:
-    return Case(f"{family}/{name}", source_of(family), spec_of(family), Strategy(method=method, parts=parts))
+def _case(family: str, name: str, method: Method, choices: Choices, base: BasePrecision) -> Case:
+    parts = method.parts(spec_of(family), choices)
+    return _strategy_case(family, name, Strategy(method=method.name, parts=parts, base_precision=base))
+
+
+def _strategy_case(family: str, name: str, strategy: Strategy) -> Case:
+    return Case(f"{family}/{name}", source_of(family), spec_of(family), strategy)

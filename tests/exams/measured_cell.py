@@ -20,9 +20,11 @@ def main(model: str, data: str, out: str, method: str) -> None:
     source = ModelSource(folder=Path(model), name=model)
     spec, corpus = read_spec(source), open_corpus(data)
     facts = describe(corpus, count_tokens(corpus.train, source.folder / "tokenizer.json"))
+    preset = method_named(method)
     strategy = Strategy(
         method=method,
-        parts=method_named(method).parts(spec, Choices()),
+        parts=preset.parts(spec, Choices()),
+        base_precision=preset.base_precision,
         schedule=Schedule(epochs=1),
         batch=32,
         micro_batch=32,

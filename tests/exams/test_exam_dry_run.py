@@ -40,7 +40,8 @@ def real_sites(case: Case, question: Question) -> dict[str, int]:
     model, optimizer = make_trainable(model, strategy, case.spec, torch.device("cpu"), tokens)
     live = LiveBytes()
     with live:
-        kept = (*optimizer.masters.values(), *optimizer.averages.values())
+        packed = [tensor for module in model.modules() if tuning.is_packed(module) for tensor in module.tensors()]
+        kept = (*optimizer.masters.values(), *optimizer.averages.values(), *packed)
         live.count([*model.parameters(), *model.buffers(), *kept])
         trace_step(live, model, optimizer, strategy, case.spec, inputs, labels, "classify")
     return {site.name: site.parts.total_bytes for site in sites_of(live)}

@@ -31,10 +31,13 @@ def write_long_texts(folder: Path) -> Path:
 
 
 @pytest.mark.model
-def test_predicted_memory_is_near_the_measured(real_model: Callable[[str], Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["lora", "qlora"])
+def test_predicted_memory_is_near_the_measured(
+    method: str, real_model: Callable[[str], Path], tmp_path: Path
+) -> None:
     data = write_long_texts(tmp_path / "data")
     program = Path(__file__).with_name("measured_cell.py")
-    words = [sys.executable, str(program), str(real_model(MODEL)), str(data), str(tmp_path / "out"), "lora"]
+    words = [sys.executable, str(program), str(real_model(MODEL)), str(data), str(tmp_path / "out"), method]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     cell = json.loads(done.stdout.splitlines()[-1])

@@ -29,7 +29,7 @@ def logits_of(model: torch.nn.Module) -> torch.Tensor:
 def test_parameters_are_as_many_as_predicted(case: Case) -> None:
     model = case.model()
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    total = sum(p.numel() for p in model.parameters())
+    total = tuning.count_parameters(model)
     assert trained == case.strategy.trainable_parameters(case.spec, OUTPUTS)
     head = 0 if any(isinstance(part, Head) for part in case.strategy.parts) else _head_only(case)
     assert total == case.strategy.total_parameters(case.spec, OUTPUTS) + head
@@ -44,7 +44,7 @@ def _head_only(case: Case) -> int:
 def test_an_untrained_model_computes_what_the_base_computes(case: Case) -> None:
     if not all(part.starts_at_base for part in case.strategy.parts):
         pytest.skip("does not claim to")
-    assert torch.equal(logits_of(case.model()), logits_of(case.model(attached=False)))
+    assert torch.equal(logits_of(case.model()), logits_of(case.base()))
 
 
 @every_case
@@ -94,9 +94,9 @@ mergeable = [
 def test_merging_changes_the_form_and_not_the_result(case: Case) -> None:
     model = case.moved()
     before = logits_of(model)
-    plain = case.model(attached=False)
+    plain = tuning.unpack(case.base())
     assert not torch.allclose(before, logits_of(plain), atol=1e-3), "nothing to merge"
-    tuning.merge(case.strategy, model)
+    tuning.merge(case.strategy, model, case.spec)
     torch.testing.assert_close(logits_of(model), before, atol=1e-5, rtol=1e-5)
     assert model.state_dict().keys() == plain.state_dict().keys()
     assert [type(m) for m in model.modules()] == [type(m) for m in plain.modules()]
@@ -114,7 +114,7 @@ def test_what_cannot_be_merged_is_refused_and_left_as_it_was(case: Case) -> None
     model = case.moved()
     before, state = logits_of(model), {name: tensor.clone() for name, tensor in model.state_dict().items()}
     with pytest.raises(ModelError) as caught:
-        tuning.merge(case.strategy, model)
+        tuning.merge(case.strategy, model, case.spec)
     assert caught.value.code == "TT-T071" and case.strategy.method in str(caught.value)
     assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
     assert torch.equal(logits_of(model), before)

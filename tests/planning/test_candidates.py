@@ -28,16 +28,16 @@ def depths(of: Request) -> list[tuple[str, int | None]]:
 
 def test_every_method_at_every_depth_worth_comparing() -> None:
     assert depths(request()) == [
-        ("full", None), ("lora", None), ("lora", 3), ("adapter", None), ("ia3", None), ("bitfit", None),
-        ("freeze", 2), ("freeze", 1), ("freeze", 3), ("head", -1),
+        ("full", None), ("lora", None), ("lora", 3), ("qlora", None), ("adapter", None), ("ia3", None),
+        ("bitfit", None), ("freeze", 2), ("freeze", 1), ("freeze", 3), ("head", -1),
     ]  # fmt: skip
 
 
 def test_a_model_of_one_layer_has_no_duplicate_depths() -> None:
     one_layer = replace(MINILM, layers=1)
     assert depths(request(spec=one_layer)) == [
-        ("full", None), ("lora", None), ("lora", 1), ("adapter", None), ("ia3", None), ("bitfit", None),
-        ("freeze", 1), ("head", -1),
+        ("full", None), ("lora", None), ("lora", 1), ("qlora", None), ("adapter", None), ("ia3", None),
+        ("bitfit", None), ("freeze", 1), ("head", -1),
     ]  # fmt: skip
 
 
@@ -48,11 +48,28 @@ def test_a_method_asked_for_keeps_its_own_depth() -> None:
 
 def test_a_choice_narrows_the_methods_to_those_that_take_it() -> None:
     assert depths(request(choices=Choices(top_layers=4))) == [
-        ("lora", 4), ("adapter", 4), ("ia3", 4), ("bitfit", 4), ("freeze", 4),
+        ("lora", 4), ("qlora", 4), ("adapter", 4), ("ia3", 4), ("bitfit", 4), ("freeze", 4),
     ]  # fmt: skip
     found = variants(request(choices=Choices(rank=4)))
-    assert {v.method.name for v in found} == {"lora"}
+    assert {v.method.name for v in found} == {"lora", "qlora"}
     assert all(isinstance(v.parts[0], Lora) and v.parts[0].rank == 4 for v in found)
+
+
+def test_a_base_in_few_bits_is_tried_where_the_library_runs() -> None:
+    assert {v.base_precision for v in variants(request(method="qlora"))} == {"nf4"}
+    without = request(machine=replace(cpu(), quantises=False))
+    npu = request(machine=replace(cpu(), device=replace(cpu().device, kind="npu")))
+    for machine in (without, npu):
+        assert "qlora" not in {v.method.name for v in variants(machine)}
+
+
+def test_a_base_precision_asked_for_is_every_candidate_s() -> None:
+    found = variants(request(settings=Settings(base_precision="nf4")))
+    assert {v.base_precision for v in found} == {"nf4"}
+    assert "full" not in {v.method.name for v in found}, "it leaves no matrix to quantise"
+    assert "qlora" not in {v.method.name for v in found}, "the same as LoRA there"
+    (eight,) = variants(request(method="qlora", settings=Settings(base_precision="int8")))
+    assert (eight.method.name, eight.base_precision) == ("qlora", "int8")
 
 
 def test_the_cut_never_changes_the_global_batch() -> None:

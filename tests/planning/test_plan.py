@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from planning_cases import MINILM, cpu, data, price
+from planning_cases import MINILM, cpu, data, gpu, price
 
 from trimtab.methods import Choices
+from trimtab.models import shape_named
 from trimtab.planning import GOALS, Goal, Limits, NoPlan, Plan, Request, Settings, compare, plan
 from trimtab.planning.rank import preference
 from trimtab.units import GIB, MIB, Money, parse_money
@@ -56,7 +57,7 @@ def test_the_same_question_has_the_same_answer(usable: int, goal: Goal) -> None:
 def test_the_table_is_in_order_of_preference_with_one_row_a_variant() -> None:
     for goal in GOALS:
         answer = made(machine=cpu(), goal=goal)
-        assert len(answer.candidates) == 10
+        assert len(answer.candidates) == 11
         feasible = [preference(goal, c.estimate) for c in answer.candidates if c.fits]
         assert feasible == sorted(feasible)
         assert answer.candidates[0] is answer.chosen
@@ -77,7 +78,7 @@ def test_nothing_fits_says_what_would() -> None:
         plan(MINILM, data(length=500), cpu(), limits=Limits(memory_bytes=64 * MIB))
     error = caught.value
     assert error.exit_code == 3 and error.code == "TT-P020"
-    assert len(error.plan.candidates) == 10 and not any(c.fits for c in error.plan.candidates)
+    assert len(error.plan.candidates) == 11 and not any(c.fits for c in error.plan.candidates)
     advised = next(advice for advice in error.message.fact("advice") if advice.code == "TT-P030")
     enough = Limits(memory_bytes=advised.fact("mebibytes") * MIB)
     assert plan(MINILM, data(length=500), cpu(), limits=enough).chosen.fits
@@ -145,6 +146,17 @@ def test_choices_reach_the_parts() -> None:
     answer = made(machine=cpu(), method="lora", choices=Choices(rank=4, top_layers=2))
     (only,) = answer.candidates
     assert (only.estimate.strategy.parts[0].rank, only.estimate.strategy.parts[0].top_layers) == (4, 2)
+
+
+def test_qlora_is_the_plan_where_lora_does_not_fit() -> None:
+    """Qwen2.5 7B in bf16 is 15 GB: on 24 GB LoRA trains it, on 12 GB only a base in few bits fits at all."""
+    spec, peaks = shape_named("qwen2.5-7b"), (("fp32", 1.3e13), ("bf16", 2.6e13))
+    small = plan(spec, data(), gpu(*peaks, usable_bytes=12 * GIB))
+    assert [c.estimate.strategy.method for c in small.candidates if c.fits] == ["qlora"]
+    assert small.chosen.estimate.strategy.precision == "bf16"
+    large = plan(spec, data(), gpu(*peaks, usable_bytes=24 * GIB))
+    assert large.chosen.estimate.strategy.method == "lora"
+    assert {c.estimate.strategy.method for c in large.candidates if c.fits} >= {"lora", "qlora"}
 
 
 def test_a_plan_is_made_in_well_under_a_second() -> None:

@@ -14,6 +14,9 @@ from trimtab.units import Money
 
 QWEN = shape_named("qwen2.5-0.5b")  # 14 heads of queries, 2 of keys and values
 
+NF4 = Settings(base_precision="nf4")
+NPU = replace(gpu(), device=replace(gpu().device, kind="npu"))
+
 
 def _name(spec: ModelSpec) -> str:
     return spec.name
@@ -26,8 +29,12 @@ def _name(spec: ModelSpec) -> str:
         ("TT-P005", {"goal": "cheap"}, "Goals: balanced, quality, memory, time, money"),
         ("TT-P006", {"settings": Settings(epochs=0)}, "--epochs must be greater than 0, not 0"),
         ("TT-P006", {"choices": Choices(top_layers=-1)}, "--top-layers"),
-        ("TT-P007", {"method": "full", "choices": Choices(rank=8)}, "Methods that take --rank: lora."),
-        ("TT-P007", {"method": "head", "choices": Choices(top_layers=2)}, "lora, adapter, ia3, bitfit, freeze"),
+        ("TT-P007", {"method": "full", "choices": Choices(rank=8)}, "Methods that take --rank: lora, qlora."),
+        (
+            "TT-P007",
+            {"method": "head", "choices": Choices(top_layers=2)},
+            "lora, qlora, adapter, ia3, bitfit, freeze",
+        ),
         ("TT-P074", {"choices": Choices(placement="side")}, 'placement "side"'),
         ("TT-P006", {"choices": Choices(bottleneck=0)}, "--bottleneck must be greater than 0, not 0"),
         ("TT-P007", {"method": "lora", "choices": Choices(bottleneck=8)}, "take --bottleneck: adapter."),
@@ -49,6 +56,17 @@ def _name(spec: ModelSpec) -> str:
         ("TT-P010", {"settings": Settings(precision="bf16"), "machine": gpu(("fp32", 1e13))}, "a GPU"),
         ("TT-P019", {"settings": Settings(precision="int8"), "machine": gpu(("int8", 1e13))}, "fp32, bf16, fp16"),
         ("TT-P019", {"settings": Settings(precision="tf32"), "machine": gpu(("tf32", 1e13))}, '"tf32"'),
+        ("TT-P043", {"settings": Settings(base_precision="int3")}, "Known: nf4, int8"),
+        ("TT-P040", {"method": "full", "settings": NF4}, "full trains every matrix"),
+        ("TT-P040", {"method": "freeze", "choices": Choices(top_layers=6), "settings": NF4}, "freeze trains"),
+        ("TT-P041", {"method": "qlora", "machine": replace(cpu(), quantises=False)}, "trimtab[quant]"),
+        ("TT-P041", {"settings": NF4, "machine": replace(cpu(), quantises=False)}, "trimtab[quant]"),
+        ("TT-P042", {"method": "qlora", "machine": NPU}, "CPUs and GPUs only"),
+        (
+            "TT-P044",
+            {"method": "qlora", "spec": shape_named("gpt2")},
+            "gpt2 (gpt2) stores its matrices transposed",
+        ),
         ("TT-P012", {"settings": Settings(max_length=7)}, "--max-length must be at least 8, not 7"),
         (
             "TT-P015",

@@ -78,6 +78,17 @@ def test_the_facts_in_short() -> None:
     assert "battery, delivery" in card
 
 
+def test_how_the_base_of_an_adapter_is_stored_is_told() -> None:
+    plain = report()
+    chosen = plain.plan.chosen
+    strategy = replace(chosen.estimate.strategy, base_precision="nf4")
+    packed = replace(chosen, estimate=replace(chosen.estimate, strategy=strategy))
+    made = replace(plain, plan=replace(plain.plan, candidates=(packed, *plain.plan.candidates[1:])))
+    assert "stored in nf4" in model_card(made, library_name="peft")
+    assert "nf4" not in model_card(plain, library_name="peft")
+    assert "nf4" not in model_card(made), "a whole model is written unpacked"
+
+
 def test_a_command_with_backticks_stays_in_its_block() -> None:
     card = model_card(report(command="trimtab train m --data '```'"))
     assert card.endswith("````sh\ntrimtab train m --data '```'\n````\n")

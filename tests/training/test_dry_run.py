@@ -46,9 +46,10 @@ def case(
         train_rows=1000, dev_rows=10, test_rows=0, lengths=LengthHistogram(tuple(counts)), vocabulary=400,
     )  # fmt: skip
     machine = Machine(name=device, device=Device(name=device, kind=device, memory_bytes=2**40, usable_bytes=2**40))
+    preset = method_named(method)
     strategy = Strategy(
-        method=method, parts=method_named(method).parts(spec, choices), precision=precision, batch=batch,
-        micro_batch=rows, max_length=length, recompute=recompute,
+        method=method, parts=preset.parts(spec, choices), base_precision=preset.base_precision, batch=batch,
+        precision=precision, micro_batch=rows, max_length=length, recompute=recompute,
     )  # fmt: skip
     return strategy, data, machine, question_of(strategy, spec, data, machine)
 
@@ -75,6 +76,7 @@ def worst_by_phase(sites: tuple[Phase, ...]) -> dict[str, int]:
         ("bert-base-uncased", "full", Choices()),
         ("bert-base-uncased", "lora", Choices()),
         ("bert-base-uncased", "lora", Choices(top_layers=4)),
+        ("bert-base-uncased", "qlora", Choices()),
         ("bert-base-uncased", "freeze", Choices(top_layers=3)),
         ("bert-base-uncased", "adapter", Choices(placement="pfeiffer")),
         ("bert-base-uncased", "ia3", Choices(top_layers=4)),

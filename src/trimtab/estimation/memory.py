@@ -17,6 +17,7 @@ transformers classes, see docs/formulas.md:
                                              the input of o is the output of a fused attention
     bottleneck of width b after a matrix     s times its outputs, and s b: the input of each of its two matrices
     what a trained vector scales             s times its width: keys, values, and the input of the last matrix
+    quantised matrix                         nothing: it is unpacked again, one at a time (a temporary)
 
 The statistics of norms (a few bytes a token) are left out. tests/estimation counts the tensors autograd keeps.
 
@@ -31,6 +32,7 @@ from dataclasses import dataclass, replace
 
 from trimtab.data.spec import DataSpec
 from trimtab.estimation.estimate import PARTS, MemoryEstimate, MemoryParts, Phase
+from trimtab.estimation.held import BYTES, held_bytes, packing_bytes, unpacked_bytes
 from trimtab.estimation.margins import widened
 from trimtab.estimation.question import evaluated_rows, longest_batch
 from trimtab.estimation.updated import table_parameters, table_rows, updated_parameters, updated_shapes
@@ -40,7 +42,6 @@ from trimtab.models.families import activation_arrays
 from trimtab.models.spec import ModelSpec, Role
 from trimtab.units import GIB, MIB, Evidence, Figure
 
-BYTES = {"fp32": 4, "bf16": 2, "fp16": 2, "unknown": 4}
 _MASTER_BYTES = 4
 _GRADIENT_BYTES = 4
 _INPUT_OF: dict[Role, str] = {
@@ -178,7 +179,7 @@ def _sizes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine
     rule, shapes = strategy.optimizer, updated_shapes(strategy, spec, data)
     updated = updated_parameters(strategy, spec, data)
     table = table_parameters(strategy, spec, data)
-    total = strategy.total_parameters(spec, data.outputs)
+    weights = held_bytes(strategy, spec, data.outputs)
     number = BYTES[strategy.precision]
     rows, length = longest_batch(strategy, data)
     masters = (table if strategy.precision == "fp32" else updated) * _MASTER_BYTES
@@ -187,7 +188,7 @@ def _sizes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine
     loaded = _loaded_bytes(strategy, spec, data, machine)
     unread = _unread_bytes(strategy, spec, data, machine)
     activations = rows * length * _activation_bytes(strategy, spec, length, machine)
-    temporaries = rows * length * _temporary_bytes(strategy, spec, length, machine)
+    temporaries = _temporary_bytes(strategy, spec, rows, length, machine)
     grown, holes = _grown_share(strategy, data), 0
     if machine.device.kind == "cpu":
         cut_up = (
@@ -199,7 +200,7 @@ def _sizes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine
     adapter = any(part.adapter for part in strategy.parts)
     states = sum(rule.device_bytes(shape) * count for shape, count in shapes)
     return _Sizes(
-        weights=total * number,
+        weights=weights,
         unread=unread,
         masters=masters,
         gradients=updated * _GRADIENT_BYTES,
@@ -215,7 +216,7 @@ def _sizes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine
         logits=rows * data.outputs * (number + 4) * 2,
         load=loaded + masters,
         evaluate=_evaluate_bytes(strategy, spec, length, data),
-        save=_saved_bytes(loaded - unread, total * number + masters, adapter, machine),
+        save=_saved_bytes(loaded - unread, _written_bytes(strategy, spec, data) + masters, adapter, machine),
         kept_states=0 if adapter or machine.device.kind != "cpu" else states,
         kernels=kernels,
         kernels_so_far=round(grown * kernels),
@@ -225,10 +226,14 @@ def _sizes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine
 def _loaded_bytes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine) -> int:
     """A model as it is opened. On a CPU the file is mapped, in memory once it has been read, and weights that are
     cast are there beside it until the last one is. A GPU gets the weights as stored and casts them one by one: for
-    a moment the token embedding, the largest, is there twice."""
+    a moment the token embedding, the largest, is there twice. A base in few bits is packed on the CPU, beside the
+    file, and a GPU never sees more of it than that."""
     total = strategy.total_parameters(spec, data.outputs)
     stored = spec.stored_bytes or total * BYTES[spec.weights_dtype]
     number = BYTES[strategy.precision]
+    if strategy.base_precision != "same":
+        held = held_bytes(strategy, spec, data.outputs)
+        return held + (stored + packing_bytes(strategy, spec) if machine.device.kind == "cpu" else 0)
     if number == BYTES[spec.weights_dtype]:
         return stored
     beside = total if machine.device.kind == "cpu" else spec.vocab * (spec.embedding_size or spec.hidden)
@@ -241,6 +246,8 @@ def _unread_bytes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: 
     as if by chance, and a window is missed with probability exp(-rows / windows)."""
     if machine.device.kind != "cpu" or BYTES[strategy.precision] != BYTES[spec.weights_dtype]:
         return 0
+    if strategy.base_precision != "same":
+        return 0  # copied, so that the file can be let go
     table = spec.vocab * (spec.embedding_size or spec.hidden) * BYTES[strategy.precision]
     windows = max(1.0, table / _READ_AHEAD_BYTES)
     return round(table * math.exp(-table_rows(spec, data) / windows))
@@ -255,16 +262,24 @@ def _saved_bytes(loaded: int, written: int, adapter: bool, machine: Machine) -> 
     return loaded if adapter else written
 
 
+def _written_bytes(strategy: Strategy, spec: ModelSpec, data: DataSpec) -> int:
+    """A whole model as it is written: a base in few bits has been unpacked."""
+    return strategy.total_parameters(spec, data.outputs) * BYTES[strategy.precision]
+
+
 def _left_bytes(step: int, machine: Machine) -> int:
     """Of what a step took of a CPU's heap, what the C library has not given back when the steps are over."""
     return round(_CPU_LEFT * step) if machine.device.kind == "cpu" else 0
 
 
 def _evaluate_bytes(strategy: Strategy, spec: ModelSpec, length: int, data: DataSpec) -> int:
-    """The widest moment of a forward pass that keeps nothing, over an evaluation batch."""
-    tokens = length * evaluated_rows(data, length)
-    widest = max(spec.ffn * (3 if spec.gated_ffn else 2), 4 * spec.heads * spec.head_dim)
-    return tokens * BYTES[strategy.precision] * (widest + 3 * spec.hidden)
+    """The widest moment of a forward pass that keeps nothing, over an evaluation batch; or that of a quantised
+    matrix, which is unpacked before there is anything of what it gives."""
+    token = length * evaluated_rows(data, length) * BYTES[strategy.precision]
+    arrays = 3 if spec.gated_ffn else 2
+    widest = max(spec.ffn * arrays, 4 * spec.heads * spec.head_dim)
+    multiplied = spec.ffn * (arrays - 1) * token + unpacked_bytes(strategy, spec)
+    return max(widest * token, multiplied) + 3 * spec.hidden * token
 
 
 def _activation_bytes(strategy: Strategy, spec: ModelSpec, length: int, machine: Machine) -> int:
@@ -402,15 +417,19 @@ def _norm_bytes(spec: ModelSpec, number: int, *, trained: bool) -> int:
     return (4 + (number if trained else 0)) * width
 
 
-def _temporary_bytes(strategy: Strategy, spec: ModelSpec, length: int, machine: Machine) -> int:
-    """Bytes a token of the widest moment of one layer: gradients of the inner activations, or of attention.
-    Layers that gradients do not pass through run without dropout, and attention there keeps nothing."""
-    number = BYTES[strategy.precision]
+def _temporary_bytes(strategy: Strategy, spec: ModelSpec, rows: int, length: int, machine: Machine) -> int:
+    """Bytes of the widest moment of one layer: gradients of the inner activations, or of attention, or a gradient
+    that comes to a quantised matrix and the one that leaves it, with the matrix unpacked between them. Layers that
+    gradients do not pass through run without dropout, and attention there keeps nothing."""
+    number, tokens = BYTES[strategy.precision], rows * length
     backward = strategy.lowest_layer(spec) < spec.layers
-    inner = number * (2 * spec.ffn * (2 if spec.gated_ffn else 1) + 2 * spec.hidden)
+    arrays = spec.ffn * (2 if spec.gated_ffn else 1)
+    inner = number * (2 * arrays + 2 * spec.hidden)
     dropped = backward and _drops_probabilities(spec, machine)
     attention = 4 * number * spec.heads * length if dropped else 0
-    return max(inner, attention + 4 * number * spec.hidden)
+    unpacked = unpacked_bytes(strategy, spec)
+    multiplied = tokens * number * (arrays + 3 * spec.hidden) + unpacked if unpacked else 0
+    return max(tokens * inner, tokens * (attention + 4 * number * spec.hidden), multiplied)
 
 
 def _drops_probabilities(spec: ModelSpec, machine: Machine) -> bool:

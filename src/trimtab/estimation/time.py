@@ -1,7 +1,7 @@
 """Time of a strategy: work over the machine's rate, plus what a step costs at any size.
 
     step = matmuls / (rate x share) + numbers made in between x bytes / bandwidth
-           + optimiser bytes / bandwidth + layers x fixed
+           + optimiser bytes / bandwidth + layers x fixed + numbers unpacked x bytes / bandwidth
 
 Rate and bandwidth are measured on this machine; of a catalogue device they are published peaks. Share and bytes
 are what the loop reached beside them on a CPU; on a GPU all is in the share, a first guess from published runs.
@@ -11,13 +11,14 @@ benchmarks/real_runs.py); elsewhere unknown until a run is in the ledger. Leaves
 
 from functools import lru_cache
 
-from trimtab.data.spec import DataSpec, LengthHistogram
+from trimtab.data.spec import EVALUATION_TOKENS, DataSpec, LengthHistogram
 from trimtab.estimation.estimate import TimeEstimate
+from trimtab.estimation.held import unpacked_numbers
 from trimtab.estimation.margins import widened
 from trimtab.estimation.updated import updated_parameters
 from trimtab.estimation.work import forward_flop, layer_numbers, training_flop, training_numbers
 from trimtab.hardware.machine import Machine
-from trimtab.methods import Strategy
+from trimtab.methods import BasePrecision, Strategy
 from trimtab.models.spec import ModelSpec
 from trimtab.units import Evidence, Figure
 
@@ -31,6 +32,11 @@ _GPU_EFFICIENCY = 0.30
 _CPU_LAYER_SECONDS = 0.0007
 _GPU_LAYER_SECONDS = 0.0015
 _AVERAGE_BYTES = 12  # weight and its average read, the average written
+# Unpacking a number of a quantised matrix takes as long as moving so many bytes. CPU: measured with bitsandbytes
+# 0.50 on one AVX-512 core, NF4 and int8 into fp32 and bf16, beside the bandwidth that the calibration measures
+# there; GPU: as fitted on published QLoRA runs (`estimation.setups`).
+_CPU_UNPACK_BYTES: dict[BasePrecision, float] = {"same": 0.0, "nf4": 6.0, "int8": 15.0}
+_GPU_UNPACK_BYTES: dict[BasePrecision, float] = {"same": 0.0, "nf4": 12.0, "int8": 15.0}
 _DEFAULT_BANDWIDTH = 20e9
 _DEFAULT_RATE = 100e9
 _SPREAD = {Evidence.MEASURED: 0.25, Evidence.PROBE: 0.35, Evidence.FORMULA: 0.6}
@@ -63,14 +69,24 @@ def _step_seconds(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: 
     update = updated_parameters(strategy, spec, data) * moved / _bandwidth(machine)
     fixed = _CPU_LAYER_SECONDS if machine.device.kind == "cpu" else _GPU_LAYER_SECONDS
     passes = tokens * _token_seconds(work, made, machine, strategy, rate)
-    return passes + update + strategy.accumulation * spec.layers * fixed
+    _, unpacked = unpacked_numbers(strategy, spec)
+    micro_step = spec.layers * fixed + unpacked * _unpack_seconds(strategy, machine)
+    return passes + update + strategy.accumulation * micro_step
 
 
 def _forward_seconds(spec: ModelSpec, data: DataSpec, machine: Machine, rate: float, strategy: Strategy) -> float:
     """Seconds to score one row."""
     length = _padded_length(strategy, data)
     work, made = forward_flop(spec, length), spec.layers * layer_numbers(spec, length)
-    return length * _token_seconds(work, made, machine, strategy, rate)
+    unpacked, _ = unpacked_numbers(strategy, spec)
+    shared = unpacked * _unpack_seconds(strategy, machine) * length / EVALUATION_TOKENS  # by the rows of a batch
+    return length * _token_seconds(work, made, machine, strategy, rate) + shared
+
+
+def _unpack_seconds(strategy: Strategy, machine: Machine) -> float:
+    """Seconds to unpack one number of a quantised matrix."""
+    table = _CPU_UNPACK_BYTES if machine.device.kind == "cpu" else _GPU_UNPACK_BYTES
+    return table[strategy.base_precision] / _bandwidth(machine)
 
 
 def _token_seconds(work: float, made: float, machine: Machine, strategy: Strategy, rate: float) -> float:

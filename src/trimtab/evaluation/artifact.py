@@ -74,13 +74,15 @@ class Artifact:
 def save_artifact(
     folder: Path, facts: ArtifactFacts, model: PreTrainedModel, tokenizer: Tokenizer, spec: ModelSpec
 ) -> None:
-    """Write the artifact beside, then move it into `folder` file by file; artifact.json comes last."""
+    """Write the artifact beside, then move it into `folder` file by file; artifact.json comes last. A whole model
+    with matrices in few bits is unpacked for it, `model` itself: what it computes stays the same."""
     with tuning.quiet_transformers(), tempfile.TemporaryDirectory(prefix=".artifact-", dir=folder) as name:
         beside = Path(name)
         if facts.adapter:
             base = facts.base.hub_id or facts.base.name
             tuning.save_adapter(facts.strategy, model, spec, beside, base)
         else:
+            tuning.unpack(model)
             model.save_pretrained(str(beside))
         tokenizer.save_pretrained(str(beside))
         facts.write(beside)

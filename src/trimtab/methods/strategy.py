@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from trimtab.methods.base_precision import BasePrecision
 from trimtab.methods.part import LayerLoad, Part
 from trimtab.methods.update_rule import AdamW, UpdateRule
-from trimtab.models.spec import ModelSpec
+from trimtab.models.spec import Linear, ModelSpec
 
 Precision = Literal["fp32", "bf16", "fp16"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "fp16")
@@ -38,6 +39,7 @@ class Strategy:
     """Everything that decides memory, time and result of a training.
 
     `precision`: fp32; or bf16/fp16 weights and arithmetic with an fp32 master copy of what is trained.
+    `base_precision`: how the frozen matrices of the layers are stored; they are multiplied in `precision`.
     `batch` is the global batch of one optimiser step, cut into micro-batches of at most `micro_batch`.
     `recompute`: gradient checkpointing, activations of a layer are computed again in backward.
     `max_length`: tokens after which a text is cut. `ema_decay`: an exponential moving average of the trained
@@ -50,6 +52,7 @@ class Strategy:
     method: str
     parts: tuple[Part, ...]
     precision: Precision = "fp32"
+    base_precision: BasePrecision = "same"
     optimizer: UpdateRule = AdamW()  # noqa: RUF009 (frozen)
     schedule: Schedule = Schedule()
     batch: int = 32
@@ -68,6 +71,11 @@ class Strategy:
         """Micro-batches in one step."""
         return -(-self.batch // self.micro_batch)
 
+    @property
+    def number_formats(self) -> str:
+        """In which formats weights are held: "bf16", "nf4 + bf16"."""
+        return self.precision if self.base_precision == "same" else f"{self.base_precision} + {self.precision}"
+
     def trainable_parameters(self, spec: ModelSpec, outputs: int) -> int:
         return sum(part.trainable_parameters(spec, outputs) for part in self.parts)
 
@@ -81,6 +89,13 @@ class Strategy:
 
     def loads(self, spec: ModelSpec, layer: int) -> tuple[LayerLoad, ...]:
         return tuple(part.load(spec, layer) for part in self.parts)
+
+    def quantised(self, spec: ModelSpec, layer: int) -> tuple[Linear, ...]:
+        """The matrices of a layer that are stored in fewer bits: those whose own weights are not trained."""
+        if self.base_precision == "same":
+            return ()
+        trained = {linear for load in self.loads(spec, layer) for linear in load.trained}
+        return tuple(linear for linear in spec.linears if linear not in trained)
 
     def steps_per_epoch(self, rows: int) -> int:
         return -(-rows // self.batch)

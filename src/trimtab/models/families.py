@@ -52,6 +52,11 @@ def activation_arrays(spec: ModelSpec) -> int:
     return 4 if layout_of(spec.family).stepwise_activation else 1
 
 
+def transposed(spec: ModelSpec) -> bool:
+    """Whether the layers' matrices are stored transposed (GPT-2's Conv1D), which no quantised layer takes."""
+    return layout_of(spec.family).transposed
+
+
 def stored_layers(spec: ModelSpec) -> int:
     """How many layers have weights of their own: 1 where all share one set (ALBERT), else `spec.layers`."""
     return 1 if layout_of(spec.family).shared_layers else spec.layers

@@ -55,7 +55,8 @@ class FamilyLayout:
     `head_dense`: its classification head has a hidden x hidden matrix of its own; `head_bias`: the last
     matrix of the head has a bias. `shared_layers`: all layers use one stored set of weights.
     `embedding_norm_width` None: no norm above the embeddings. `stepwise_activation`: its class writes
-    the activation function out in steps ("gelu_new"), which keep arrays of their own.
+    the activation function out in steps ("gelu_new"), which keep arrays of their own. `transposed`: its class
+    stores matrices the other way round than torch's Linear does.
     """
 
     attention: tuple[Slot, ...]
@@ -67,6 +68,7 @@ class FamilyLayout:
     head_bias: bool = False
     shared_layers: bool = False
     stepwise_activation: bool = False
+    transposed: bool = False
     norm_widths: Callable[[ModelSpec], tuple[int, ...]] = usual_norm_widths
     embedding_matrices: Count = usual_embedding_matrices
     embedding_norm_width: Count | None = None
@@ -225,7 +227,7 @@ _PHI3 = FamilyLayout(
     gated=_slots(_FUSED_GATED, "mlp.", "gate_up_proj", "down_proj"),
 )
 _GPT_BIGCODE = FamilyLayout(attention=_slots(_FUSED_O, "attn.", "c_attn", "c_proj"), plain=_GPT2_FFN)
-_GPT2 = replace(_GPT_BIGCODE, stepwise_activation=True)
+_GPT2 = replace(_GPT_BIGCODE, stepwise_activation=True, transposed=True)
 _GPT_NEO = FamilyLayout(
     attention=_slots(_QKVO, "attn.attention.", "q_proj", "k_proj", "v_proj", "out_proj"),
     plain=_GPT2_FFN,

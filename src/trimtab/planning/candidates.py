@@ -12,6 +12,7 @@ from trimtab.hardware.machine import Machine
 from trimtab.methods import (
     AdamW,
     AdamW8bit,
+    BasePrecision,
     Choices,
     Method,
     Part,
@@ -40,21 +41,23 @@ WORTHWHILE_GAIN = 1.05
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A method at one depth: one row of the plan's table."""
+    """A method at one depth, on a base of one precision: one row of the plan's table."""
 
     method: Method
     parts: tuple[Part, ...]
+    base_precision: BasePrecision = "same"
 
 
 def variants(request: Request) -> tuple[Variant, ...]:
-    """Every method of the request at every depth worth comparing, without duplicates."""
-    found = []
+    """Every method of the request at every depth worth comparing, without duplicates (on a base in NF4, LoRA and
+    QLoRA are the same)."""
+    found: dict[tuple[tuple[Part, ...], BasePrecision], Variant] = {}
     for method in request.methods:
+        base = request.base_precision_of(method)
         for choices in _depths(method, request):
-            variant = Variant(method, method.parts(request.spec, choices))
-            if variant not in found:
-                found.append(variant)
-    return tuple(found)
+            parts = method.parts(request.spec, choices)
+            found.setdefault((parts, base), Variant(method, parts, base))
+    return tuple(found.values())
 
 
 def strategies(variant: Variant, request: Request, rule: UpdateRule | None = None) -> Iterator[Strategy]:
@@ -65,6 +68,7 @@ def strategies(variant: Variant, request: Request, rule: UpdateRule | None = Non
     base = Strategy(
         method=variant.method.name,
         parts=variant.parts,
+        base_precision=variant.base_precision,
         optimizer=rule,
         schedule=_schedule(variant.method, request, rule),
         batch=settings.batch or DEFAULT_BATCH,

@@ -13,16 +13,21 @@ from trimtab.methods import (
     METHODS,
     PLACEMENTS,
     PRECISIONS,
+    QUANTISED,
+    BasePrecision,
     Choices,
     Decay,
     LayerLoad,
     Method,
+    Part,
     Precision,
+    Strategy,
     UpdateRule,
     method_named,
     update_rule_named,
 )
 from trimtab.models import TRAINED_FAMILIES
+from trimtab.models.families import transposed
 from trimtab.models.spec import ModelSpec
 from trimtab.planning.plan import GOALS, Goal, Limits
 
@@ -36,7 +41,8 @@ class Settings:
     """What a user may wish about a training; None leaves it to the planner.
 
     `batch` is the global batch, in rows. `max_length` is in tokens. `recompute` is gradient checkpointing.
-    `optimizer` names an update rule. `ema` is the decay of a moving average of the weights, None = none is kept.
+    `base_precision`: how frozen matrices are stored, None = as the method has it. `optimizer` names an update
+    rule. `ema` is the decay of a moving average of the weights, None = none is kept.
     `label_smoothing` and `class_weights` change the loss of tasks with classes, None = they do not.
     """
 
@@ -45,6 +51,7 @@ class Settings:
     learning_rate: float | None = None
     max_length: int | None = None
     precision: Precision | None = None
+    base_precision: BasePrecision | None = None
     recompute: bool | None = None
     optimizer: str | None = None
     decay: Decay | None = None
@@ -75,10 +82,27 @@ class Request:
 
     @property
     def asked_for(self) -> tuple[Method, ...]:
-        """The one named, or all; of them, those that take every choice the user made (who asks for
+        """The one named, or all that leave something to quantise where the user wants that, those that quantise of
+        themselves where the machine can; of them, those that take every choice he made (who asks for
         `--top-layers 4` does not want full tuning)."""
-        named = METHODS if self.method is None else (method_named(self.method),)
+        named = self._competing() if self.method is None else (method_named(self.method),)
         return tuple(method for method in named if set(_made(self.choices)) <= set(method.takes))
+
+    def base_precision_of(self, method: Method) -> BasePrecision:
+        """How `method` stores frozen matrices here."""
+        return self.settings.base_precision or method.base_precision
+
+    def _competing(self) -> tuple[Method, ...]:
+        able = can_quantise(self.machine) and not transposed(self.spec)
+        return tuple(
+            method
+            for method in METHODS
+            if self.base_precision_of(method) == "same" or (able and self.leaves_matrices(method))
+        )
+
+    def leaves_matrices(self, method: Method) -> bool:
+        """Whether `method` leaves matrices of the layers as they are: they alone can be quantised."""
+        return bool(_frozen_matrices(method.parts(self.spec, self.choices), self.spec))
 
     def check(self) -> None:
         """Raises UsageError where the request contradicts itself, the model or the machine, ModelError TT-P014 or
@@ -89,6 +113,7 @@ class Request:
         _check_words(self.settings, self.choices)
         _check_price(self)
         _check_counts(self.settings, self.choices)
+        _check_library(self)
         _check_choices(self)
         _check_method(self)
         _check_rank(self)
@@ -96,6 +121,7 @@ class Request:
         _check_depth(self.spec, self.choices)
         _check_length(self.spec, self.settings)
         _check_precision(self.machine, self.settings)
+        _check_frozen(self)
         _check_rule(self.machine, self.settings)
         _check_loss(self.data, self.settings)
 
@@ -122,11 +148,22 @@ def can_compute(machine: Machine, precision: Precision) -> bool:
     return machine.device.kind != "cpu" and machine.device.peak(precision) is not None
 
 
+def can_quantise(machine: Machine) -> bool:
+    """Whether bitsandbytes runs on `machine`: on CPUs and NVIDIA's and AMD's GPUs; here, where it is installed."""
+    return machine.quantises and machine.device.kind in ("cpu", "gpu")
+
+
 def can_update(machine: Machine, rule: UpdateRule) -> bool:
     """Whether `rule` runs on `machine`, with a library that is there as far as is known."""
     if rule.gpu_only and machine.device.kind != "gpu":
         return False
-    return not rule.library or (machine.quantises and machine.device.kind in ("cpu", "gpu"))
+    return not rule.library or can_quantise(machine)
+
+
+def _frozen_matrices(parts: tuple[Part, ...], spec: ModelSpec) -> int:
+    """How many matrices of the layers `parts` leave as they are."""
+    strategy = Strategy(method="", parts=parts, base_precision="nf4")
+    return sum(len(strategy.quantised(spec, layer)) for layer in range(spec.layers))
 
 
 def _made(choices: Choices) -> tuple[str, ...]:
@@ -155,6 +192,8 @@ def _check_words(settings: Settings, choices: Choices) -> None:
     """A word that does not exist is the fault of no machine and no model."""
     if choices.placement is not None and choices.placement not in PLACEMENTS:
         raise UsageError("TT-P074", placement=choices.placement, known=", ".join(PLACEMENTS))
+    if settings.base_precision not in (None, "same", *QUANTISED):
+        raise UsageError("TT-P043", base=settings.base_precision, known=", ".join(QUANTISED))
     if settings.precision is not None and settings.precision not in PRECISIONS:
         raise UsageError("TT-P019", precision=settings.precision, known=", ".join(PRECISIONS))
     if settings.decay is not None and settings.decay not in DECAYS:
@@ -254,6 +293,31 @@ def _check_precision(machine: Machine, settings: Settings) -> None:
     if precision is not None and not can_compute(machine, precision):
         able = ", ".join(name for name in PRECISIONS if can_compute(machine, name))
         raise UsageError("TT-P010", precision=precision, device=machine.device.name, able=able)
+
+
+def _quantised_base(request: Request) -> BasePrecision:
+    """How the method asked for stores frozen matrices; where none is, how the user wants them stored. Methods that
+    quantise of themselves compete only where they can."""
+    if request.method is not None:
+        return request.base_precision_of(method_named(request.method))
+    return request.settings.base_precision or "same"
+
+
+def _check_library(request: Request) -> None:
+    """What quantises has to run on the machine, and to take the model's matrices."""
+    base = _quantised_base(request)
+    if base != "same" and not can_quantise(request.machine):
+        code = "TT-P041" if request.machine.is_here and not request.machine.quantises else "TT-P042"
+        raise UsageError(code, base=base, machine=request.machine.name)
+    if base != "same" and transposed(request.spec):
+        raise UsageError("TT-P044", base=base, model=request.spec.name, family=request.spec.family)
+
+
+def _check_frozen(request: Request) -> None:
+    """A quantised matrix is a rounded copy: it can be multiplied with and not trained."""
+    base = _quantised_base(request)
+    if base != "same" and request.method and not request.leaves_matrices(method_named(request.method)):
+        raise UsageError("TT-P040", base=base, method=request.method)
 
 
 def _check_rule(machine: Machine, settings: Settings) -> None:

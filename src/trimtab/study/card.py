@@ -26,7 +26,7 @@ def model_card(report: Report, *, library_name: str = "transformers", language: 
     """README.md. `library_name` is what loads the artifact: "transformers", or "peft" for an adapter
     alone."""
     front = "\n".join(_front_matter(report, library_name))
-    return f"---\n{front}\n---\n\n" + "\n".join(_body(report, language)) + "\n"
+    return f"---\n{front}\n---\n\n" + "\n".join(_body(report, library_name, language)) + "\n"
 
 
 def yaml_text(text: str) -> str:
@@ -68,19 +68,23 @@ def _yaml_list(name: str, values: Sequence[str]) -> Iterator[str]:
         yield f"  - {yaml_text(value)}"
 
 
-def _body(report: Report, language: str) -> Iterator[str]:
+def _body(report: Report, library_name: str, language: str) -> Iterator[str]:
     def say(code: str, **facts: object) -> str:
         return message(code, **facts).text(language)
 
     plan = report.plan
     model = markdown_text(plan.model)
-    method = plan.chosen.estimate.strategy.method
+    strategy = plan.chosen.estimate.strategy
+    method = strategy.method
     yield f"# {model} × {markdown_text(plan.data)}"
     yield ""
     yield say("TT-R018", version=trimtab.__version__, method=method, base=model)
     if not all(part.in_peft for part in plan.chosen.estimate.strategy.parts if isinstance(part, Adapter)):
         yield ""
         yield say("TT-R019")
+    if strategy.base_precision != "same" and library_name == "peft":  # a whole model has been unpacked
+        yield ""
+        yield say("TT-R024", base=strategy.base_precision)
     sections = (
         ("TT-R103", _scores(report, say)),
         ("TT-R101", _compared(report, say)),

@@ -322,7 +322,7 @@ class _Writer:
             cells = (
                 element("span", strategy.method, " ", element("span", self.say(state), class_=f"tag {style}")),
                 "; ".join(_part(part) for part in strategy.parts),
-                f"{strategy.precision}, {strategy.micro_batch}",
+                f"{strategy.number_formats}, {strategy.micro_batch}",
                 format_bytes(memory.value),
                 format_seconds(time.value),
                 f"{estimate.quality.relative.value:+.1f}",

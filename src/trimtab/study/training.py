@@ -106,6 +106,7 @@ def command_of(request: TrainRequest) -> str:
         "--lr": settings.learning_rate,
         "--max-length": settings.max_length,
         "--precision": settings.precision,
+        "--quantize": settings.base_precision,
         "--optimizer": settings.optimizer,
         "--decay": settings.decay,
         "--ema": settings.ema,

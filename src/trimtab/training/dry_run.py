@@ -27,7 +27,7 @@ from trimtab.training.kernels import use_cpu_kernels
 from trimtab.training.live import LiveBytes
 from trimtab.training.optimizer import Optimizer
 from trimtab.training.session import recompute_layers
-from trimtab.training.stand_ins import use_gpu_stand_ins
+from trimtab.training.stand_ins import pack_stand_ins, use_gpu_stand_ins
 from trimtab.training.traced_step import trace_evaluation, trace_step
 from trimtab.tuning.shapes import config_of
 
@@ -94,8 +94,10 @@ def on_meta(question: Question) -> PreTrainedModel:
             model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
         except ValueError as error:  # "Unrecognized configuration class"
             raise ModelError("TT-T007", model=spec.name, family=spec.family) from error
-        tuning.apply(strategy, model, spec)
-    return tuning.cast(model, strategy.precision)
+        tuning.apply(replace(strategy, base_precision="same"), model, spec)
+        tuning.cast(model, strategy.precision)
+        pack_stand_ins(model, strategy, spec)
+    return model
 
 
 def _config(spec: ModelSpec, outputs: int) -> PreTrainedConfig:

@@ -26,13 +26,13 @@ from trimtab.training import batches, checkpoint
 from trimtab.training.checkpoint import Checkpoints, Progress
 from trimtab.training.events import Evaluated, Event, Finished, Notice, Preflight, Saved, Started, Step
 from trimtab.training.loss import Loss
-from trimtab.training.meter import MemoryMeter
+from trimtab.training.meter import MemoryMeter, give_back_heap
 from trimtab.training.optimizer import learning_rate_at
 from trimtab.training.run import LossPoint, Run
 from trimtab.training.session import Job, Session, prepare, versions
 from trimtab.training.step import forward_backward
 from trimtab.training.stop import StopRequest
-from trimtab.tuning import train_mode
+from trimtab.tuning import count_parameters, train_mode
 
 _ETA_STEPS = 20  # the remaining time is judged by the last steps
 
@@ -52,8 +52,10 @@ class Training:
         return self._meter.peak_bytes()
 
     def release(self) -> None:
-        """Let the model, its optimiser and its rows go."""
+        """Let the model, its optimiser and its rows go, and give their memory back to the system: what was saved
+        is opened next."""
         self.session = None
+        give_back_heap()
 
     def __iter__(self) -> Iterator[Event]:
         self.job.folder.mkdir(parents=True, exist_ok=True)
@@ -135,7 +137,7 @@ class _Loop:
             steps=self.steps,
             rows=len(self.session.train),
             trainable_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
-            total_parameters=sum(p.numel() for p in model.parameters()),
+            total_parameters=count_parameters(model),
             resumed_step=self.progress.step,
             load_seconds=load_seconds,
         )

@@ -5,6 +5,8 @@ reset (Linux), so that a peak between two samples is not missed.
 """
 
 import contextlib
+import ctypes
+import gc
 import sys
 import threading
 from collections.abc import Iterator
@@ -15,6 +17,14 @@ import torch
 
 _SECONDS_BETWEEN_SAMPLES = 0.02
 _SECONDS_BESIDE_THE_KERNEL = 0.5  # the kernel's high-water mark misses nothing; samples only follow along
+
+
+def give_back_heap() -> None:
+    """Have glibc return what has been freed, which it else keeps for later; nothing where there is no glibc.
+    Measured after a dozen steps of QLoRA on SmolLM2-135M: of the step's memory nearly all was still held."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 class MemoryMeter:

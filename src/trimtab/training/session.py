@@ -56,6 +56,7 @@ class Job:
             "data": self.data.fingerprint,
             "strategy": hashlib.sha256(strategy.encode()).hexdigest(),
             "threads": str(self.threads or torch.get_num_threads()),
+            **_quantiser(self.strategy),
             **{f"{name} version": version for name, version in versions()},
         }
 
@@ -84,6 +85,13 @@ class Session:
 def versions() -> tuple[tuple[str, str], ...]:
     """Versions of the libraries a result depends on."""
     return tuple((name, importlib.metadata.version(name)) for name in _LIBRARIES)
+
+
+def _quantiser(strategy: Strategy) -> dict[str, str]:
+    """The library whose rounding a quantised base has."""
+    if strategy.base_precision == "same":
+        return {}
+    return {"bitsandbytes version": importlib.metadata.version("bitsandbytes")}
 
 
 def prepare(job: Job, corpus: Corpus) -> Session:

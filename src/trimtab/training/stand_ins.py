@@ -7,14 +7,21 @@ keep.
     fused attention     q, k, v, the output, the log-sum-exp in fp32, and the mask as a bias (Dao et al. 2022,
                         arXiv 2205.14135; torch makes the bias of the boolean mask, once a layer)
     dropout             a mask of one byte a number
-    quantised matrix    the packed numbers; unpacked while it is used; its input, where the kernel keeps that
+    quantised matrix    the packed numbers; unpacked while it is used; its input, where the kernel keeps that. On a
+                        CPU too: packing looks at the numbers
     chunked loss        so many bytes as it is known to hold
 """
 
 import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.masking_utils import sdpa_mask
+
+from trimtab.methods import Strategy
+from trimtab.methods.base_precision import matrix_bytes
+from trimtab.models.spec import ModelSpec
+from trimtab.tuning import structure
 
 _NAME = "trimtab_fused"
 
@@ -83,6 +90,21 @@ def _flash_forward(module, query, key, value, attention_mask, dropout=0.0, scali
     """As `_attention_forward`, with the query heads sharing keys and values."""
     out = _FusedAttentionShape.apply(query, key, value, None)
     return out.transpose(1, 2).contiguous(), None
+
+
+def pack_stand_ins(model: PreTrainedModel, strategy: Strategy, spec: ModelSpec) -> None:
+    """Put those for the matrices that `strategy` quantises into a `model` on the meta device, whatever stands
+    beside them, in place."""
+    path = structure.layers_path(model, spec)
+    for layer in range(spec.layers):
+        for linear in strategy.quantised(spec, layer):
+            name = f"{path}.{layer}.{linear.module}"
+            if isinstance(model.get_submodule(name), BaseTunerLayer):
+                name += ".base_layer"
+            found = model.get_submodule(name)
+            assert isinstance(found, nn.Linear)
+            number_bytes = matrix_bytes(strategy.base_precision, linear) / found.weight.numel()
+            model.set_submodule(name, PackedLinear(found, number_bytes, keeps_input=False), strict=True)
 
 
 class PackedLinear(nn.Module):

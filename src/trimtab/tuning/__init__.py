@@ -3,10 +3,12 @@
 Importing this room imports torch, transformers and peft; nothing above the torch line may.
 """
 
+import trimtab.tuning.quiet  # noqa: F401  before PEFT
 from trimtab.tuning import biases, bottleneck, head, ia3, lora, weights  # noqa: F401  each registers its part
 from trimtab.tuning.adapter import adapter_of, load_adapter, merge, save_adapter
 from trimtab.tuning.attach import apply, attach, train_mode, trained_names
 from trimtab.tuning.load import DTYPES, cast, load_classifier, load_tokenizer, quiet_transformers
+from trimtab.tuning.quantised import count_parameters, is_packed, quantise, unpack
 from trimtab.tuning.trained import trained_tensors
 
 __all__ = [
@@ -15,13 +17,17 @@ __all__ = [
     "apply",
     "attach",
     "cast",
+    "count_parameters",
+    "is_packed",
     "load_adapter",
     "load_classifier",
     "load_tokenizer",
     "merge",
+    "quantise",
     "quiet_transformers",
     "save_adapter",
     "train_mode",
     "trained_names",
     "trained_tensors",
+    "unpack",
 ]

@@ -24,6 +24,7 @@ from trimtab.methods import Adapter, Strategy
 from trimtab.models.spec import ModelSpec
 from trimtab.tuning import structure
 from trimtab.tuning.attach import attach, trained_names
+from trimtab.tuning.quantised import unpack
 
 _ADAPTER = "default"
 _PREFIX = "base_model.model."
@@ -56,19 +57,39 @@ def own_parameters(model: PreTrainedModel, config: PeftConfig) -> dict[str, torc
     }
 
 
-def merge(strategy: Strategy, model: PreTrainedModel) -> PreTrainedModel:
-    """Fold what was added into the base's own weights, in place, and put the plain modules back.
+def merge(strategy: Strategy, model: PreTrainedModel, spec: ModelSpec) -> PreTrainedModel:
+    """Fold what was added into the base's own weights, in place, and put the plain modules back. A base in few
+    bits is unpacked first: rounded once more, it would lose what has been learnt.
 
     Raises ModelError TT-T071, with the model as it was, where that cannot be done.
     """
     for part in strategy.parts:
         if part.adapter and not part.mergeable:
             raise ModelError("TT-T071", method=strategy.method)
-    for name, module in list(model.named_modules()):
-        if isinstance(module, BaseTunerLayer):
-            module.merge(safe_merge=True)
-            model.set_submodule(name, module.get_base_layer(), strict=True)
+    if strategy.base_precision != "same":
+        _unpack_below(strategy, model, spec)
+    for name, module in _tuner_layers(model):
+        module.merge(safe_merge=True)
+        model.set_submodule(name, module.get_base_layer(), strict=True)
     return model
+
+
+def _unpack_below(strategy: Strategy, model: PreTrainedModel, spec: ModelSpec) -> None:
+    """The same adapter on the same base, unpacked: PEFT's layers for packed matrices merge by rounding again."""
+    part = adapter_of(strategy)
+    learnt = own_parameters(model, peft_config(part, model, spec))
+    for name, module in _tuner_layers(model):
+        model.set_submodule(name, module.get_base_layer(), strict=True)
+    unpack(model)
+    del model.peft_config  # which PEFT has left there, and would take for a second adapter
+    attach(part, model, spec)
+    with torch.no_grad():
+        for name, parameter in own_parameters(model, peft_config(part, model, spec)).items():
+            parameter.copy_(learnt[name])
+
+
+def _tuner_layers(model: PreTrainedModel) -> list[tuple[str, BaseTunerLayer]]:
+    return [(name, module) for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)]
 
 
 def adapter_of(strategy: Strategy) -> Adapter:

@@ -1,4 +1,5 @@
-"""Attach a strategy to a real model: freeze everything, then let each Part open or add what it trains.
+"""Attach a strategy to a real model: freeze everything, pack what is stored in few bits, then let each Part open
+or add what it trains.
 
 `attach` is a generic function: each part's torch half registers itself in its own file, and this room's
 __init__ imports them all. The model stays the transformers class it was; nothing wraps it.
@@ -12,6 +13,7 @@ from transformers import PreTrainedModel
 from trimtab.methods import Part, Strategy
 from trimtab.models.spec import ModelSpec
 from trimtab.tuning import structure
+from trimtab.tuning.quantised import quantise
 
 
 @singledispatch
@@ -21,12 +23,14 @@ def attach(part: Part, model: PreTrainedModel, spec: ModelSpec) -> None:
 
 
 def apply(strategy: Strategy, model: PreTrainedModel, spec: ModelSpec) -> PreTrainedModel:
-    """Freeze `model` and attach every part of the strategy, in place.
+    """Freeze `model`, quantise the base where the strategy does, and attach every part of it, in place.
 
-    Raises ModelError TT-T002 where the layers are not to be found (ALBERT shares one), whatever the parts.
+    Raises ModelError TT-T002 where the layers are not to be found (ALBERT shares one), whatever the parts;
+    TT-T090 where the library for a quantised base is missing.
     """
     structure.layers_path(model, spec)
     model.requires_grad_(False)
+    quantise(strategy, model, spec)
     for part in strategy.parts:
         attach(part, model, spec)
     return model

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
 DATA, LIMITS, METHOD, TRAINING = "TT-V061", "TT-V062", "TT-V063", "TT-V064"
 GOALS = "balanced|quality|memory|time|money"
-METHODS = "auto|full|lora|adapter|ia3|bitfit|freeze|head"
+METHODS = "auto|full|lora|qlora|adapter|ia3|bitfit|freeze|head"
 PLACEMENTS = "houlsby|pfeiffer"
 PRECISIONS = "fp32|bf16|fp16"
+QUANTISED = "nf4|int8"
 OPTIMIZERS = "adamw|adamw8bit|paged_adamw8bit|lion|adafactor"
 DECAYS = "linear|cosine|constant|wsd"
 TASKS = "classify|pair|regress"
@@ -126,6 +127,7 @@ class Training:
     bottleneck: Annotated[int | None, _method("--bottleneck", metavar="N", help="TT-V123")] = None
     placement: Annotated[str | None, _method("--placement", metavar=PLACEMENTS, help="TT-V124")] = None
     top_layers: Annotated[int | None, _method("--top-layers", metavar="N", help="TT-V122")] = None
+    quantize: Annotated[str | None, _method("--quantize", metavar=QUANTISED, help="TT-V187")] = None
     epochs: Annotated[int | None, _training("--epochs", metavar="N", help="TT-V130")] = None
     batch: Annotated[int | None, _training("--batch", metavar="N", help="TT-V131")] = None
     lr: Annotated[float | None, _training("--lr", metavar="X", help="TT-V132")] = None
@@ -157,6 +159,7 @@ class Training:
             learning_rate=self.lr,
             max_length=self.max_length,
             precision=cast("methods.Precision | None", self.precision),  # the planner refuses an unknown word
+            base_precision=cast("methods.BasePrecision | None", self.quantize),  # as above
             optimizer=self.optimizer,
             decay=cast("methods.Decay | None", self.decay),
             ema=self.ema,

@@ -74,7 +74,7 @@ def _cells(face: Face, row: "ModelRow") -> list[tuple[str, str]]:
         (row.model.name, row.model.family),
         (short_count(row.model.parameters), ""),
         (strategy.method, depth_word(strategy, face)),
-        (strategy.precision, form_word(strategy, face)),
+        (strategy.number_formats, form_word(strategy, face)),
         (bytes_word(memory), bytes_range(memory)),
         (seconds_word(time), seconds_range(time)),
         (points_word(row.points), points_range(row.points)),

@@ -156,7 +156,7 @@ def _cells(candidate: Candidate, face: Face) -> list[tuple[str, str]]:
     return [
         (strategy.method, depth_word(strategy, face)),
         trained_words(estimate.trainable_parameters, estimate.total_parameters),
-        (strategy.precision, form_word(strategy, face)),
+        (strategy.number_formats, form_word(strategy, face)),
         (str(strategy.batch), cut),
         (bytes_word(estimate.memory.peak_bytes), bytes_range(estimate.memory.peak_bytes)),
         (seconds_word(estimate.time.total_seconds), seconds_range(estimate.time.total_seconds)),
