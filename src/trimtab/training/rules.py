@@ -5,7 +5,6 @@ tensors and plain numbers by name. Nothing here asks a tensor for its numbers, s
 well, and a GPU is never waited for. Leaves out masters, gradients and checkpoints (`training.optimizer`).
 """
 
-import logging
 from collections.abc import Callable, Iterator
 from functools import singledispatch
 from importlib.util import find_spec
@@ -76,15 +75,9 @@ def _(rule: Adafactor, groups: Groups) -> TorchOptimizer:
 
 
 def _bitsandbytes() -> ModuleType:
-    """The library, imported where it is needed: that takes a second. It warns of kernels for inference that are
-    not installed, which no training asks for."""
-    logger = logging.getLogger("bitsandbytes")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        import bitsandbytes
-    finally:
-        logger.setLevel(level)
+    """The library, imported where it is needed: that takes a second, and not everybody has it."""
+    import bitsandbytes
+
     return bitsandbytes
 
 
