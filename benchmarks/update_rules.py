@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--ema", type=float)
+    parser.add_argument("--lr", type=float, help="in place of the rule's own")
     parser.add_argument("--only", choices=RULES)
     parser.add_argument("--cell", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -85,12 +86,13 @@ def train(rule: str, seed: str, out: str, arguments: argparse.Namespace) -> dict
     spec, corpus, chosen = read_spec(source), open_corpus(str(arguments.data)), update_rule_named(rule)
     facts = describe(corpus, count_tokens(corpus.train, source.folder / "tokenizer.json"))
     method = method_named(arguments.method)
+    rate = arguments.lr or method.learning_rate * chosen.rate_share
     strategy = Strategy(
         method=method.name,
         parts=method.parts(spec, Choices()),
         precision=arguments.precision,
         optimizer=chosen,
-        schedule=Schedule(epochs=1, learning_rate=method.learning_rate * chosen.rate_share, evaluations=3),
+        schedule=Schedule(epochs=1, learning_rate=rate, evaluations=3),
         batch=arguments.batch,
         micro_batch=arguments.batch,
         ema_decay=arguments.ema,

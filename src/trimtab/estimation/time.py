@@ -65,7 +65,9 @@ def _step_seconds(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: 
     length = _padded_length(strategy, data)
     tokens = length * min(strategy.batch, max(1, data.train_rows))
     work, made = training_flop(strategy, spec, length), training_numbers(strategy, spec, length)
-    moved = strategy.optimizer.moved_bytes + (0 if strategy.ema_decay is None else _AVERAGE_BYTES)
+    moved = strategy.optimizer.moved_bytes(cpu=machine.device.kind == "cpu") + (
+        0 if strategy.ema_decay is None else _AVERAGE_BYTES
+    )
     update = updated_parameters(strategy, spec, data) * moved / _bandwidth(machine)
     fixed = _CPU_LAYER_SECONDS if machine.device.kind == "cpu" else _GPU_LAYER_SECONDS
     passes = tokens * _token_seconds(work, made, machine, strategy, rate)
