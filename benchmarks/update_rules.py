@@ -39,7 +39,8 @@ def main() -> None:
         print(json.dumps(train(*arguments.cell, arguments)))
         return
     print_facts()
-    print(f"{'rule':12} {'seed':>4} {'dev':>7} {'peak':>9} {'predicted':>9} {'step':>8} {'predicted':>9}")
+    head = f"{'rule':12} {'seed':>4} {'dev':>7} {'loss':>7} {'peak':>9} {'predicted':>9} {'step':>8}"
+    print(f"{head} {'predicted':>9}")
     with tempfile.TemporaryDirectory() as folder:
         data = some_rows(arguments, Path(folder))
         for rule in (arguments.only,) if arguments.only else RULES:
@@ -68,7 +69,8 @@ def in_process(rule: str, seed: str, data: Path) -> dict[str, float]:
 def print_row(rule: str, seed: int, found: dict[str, float]) -> None:
     peaks = [f"{found[name] / MIB:6.0f}MiB" for name in ("peak", "predicted_peak")]
     steps = [f"{1000 * found[name]:6.0f}ms" for name in ("step", "predicted_step")]
-    print(f"{rule:12} {seed:4} {found['dev']:7.4f} {peaks[0]} {peaks[1]} {steps[0]} {steps[1]:>9}", flush=True)
+    dev = f"{found['dev']:7.4f} {found['loss']:7.4f}"
+    print(f"{rule:12} {seed:4} {dev} {peaks[0]} {peaks[1]} {steps[0]} {steps[1]:>9}", flush=True)
 
 
 def train(rule: str, seed: str, out: str, arguments: argparse.Namespace) -> dict[str, float]:
@@ -106,6 +108,7 @@ def train(rule: str, seed: str, out: str, arguments: argparse.Namespace) -> dict
     guess = estimate(strategy, spec, facts, machine)
     return {
         "dev": run.dev.main.value,
+        "loss": run.dev.loss,
         "peak": run.peak_memory_bytes,
         "predicted_peak": guess.memory.peak_bytes.value,
         "step": median(event.seconds for event in events if isinstance(event, Step)),
