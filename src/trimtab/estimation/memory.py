@@ -420,16 +420,19 @@ def _norm_bytes(spec: ModelSpec, number: int, *, trained: bool) -> int:
 def _temporary_bytes(strategy: Strategy, spec: ModelSpec, rows: int, length: int, machine: Machine) -> int:
     """Bytes of the widest moment of one layer: gradients of the inner activations, or of attention, or a gradient
     that comes to a quantised matrix and the one that leaves it, with the matrix unpacked between them. Layers that
-    gradients do not pass through run without dropout, and attention there keeps nothing."""
+    gradients do not pass through run without dropout, and attention there keeps nothing. With recompute, what the
+    one layer kept for its MLP has gone when attention's turn comes (without it too: there the fitted shares of
+    what a heap loses stand on the sum as it is)."""
     number, tokens = BYTES[strategy.precision], rows * length
     backward = strategy.lowest_layer(spec) < spec.layers
     arrays = spec.ffn * (2 if spec.gated_ffn else 1)
     inner = number * (2 * arrays + 2 * spec.hidden)
     dropped = backward and _drops_probabilities(spec, machine)
     attention = 4 * number * spec.heads * length if dropped else 0
+    gone = number * (spec.ffn * activation_arrays(spec) + spec.hidden) if strategy.recompute else 0
     unpacked = unpacked_bytes(strategy, spec)
     multiplied = tokens * number * (arrays + 3 * spec.hidden) + unpacked if unpacked else 0
-    return max(tokens * inner, tokens * (attention + 4 * number * spec.hidden), multiplied)
+    return max(tokens * inner, tokens * (attention + 4 * number * spec.hidden - gone), multiplied)
 
 
 def _drops_probabilities(spec: ModelSpec, machine: Machine) -> bool:
