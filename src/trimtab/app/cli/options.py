@@ -20,7 +20,7 @@ DATA, LIMITS, METHOD, TRAINING = "TT-V061", "TT-V062", "TT-V063", "TT-V064"
 GOALS = "balanced|quality|memory|time|money"
 METHODS = "auto|full|lora|freeze|head"
 PRECISIONS = "fp32|bf16|fp16"
-TASKS = "classify|pair|regress"
+TASKS = "classify|pair|regress|instruct"
 # An option of each panel.
 _data = partial(typer.Option, rich_help_panel=DATA)
 _limits = partial(typer.Option, rich_help_panel=LIMITS)
