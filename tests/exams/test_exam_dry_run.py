@@ -12,6 +12,7 @@ from exam_cases import OUTPUTS, Case, method_cases
 
 from trimtab import tuning
 from trimtab.estimation.question import Question
+from trimtab.evaluation import OBJECTIVES
 from trimtab.methods import Precision
 from trimtab.training.dry_run import sites_of, traced
 from trimtab.training.live import LiveBytes
@@ -36,7 +37,7 @@ def real_sites(case: Case, question: Question) -> dict[str, int]:
     live = LiveBytes()
     with live:
         live.count([*model.parameters(), *model.buffers(), *optimizer.masters.values()])
-        trace_step(live, model, optimizer, strategy, case.spec, inputs, labels, "classify")
+        trace_step(live, model, optimizer, strategy, case.spec, inputs, labels, OBJECTIVES["classify"])
     return {site.name: site.parts.total_bytes for site in sites_of(live)}
 
 

@@ -19,18 +19,17 @@ transformers classes, see docs/formulas.md:
 The statistics of norms (a few bytes a token) are left out. tests/estimation counts the tensors autograd keeps.
 
 Sources: the code named above; checked against measured runs in benchmarks/memory_prediction.py, whose errors
-are printed in docs/formulas.md. Leaves out: what a heap loses beyond a fixed share, several devices, logits over a
-vocabulary (no such task yet). `training.dry_run` counts the same by running the step; tests hold the two together.
-"""
+are printed in docs/formulas.md. Leaves out: what a heap loses beyond a fixed share, several devices.
+`training.dry_run` counts the same by running the step; tests hold the two together."""
 
 import math
 from dataclasses import dataclass, replace
 
-from trimtab.data.spec import DataSpec
+from trimtab.data.spec import DataSpec, vocabulary_chunk
 from trimtab.estimation.estimate import PARTS, MemoryEstimate, MemoryParts, Phase
 from trimtab.estimation.margins import widened
-from trimtab.estimation.question import evaluated_rows, longest_batch
-from trimtab.estimation.updated import table_parameters, table_rows, updated_parameters
+from trimtab.estimation.question import evaluated_rows, learned_tokens, longest_batch
+from trimtab.estimation.updated import shares_table, table_parameters, table_rows, updated_parameters
 from trimtab.hardware.machine import Machine
 from trimtab.methods import Strategy
 from trimtab.models.families import activation_arrays
@@ -82,12 +81,17 @@ class _Sizes:
     table_gradient: int
     states: int
     activations: int
+    kept_at_head: int
     lowest_layer: int
     lowest_gradient: int
     temporaries: int
     holes: int
     left: int
     logits: int
+    scores: int
+    head_gradient: int
+    waiting_gradient: int
+    late_gradients: int
     load: int
     evaluate: int
     save: int
@@ -133,11 +137,24 @@ def _phases(sizes: _Sizes, strategy: Strategy) -> tuple[Phase, ...]:
     # always is.
     waiting = sizes.gradients if strategy.accumulation > 1 else sizes.table_gradient
     # Gradients grow while activations shrink, layer by layer: backward is worst at its beginning or at its end.
-    begins = {"gradients": waiting, "activations": sizes.activations, "logits": sizes.logits}
-    ends = {"gradients": sizes.gradients - sizes.lowest_gradient, "activations": sizes.lowest_layer}
-    worse = max((begins, ends), key=lambda kept: sum(kept.values()))
+    # The scores of a vocabulary are gone before the first layer is gone through, or computed again.
+    above = waiting + sizes.head_gradient
+    head = {"gradients": above, "activations": sizes.kept_at_head, "logits": sizes.scores}
+    begins = {
+        "gradients": above,
+        "activations": sizes.activations,
+        "logits": sizes.logits,
+        "temporaries": sizes.temporaries,
+    }
+    ends = {
+        "gradients": sizes.gradients - sizes.lowest_gradient + sizes.waiting_gradient,
+        "activations": sizes.lowest_layer,
+        "temporaries": sizes.temporaries,
+    }
+    below = {"gradients": sizes.late_gradients}
+    worse = max((head, begins, ends, below), key=lambda kept: sum(kept.values()))
     return (
-        _phase("forward-backward", **held, **worse, temporaries=sizes.temporaries),
+        _phase("forward-backward", **held, **worse),
         _phase("optimizer", **held, gradients=sizes.gradients),
         _phase("load", weights=sizes.load),
         _phase("evaluate", **held, temporaries=sizes.evaluate),
@@ -187,12 +204,17 @@ def _sizes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine
         table_gradient=table * _GRADIENT_BYTES,
         states=updated * _ADAM_STATES_BYTES,
         activations=activations,
+        kept_at_head=rows * length * _activation_bytes(strategy, spec, length, machine, again=False),
         lowest_layer=rows * length * _lowest_layer_bytes(strategy, spec, length, machine),
         lowest_gradient=0 if strategy.accumulation > 1 else _lowest_parameters(strategy, spec) * _GRADIENT_BYTES,
         temporaries=temporaries,
         holes=holes,
         left=_left_bytes(activations + temporaries + holes, machine),
         logits=rows * data.outputs * (number + 4) * 2,
+        scores=_head_bytes(strategy, spec, data, rows, length),
+        head_gradient=_head_gradient_bytes(strategy, spec),
+        waiting_gradient=_waiting_gradient_bytes(strategy, spec),
+        late_gradients=_late_gradient_bytes(strategy, spec, updated),
         load=loaded + masters,
         evaluate=_evaluate_bytes(strategy, spec, length, data),
         save=_saved_bytes(loaded - unread, total * number + masters, adapter, machine),
@@ -220,6 +242,8 @@ def _unread_bytes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: 
     as if by chance, and a window is missed with probability exp(-rows / windows)."""
     if machine.device.kind != "cpu" or BYTES[strategy.precision] != BYTES[spec.weights_dtype]:
         return 0
+    if shares_table(strategy, spec):
+        return 0  # the head reads every row
     table = spec.vocab * (spec.embedding_size or spec.hidden) * BYTES[strategy.precision]
     windows = max(1.0, table / _READ_AHEAD_BYTES)
     return round(table * math.exp(-table_rows(spec, data) / windows))
@@ -243,11 +267,67 @@ def _evaluate_bytes(strategy: Strategy, spec: ModelSpec, length: int, data: Data
     """The widest moment of a forward pass that keeps nothing, over an evaluation batch."""
     tokens = length * evaluated_rows(data, length)
     widest = max(spec.ffn * (3 if spec.gated_ffn else 2), 4 * spec.heads * spec.head_dim)
-    return tokens * BYTES[strategy.precision] * (widest + 3 * spec.hidden)
+    layer = tokens * BYTES[strategy.precision] * (widest + 3 * spec.hidden)
+    if strategy.language_head is None:
+        return layer
+    positions = learned_tokens(data, length) * evaluated_rows(data, length)
+    hidden = (tokens + positions) * spec.hidden * BYTES[strategy.precision]
+    return max(layer, hidden + _scores_bytes(spec, positions))
 
 
-def _activation_bytes(strategy: Strategy, spec: ModelSpec, length: int, machine: Machine) -> int:
-    """Bytes a token kept for backward, over the whole model."""
+def _head_bytes(strategy: Strategy, spec: ModelSpec, data: DataSpec, rows: int, length: int) -> int:
+    """Of a language model one chunk of scores (`evaluation.vocabulary`), and what the head sees before each
+    learned token, with its gradient; 0 for a classifier, whose outputs are few."""
+    if strategy.language_head is None:
+        return 0
+    positions = rows * learned_tokens(data, length)
+    return _scores_bytes(spec, positions) + 2 * positions * spec.hidden * BYTES[strategy.precision]
+
+
+def _scores_bytes(spec: ModelSpec, positions: int) -> int:
+    """A chunk of scores over the vocabulary in fp32, and their exponentials or their gradient beside them."""
+    return 2 * 4 * spec.vocab * min(positions, vocabulary_chunk(spec.vocab))
+
+
+def _head_gradient_bytes(strategy: Strategy, spec: ModelSpec) -> int:
+    """The gradient of a trained language-model head is there from the beginning of backward on: in the precision
+    of the weights where it waits for the token table's to be added, else in the fp32 sums."""
+    head = strategy.language_head
+    if head is None or not head.trained or (strategy.accumulation > 1 and not spec.tied_embeddings):
+        return 0  # with several micro-batches the sums of those before are counted anyway
+    return spec.vocab * spec.hidden * (BYTES[strategy.precision] if spec.tied_embeddings else _GRADIENT_BYTES)
+
+
+def _waiting_gradient_bytes(strategy: Strategy, spec: ModelSpec) -> int:
+    """A shared table's gradient from the head, while backward goes through the layers, less its place among the
+    sums, which is taken at the end only: what this adds to the sums, so it may be below zero."""
+    if not _trains_shared_head(strategy, spec):
+        return 0
+    sums = _GRADIENT_BYTES if strategy.accumulation == 1 else 0
+    return spec.vocab * spec.hidden * (BYTES[strategy.precision] - sums)
+
+
+def _late_gradient_bytes(strategy: Strategy, spec: ModelSpec, updated: int) -> int:
+    """At the end of backward, of a shared table: all sums, its own only from the second micro-batch on, with the
+    gradients from the head and from the embedding and what the two come to. 0 where there is no such table: then
+    the end is not worse than the lowest layer."""
+    if not _trains_shared_head(strategy, spec):
+        return 0
+    table = spec.vocab * spec.hidden
+    sums = updated - (table if strategy.accumulation == 1 else 0)
+    return sums * _GRADIENT_BYTES + 3 * table * BYTES[strategy.precision]
+
+
+def _trains_shared_head(strategy: Strategy, spec: ModelSpec) -> bool:
+    head = strategy.language_head
+    return head is not None and head.trained and spec.tied_embeddings
+
+
+def _activation_bytes(
+    strategy: Strategy, spec: ModelSpec, length: int, machine: Machine, *, again: bool = True
+) -> int:
+    """Bytes a token kept for backward, over the whole model; with recompute and `again`, when a layer is computed
+    again."""
     number = BYTES[strategy.precision]
     lowest = strategy.lowest_layer(spec)
     layers = range(max(0, lowest), spec.layers)
@@ -255,7 +335,7 @@ def _activation_bytes(strategy: Strategy, spec: ModelSpec, length: int, machine:
     embeddings = spec.hidden * (number + _mask_bytes(number, machine)) if lowest < 0 else 0
     if strategy.recompute and kept:
         # Each layer keeps its input; one layer at a time is computed again in full.
-        return embeddings + len(kept) * spec.hidden * number + max(kept)
+        return embeddings + len(kept) * spec.hidden * number + (max(kept) if again else 0)
     return embeddings + sum(kept)
 
 

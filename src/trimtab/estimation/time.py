@@ -15,7 +15,14 @@ from trimtab.data.spec import DataSpec, LengthHistogram
 from trimtab.estimation.estimate import TimeEstimate
 from trimtab.estimation.margins import widened
 from trimtab.estimation.updated import updated_parameters
-from trimtab.estimation.work import forward_flop, layer_numbers, training_flop, training_numbers
+from trimtab.estimation.work import (
+    forward_flop,
+    head_flop,
+    head_numbers,
+    layer_numbers,
+    training_flop,
+    training_numbers,
+)
 from trimtab.hardware.machine import Machine
 from trimtab.methods import Strategy
 from trimtab.models.spec import ModelSpec
@@ -44,6 +51,8 @@ def time(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine) 
     step = _step_seconds(strategy, spec, data, machine, rate)
     steps = strategy.steps(data.train_rows)
     evaluations = strategy.schedule.epochs * strategy.schedule.evaluations + 1
+    if strategy.language_head is not None:
+        evaluations += 1  # a chat model is scored before it is trained
     evaluate = evaluations * _forward_seconds(spec, data, machine, rate, strategy) * data.dev_rows
     train = step * steps
     return TimeEstimate(
@@ -57,11 +66,14 @@ def time(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine) 
 
 def _step_seconds(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine, rate: float) -> float:
     length = _padded_length(strategy, data)
-    tokens = length * min(strategy.batch, max(1, data.train_rows))
+    rows = min(strategy.batch, max(1, data.train_rows))
+    tokens, learned = length * rows, _learned(strategy, data) * rows
     work, made = training_flop(strategy, spec, length), training_numbers(strategy, spec, length)
     update = updated_parameters(strategy, spec, data) * _OPTIMIZER_BYTES / _bandwidth(machine)
     fixed = _CPU_LAYER_SECONDS if machine.device.kind == "cpu" else _GPU_LAYER_SECONDS
     passes = tokens * _token_seconds(work, made, machine, strategy, rate)
+    work, made = head_flop(strategy, spec, backward=True), head_numbers(strategy, spec, backward=True)
+    passes += learned * _token_seconds(work, made, machine, strategy, rate)
     return passes + update + strategy.accumulation * spec.layers * fixed
 
 
@@ -69,7 +81,16 @@ def _forward_seconds(spec: ModelSpec, data: DataSpec, machine: Machine, rate: fl
     """Seconds to score one row."""
     length = _padded_length(strategy, data)
     work, made = forward_flop(spec, length), spec.layers * layer_numbers(spec, length)
-    return length * _token_seconds(work, made, machine, strategy, rate)
+    seconds = length * _token_seconds(work, made, machine, strategy, rate)
+    work, made = head_flop(strategy, spec, backward=False), head_numbers(strategy, spec, backward=False)
+    return seconds + _learned(strategy, data) * _token_seconds(work, made, machine, strategy, rate)
+
+
+def _learned(strategy: Strategy, data: DataSpec) -> float:
+    """Tokens with a loss of their own, a row on average."""
+    if data.answers is None:
+        return 0.0
+    return data.answers.kept(data.lengths, strategy.max_length) / max(1, data.lengths.examples)
 
 
 def _token_seconds(work: float, made: float, machine: Machine, strategy: Strategy, rate: float) -> float:

@@ -7,14 +7,16 @@ import difflib
 
 from trimtab.errors import UsageError
 from trimtab.methods.head import Head
+from trimtab.methods.language_head import LanguageHead
 from trimtab.methods.lora import Lora
 from trimtab.methods.part import LayerLoad, Part
-from trimtab.methods.preset import METHODS, Choices, Method, lora_targets
+from trimtab.methods.preset import METHODS, Choices, Method, lora_targets, parts_for
 from trimtab.methods.serial import strategy_from_json, strategy_to_json
 from trimtab.methods.strategy import PRECISIONS, AdamW, Precision, Schedule, Strategy
 from trimtab.methods.weights import Weights
 
 PARTS: tuple[type[Part], ...] = (Weights, Head, Lora)
+"""What a classifier can be given; `LanguageHead` takes the place of the head in a chat model."""
 
 __all__ = [
     "METHODS",
@@ -23,6 +25,7 @@ __all__ = [
     "AdamW",
     "Choices",
     "Head",
+    "LanguageHead",
     "LayerLoad",
     "Lora",
     "Method",
@@ -33,6 +36,7 @@ __all__ = [
     "Weights",
     "lora_targets",
     "method_named",
+    "parts_for",
     "strategy_from_json",
     "strategy_to_json",
 ]

@@ -4,12 +4,13 @@ import dataclasses
 from typing import Any
 
 from trimtab.methods.head import Head
+from trimtab.methods.language_head import LanguageHead
 from trimtab.methods.lora import Lora
 from trimtab.methods.part import Part
 from trimtab.methods.strategy import AdamW, Schedule, Strategy
 from trimtab.methods.weights import Weights
 
-_PARTS: dict[str, type[Part]] = {part.name: part for part in (Weights, Head, Lora)}
+_PARTS: dict[str, type[Part]] = {part.name: part for part in (Weights, Head, LanguageHead, Lora)}
 
 
 def strategy_to_json(strategy: Strategy) -> dict[str, Any]:

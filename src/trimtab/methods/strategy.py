@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from trimtab.methods.language_head import LanguageHead
 from trimtab.methods.part import LayerLoad, Part
 from trimtab.models.spec import ModelSpec
 
@@ -64,11 +65,16 @@ class Strategy:
         """Micro-batches in one step."""
         return -(-self.batch // self.micro_batch)
 
+    @property
+    def language_head(self) -> LanguageHead | None:
+        """The head over the vocabulary, where a chat model is trained."""
+        return next((part for part in self.parts if isinstance(part, LanguageHead)), None)
+
     def trainable_parameters(self, spec: ModelSpec, outputs: int) -> int:
         return sum(part.trainable_parameters(spec, outputs) for part in self.parts)
 
     def total_parameters(self, spec: ModelSpec, outputs: int) -> int:
-        """Parameters held while training: backbone without language-model head, plus what the parts add."""
+        """Parameters held while training: backbone, and what the parts add, a language-model head among it."""
         return spec.backbone_parameters + sum(part.added_parameters(spec, outputs) for part in self.parts)
 
     def lowest_layer(self, spec: ModelSpec) -> int:

@@ -9,7 +9,7 @@ from itertools import product
 
 from trimtab.data.spec import DataSpec
 from trimtab.hardware.machine import Machine
-from trimtab.methods import Choices, Method, Part, Precision, Schedule, Strategy
+from trimtab.methods import Choices, Method, Part, Precision, Schedule, Strategy, parts_for
 from trimtab.models.spec import ModelSpec
 from trimtab.planning.request import Request, can_compute
 
@@ -39,8 +39,8 @@ def variants(request: Request) -> tuple[Variant, ...]:
     found = []
     for method in request.methods:
         for choices in _depths(method, request):
-            variant = Variant(method, method.parts(request.spec, choices))
-            if variant not in found:
+            variant = Variant(method, parts_for(method, request.data.task, request.spec, choices))
+            if variant.parts and variant not in found:
                 found.append(variant)
     return tuple(found)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 from trimtab.data.spec import DataSpec
 from trimtab.errors import ModelError, UsageError
 from trimtab.hardware.machine import Machine
-from trimtab.methods import METHODS, PRECISIONS, Choices, Method, Precision, method_named
+from trimtab.methods import METHODS, PRECISIONS, Choices, Method, Part, Precision, method_named, parts_for
 from trimtab.models import TRAINED_FAMILIES
 from trimtab.models.spec import ModelSpec
 from trimtab.planning.plan import GOALS, Goal, Limits
@@ -50,12 +50,18 @@ class Request:
         """The methods that compete: the one asked for, or all that take every choice the user made (who asks
         for `--top-layers 4` does not want full tuning). Raises UsageError for an unknown name."""
         named = METHODS if self.method is None else (method_named(self.method),)
-        return tuple(method for method in named if set(_made(self.choices)) <= set(method.takes))
+        able = (method for method in named if self.parts(method, self.choices))
+        return tuple(method for method in able if set(_made(self.choices)) <= set(method.takes))
+
+    def parts(self, method: Method, choices: Choices) -> tuple[Part, ...]:
+        """What `method` trains of this model for this task; nothing where it has nothing to train."""
+        return parts_for(method, self.data.task, self.spec, choices)
 
     def check(self) -> None:
         """Raises UsageError where the request contradicts itself, the model or the machine, ModelError TT-P014 or
         TT-P018 where what a training of the model takes cannot be told."""
         _check_layers(self.spec)
+        _check_task(self)
         _check_goal(self.goal)
         _check_word(self.settings)
         _check_price(self)
@@ -106,6 +112,18 @@ def _check_layers(spec: ModelSpec) -> None:
         raise ModelError("TT-P018", model=spec.name, family=spec.family)
 
 
+def _check_task(request: Request) -> None:
+    """Raises UsageError TT-P021 for conversations and a model that writes no text, TT-P022 for a method that
+    trains nothing which such a model has."""
+    if request.data.task != "instruct":
+        return
+    if request.spec.kind != "decoder":
+        raise UsageError("TT-P021", model=request.spec.name, family=request.spec.family)
+    if request.method is not None and not request.parts(method_named(request.method), Choices()):
+        able = ", ".join(method.name for method in METHODS if request.parts(method, Choices()))
+        raise UsageError("TT-P022", method=request.method, able=able)
+
+
 def _check_goal(goal: str) -> None:
     if goal not in GOALS:
         raise UsageError("TT-P005", goal=goal, known=", ".join(GOALS))
@@ -154,7 +172,7 @@ def _check_rank(request: Request) -> None:
     rank, spec = request.choices.rank, request.spec
     if rank is None:
         return
-    parts = [part for method in request.methods for part in method.parts(spec, request.choices)]
+    parts = [part for method in request.methods for part in request.parts(method, request.choices)]
     matrices = [linear for part in parts for linear, _ in part.load(spec, spec.layers - 1).beside]
     smallest = min(matrices, key=lambda linear: min(linear.inputs, linear.outputs), default=None)
     if smallest is not None and rank > (most := min(smallest.inputs, smallest.outputs)):

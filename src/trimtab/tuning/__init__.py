@@ -3,9 +3,16 @@
 Importing this room imports torch, transformers and peft; nothing above the torch line may.
 """
 
-from trimtab.tuning import head, lora, weights  # noqa: F401  each registers its `attach`
+from trimtab.tuning import head, language_head, lora, weights  # noqa: F401  each registers its `attach`
 from trimtab.tuning.attach import apply, attach, train_mode, trained_names
-from trimtab.tuning.load import DTYPES, cast, load_classifier, load_tokenizer, quiet_transformers
+from trimtab.tuning.load import (
+    DTYPES,
+    cast,
+    load_classifier,
+    load_language_model,
+    load_tokenizer,
+    quiet_transformers,
+)
 from trimtab.tuning.lora import load_adapter, lora_of, merge, save_adapter
 
 __all__ = [
@@ -15,6 +22,7 @@ __all__ = [
     "cast",
     "load_adapter",
     "load_classifier",
+    "load_language_model",
     "load_tokenizer",
     "lora_of",
     "merge",

@@ -49,7 +49,7 @@ def save_adapter(strategy: Strategy, model: PreTrainedModel, spec: ModelSpec, fo
     config = _config(part, model, spec)
     config.base_model_name_or_path = base
     config.inference_mode = True
-    config.modules_to_save = sorted({name.rpartition(".")[2] for name in structure.head(model)})
+    config.modules_to_save = sorted({name.rpartition(".")[2] for name in _trained_heads(model)}) or None
     config.save_pretrained(str(folder))
     _in_order(folder / "adapter_config.json")
     wanted = set(trained_names(model))
@@ -89,8 +89,19 @@ def _config(part: Lora, model: PreTrainedModel, spec: ModelSpec) -> LoraConfig:
         lora_alpha=part.alpha,
         lora_dropout=part.dropout,
         target_modules=_target_names(part, model, spec),
-        task_type=TaskType.SEQ_CLS,
+        task_type=TaskType.CAUSAL_LM if _writes(model) else TaskType.SEQ_CLS,
     )
+
+
+def _trained_heads(model: PreTrainedModel) -> tuple[str, ...]:
+    """Names of what stands above the backbone and is trained: saved whole, beside the adapter."""
+    heads = structure.head(model).items()
+    return tuple(name for name, module in heads if any(p.requires_grad for p in module.parameters()))
+
+
+def _writes(model: PreTrainedModel) -> bool:
+    """A language model, not a classifier."""
+    return model.get_output_embeddings() is not None
 
 
 def _target_names(part: Lora, model: PreTrainedModel, spec: ModelSpec) -> list[str]:
