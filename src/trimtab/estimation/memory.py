@@ -272,7 +272,7 @@ def _evaluate_bytes(strategy: Strategy, spec: ModelSpec, length: int, data: Data
         return layer
     positions = learned_tokens(data, length) * evaluated_rows(data, length)
     hidden = (tokens + positions) * spec.hidden * BYTES[strategy.precision]
-    return max(layer, hidden + _scores_bytes(spec, positions))
+    return max(layer, hidden + _scores_bytes(strategy, spec, positions))
 
 
 def _head_bytes(strategy: Strategy, spec: ModelSpec, data: DataSpec, rows: int, length: int) -> int:
@@ -281,12 +281,14 @@ def _head_bytes(strategy: Strategy, spec: ModelSpec, data: DataSpec, rows: int, 
     if strategy.language_head is None:
         return 0
     positions = rows * learned_tokens(data, length)
-    return _scores_bytes(spec, positions) + 2 * positions * spec.hidden * BYTES[strategy.precision]
+    return _scores_bytes(strategy, spec, positions) + 2 * positions * spec.hidden * BYTES[strategy.precision]
 
 
-def _scores_bytes(spec: ModelSpec, positions: int) -> int:
-    """A chunk of scores over the vocabulary in fp32, and their exponentials or their gradient beside them."""
-    return 2 * 4 * spec.vocab * min(positions, vocabulary_chunk(spec.vocab))
+def _scores_bytes(strategy: Strategy, spec: ModelSpec, positions: int) -> int:
+    """A chunk of scores over the vocabulary, twice in fp32 and, in low precision, as the matrix gives them."""
+    number = BYTES[strategy.precision]
+    made = number if number < _MASTER_BYTES else 0
+    return (2 * 4 + made) * spec.vocab * min(positions, vocabulary_chunk(spec.vocab))
 
 
 def _head_gradient_bytes(strategy: Strategy, spec: ModelSpec) -> int:

@@ -5,9 +5,7 @@ again. Only positions before a learned token have a loss; their scores are compu
 more backward, where the gradient is made in their place. The sum is cross entropy as torch computes it, in fp32.
 Leaves out: heads that are no plain matrix (quantised, with an adapter of their own)."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
@@ -30,11 +28,54 @@ class VocabularyHead:
     cap: float = 0.0
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        """hidden (n, width) of the weight's dtype -> fp32 (n, vocabulary)."""
-        scores = nn.functional.linear(hidden, self.weight, self.bias).float()
-        if self.factor != 1.0:
-            scores.mul_(self.factor)
-        return scores.div_(self.cap).tanh_().mul_(self.cap) if self.cap else scores
+        """hidden (n, width) of the weight's dtype -> fp32 (n, vocabulary). No gradients."""
+        return _Room(self, len(hidden)).logits(hidden)
+
+
+class _Room:
+    """Where the scores of a chunk are computed: twice in fp32, and once as the matrix gives them. One piece of
+    memory for all chunks of a batch: pieces of any size, taken and given back again and again, would leave holes
+    in the C heap, hundreds of MiB of them, while one of 32 MiB and more is mapped by itself."""
+
+    def __init__(self, head: VocabularyHead, rows: int) -> None:
+        self._head = head
+        vocab, dtype = len(head.weight), head.weight.dtype
+        numbers, same = rows * vocab, dtype == torch.float32
+        held = torch.empty(
+            numbers * (8 + (0 if same else dtype.itemsize)), dtype=torch.uint8, device=head.weight.device
+        )
+        self._scores = held[: 4 * numbers].view(torch.float32).view(rows, vocab)
+        self._beside = held[4 * numbers : 8 * numbers].view(torch.float32).view(rows, vocab)
+        self._made = self._scores if same else held[8 * numbers :].view(dtype).view(rows, vocab)
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """As `VocabularyHead.logits`, until the next call."""
+        head, rows = self._head, len(hidden)
+        made, scores = self._made[:rows], self._scores[:rows]
+        torch.mm(hidden.detach(), head.weight.detach().T, out=made)
+        if head.bias is not None:
+            made.add_(head.bias.detach())
+        if made.dtype != scores.dtype:
+            scores.copy_(made)
+        if head.factor != 1.0:
+            scores.mul_(head.factor)
+        return scores.div_(head.cap).tanh_().mul_(head.cap) if head.cap else scores
+
+    def normalisers(self, logits: torch.Tensor) -> torch.Tensor:
+        """Logarithm of the sum of the exponentials of each row, (n)."""
+        highest = logits.amax(1)
+        torch.sub(logits, highest[:, None], out=self._beside[: len(logits)])
+        return self._beside[: len(logits)].exp_().sum(1).log_().add_(highest)
+
+    def slope(self, logits: torch.Tensor) -> torch.Tensor:
+        """Derivative of the cap, (n, vocabulary), until the next call."""
+        beside = torch.div(logits, self._head.cap, out=self._beside[: len(logits)])
+        return beside.square_().neg_().add_(1.0)
+
+    def low(self, scores: torch.Tensor) -> torch.Tensor:
+        """`scores` in the dtype of the matrix, until the next call."""
+        made = self._made[: len(scores)]
+        return made if made.dtype == scores.dtype else made.copy_(scores)
 
 
 def head_of(model: PreTrainedModel) -> VocabularyHead:
@@ -77,18 +118,22 @@ def token_scores(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Loss of every token, fp32 (n), and whether it is the most likely one, bool (n). No gradients."""
     losses, right = torch.empty(len(tokens)), torch.empty(len(tokens), dtype=torch.bool)
-    for part in _chunks(len(tokens), head):
-        logits = head.logits(hidden[part])
-        losses[part] = nn.functional.cross_entropy(logits, tokens[part], reduction="none")
-        right[part] = logits.argmax(1) == tokens[part]
-        del logits  # or it stands beside the next chunk's
+    parts, room = _chunks(len(tokens), head)
+    for part in parts:
+        logits = room.logits(hidden[part])
+        right[part] = (logits.argmax(1) == tokens[part]).to(right.device)
+        losses[part] = (room.normalisers(logits) - _of(logits, tokens[part])).to(losses.device)
     return losses, right
 
 
-def _chunks(positions: int, head: VocabularyHead) -> Iterator[slice]:
-    size = vocabulary_chunk(len(head.weight))
-    for start in range(0, positions, size):
-        yield slice(start, min(start + size, positions))
+def _of(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    return logits.gather(1, tokens[:, None])[:, 0]
+
+
+def _chunks(positions: int, head: VocabularyHead) -> tuple[list[slice], _Room]:
+    size = min(max(1, positions), vocabulary_chunk(len(head.weight)))
+    parts = [slice(start, min(start + size, positions)) for start in range(0, positions, size)]
+    return parts, _Room(head, size)
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
@@ -98,11 +143,11 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     ):
         normalisers = hidden.new_empty(len(tokens), dtype=torch.float32)
         total = hidden.new_zeros((), dtype=torch.float32)
-        for part in _chunks(len(tokens), head):
-            logits = head.logits(hidden[part])
-            normalisers[part] = torch.logsumexp(logits, 1)
-            total += (normalisers[part] - logits.gather(1, tokens[part, None])[:, 0]).sum()
-            del logits  # or it stands beside the next chunk's
+        parts, room = _chunks(len(tokens), head)
+        for part in parts:
+            logits = room.logits(hidden[part])
+            normalisers[part] = room.normalisers(logits)
+            total += (normalisers[part] - _of(logits, tokens[part])).sum()
         ctx.save_for_backward(hidden, weight, bias, tokens, normalisers)
         ctx.factor, ctx.cap = head.factor, head.cap
         return total
@@ -114,25 +159,30 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         of_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         of_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
         of_bias = torch.zeros_like(bias) if ctx.needs_input_grad[2] else None
-        for part in _chunks(len(tokens), head):
-            scores = _score_gradient(head, hidden[part], tokens[part], normalisers[part], gradient)
+        parts, room = _chunks(len(tokens), head)
+        for part in parts:
+            scores = _score_gradient(head, room, hidden[part], tokens[part], normalisers[part], gradient)
             if of_hidden is not None:
                 torch.mm(scores, weight, out=of_hidden[part])
             if of_weight is not None:
                 of_weight.addmm_(scores.T, hidden[part])
             if of_bias is not None:
                 of_bias += scores.sum(0)
-            del scores
         return of_hidden, of_weight, of_bias, None, None
 
 
 def _score_gradient(
-    head: VocabularyHead, hidden: torch.Tensor, tokens: torch.Tensor, normalisers: torch.Tensor, gradient: Any
+    head: VocabularyHead,
+    room: _Room,
+    hidden: torch.Tensor,
+    tokens: torch.Tensor,
+    normalisers: torch.Tensor,
+    gradient: torch.Tensor,
 ) -> torch.Tensor:
     """Gradient of W x + b, in the dtype of `hidden`: softmax less one at the token, through factor and cap."""
-    logits = head.logits(hidden)
-    slope = 1 - (logits / head.cap) ** 2 if head.cap else None
+    logits = room.logits(hidden)
+    slope = room.slope(logits) if head.cap else None
     logits.sub_(normalisers[:, None]).exp_()
     logits[torch.arange(len(tokens), device=tokens.device), tokens] -= 1.0
     logits.mul_(gradient * head.factor)
-    return (logits if slope is None else logits.mul_(slope)).to(hidden.dtype)
+    return room.low(logits if slope is None else logits.mul_(slope))
