@@ -213,10 +213,10 @@ def test_the_heap_loses_less_where_the_largest_batch_seldom_runs() -> None:
     made = strategy(method="lora", batch=16, micro_batch=16, schedule=Schedule(epochs=1))
     seldom, often = peak(made, facts=one_long), peak(made, facts=alike)
     assert live("forward-backward", made, one_long) == live("forward-backward", made, alike)
-    assert seldom < 0.9 * often
+    assert seldom < often
     twelve = replace(made, schedule=Schedule(epochs=12))
-    assert peak(twelve, facts=one_long) == pytest.approx(peak(twelve, facts=alike), rel=1e-6)
     assert peak(twelve, facts=alike) == pytest.approx(often, rel=1e-6)
+    assert peak(twelve, facts=one_long) > often, "what smaller batches cut up does not serve the largest"
 
 
 def test_a_calibrated_runtime_is_taken_and_a_rule_says_so() -> None:

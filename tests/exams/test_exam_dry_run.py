@@ -14,6 +14,7 @@ from exam_cases import LAYERS, OUTPUTS, Case, method_cases
 from tiny_models import tiny_model
 from trimtab import tuning
 from trimtab.estimation.question import Question
+from trimtab.evaluation import OBJECTIVES
 from trimtab.methods import UPDATE_RULES, AdamW, Choices, Precision, Strategy, UpdateRule, method_named
 from trimtab.models import read_spec
 from trimtab.training.dry_run import sites_of, traced
@@ -43,7 +44,7 @@ def real_sites(case: Case, question: Question) -> dict[str, int]:
         packed = [tensor for module in model.modules() if tuning.is_packed(module) for tensor in module.tensors()]
         kept = (*optimizer.masters.values(), *optimizer.averages.values(), *packed)
         live.count([*model.parameters(), *model.buffers(), *kept])
-        trace_step(live, model, optimizer, strategy, case.spec, inputs, labels, "classify")
+        trace_step(live, model, optimizer, strategy, case.spec, inputs, labels, OBJECTIVES["classify"])
     return {site.name: site.parts.total_bytes for site in sites_of(live)}
 
 

@@ -30,6 +30,17 @@ def test_a_shape_no_data_has_is_refused(shape: Shape, said: str) -> None:
     assert caught.value.message.text("zh") != caught.value.message.text("en")
 
 
+def test_conversations_can_be_imagined_half_of_them_answers() -> None:
+    facts = gather.imagined(Shape(examples=10, length=100), "instruct")
+    assert (facts.task, facts.labels, facts.outputs) == ("instruct", (), 0)
+    assert facts.answers is not None and facts.answers.tokens == 500
+    assert (
+        facts.answers.kept(facts.lengths, 80) == 300
+        and facts.answers.lost(50) == 10
+        and facts.answers.lost(51) == 0
+    )
+
+
 def test_the_smallest_shape_is_imagined() -> None:
     facts = gather.imagined(Shape(examples=1, length=1, labels=2))
     assert (facts.train_rows, facts.lengths.counts, facts.labels) == (1, (0, 1), ("0", "1"))

@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 import pytest
 from report_cases import LABELS, report
 
+from trimtab.metrics import Sample
 from trimtab.study.report import Confusion, comparisons, report_html, report_json
 from trimtab.units import GIB
 
@@ -184,3 +185,18 @@ def test_a_report_without_test_set_labels_or_extras() -> None:
     assert Parsed(page).open_tags == []
     assert "500 dev rows" in page
     assert "What was confused" not in page and "Worst examples" not in page
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_answers_are_shown_whole_and_harmless_with_what_came_before_training(language: str) -> None:
+    sample = Sample(
+        prompt=EVIL, expected="72", written=f"It is 72. {EVIL}", tokens=128, ended=False, exact=True, rouge_l=0.5
+    )
+    told = replace(report(), samples=(sample, replace(sample, exact=False, ended=True)), worst=(), confusion=None)
+    told = replace(told, run=replace(told.run, untrained_metric=2.345))
+    page = Parsed(report_html(told, language))
+    assert page.open_tags == [] and "script" not in page.tags and "img" not in page.tags
+    words = " ".join(page.text)
+    assert EVIL in words and "128" in words and "2.345 →" in words
+    facts = json.loads(json.dumps(report_json(told, language), allow_nan=False))
+    assert facts["samples"][0]["written"].startswith("It is 72.") and facts["run"]["untrained_metric"] == 2.345

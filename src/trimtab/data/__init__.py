@@ -6,16 +6,38 @@ Files are streamed, never held: a row costs 45 bytes of memory whatever its leng
 row, tags a token, text without labels.
 """
 
+from trimtab.data.chats import read_prompts
 from trimtab.data.corpus import Corpus, Split
 from trimtab.data.fingerprint import content_hash
 from trimtab.data.opening import open_corpus, open_held_out, open_labelled
-from trimtab.data.spec import TASKS, DataSpec, Example, LengthHistogram, Place, Problem, Severity, Task, TokenCount
+from trimtab.data.spec import (
+    TASKS,
+    AnswerTokens,
+    Conversation,
+    DataSpec,
+    Example,
+    LengthHistogram,
+    Place,
+    Problem,
+    Severity,
+    Task,
+    TokenCount,
+    Turn,
+)
 from trimtab.data.storage import from_json, to_json
 from trimtab.data.texts import read_texts
-from trimtab.data.tokens import approximate_tokens, count_tokens, describe, truncation_problem
+from trimtab.data.tokens import (
+    approximate_tokens,
+    count_tokens,
+    describe,
+    lost_answers_problem,
+    truncation_problem,
+)
 
 __all__ = [
     "TASKS",
+    "AnswerTokens",
+    "Conversation",
     "Corpus",
     "DataSpec",
     "Example",
@@ -26,14 +48,17 @@ __all__ = [
     "Split",
     "Task",
     "TokenCount",
+    "Turn",
     "approximate_tokens",
     "content_hash",
     "count_tokens",
     "describe",
     "from_json",
+    "lost_answers_problem",
     "open_corpus",
     "open_held_out",
     "open_labelled",
+    "read_prompts",
     "read_texts",
     "to_json",
     "truncation_problem",

@@ -92,7 +92,7 @@ def ignored_files(source: Source) -> list[Problem]:
 
 def empty_texts(scans: Sequence[Scan]) -> list[Problem]:
     found = [(scan, scan.kept[scan.empty[scan.kept]]) for scan in scans]
-    return _finding("TT-D060", "repaired", found)
+    return finding("TT-D060", "repaired", found)
 
 
 def duplicates(scans: Sequence[Scan]) -> list[Problem]:
@@ -103,7 +103,7 @@ def duplicates(scans: Sequence[Scan]) -> list[Problem]:
         order = np.lexsort((scan.kept, targets, keys))
         again = (np.diff(keys[order]) == 0) & (np.diff(targets[order]) == 0)
         found.append((scan, np.sort(scan.kept[order[1:][again]])))
-    return _finding("TT-D061", "reported", found)
+    return finding("TT-D061", "reported", found)
 
 
 def conflicts(scans: Sequence[Scan]) -> list[Problem]:
@@ -114,7 +114,7 @@ def conflicts(scans: Sequence[Scan]) -> list[Problem]:
         order = np.lexsort((targets, keys))
         disagree = (np.diff(keys[order]) == 0) & (np.diff(targets[order]) != 0)
         found.append((scan, scan.kept[np.isin(keys, keys[order[1:][disagree]])]))
-    return _finding("TT-D062", "reported", found)
+    return finding("TT-D062", "reported", found)
 
 
 def overlap(train: Scan, others: Sequence[Scan], *, dropped: bool) -> tuple[np.ndarray, list[Problem]]:
@@ -123,13 +123,13 @@ def overlap(train: Scan, others: Sequence[Scan], *, dropped: bool) -> tuple[np.n
     held_out = np.concatenate([np.empty(0, np.uint64), *(other.kept_keys for other in others)])
     fresh = ~np.isin(train.kept_keys, held_out)
     found = [(train, train.kept[~fresh])]
-    return fresh, _finding("TT-D063" if dropped else "TT-D064", "repaired" if dropped else "reported", found)
+    return fresh, finding("TT-D063" if dropped else "TT-D064", "repaired" if dropped else "reported", found)
 
 
 def dev_in_test(dev: Scan | None, test: Scan | None) -> list[Problem]:
     if dev is None or test is None:
         return []
-    return _finding("TT-D065", "reported", [(dev, dev.kept[np.isin(dev.kept_keys, test.kept_keys)])])
+    return finding("TT-D065", "reported", [(dev, dev.kept[np.isin(dev.kept_keys, test.kept_keys)])])
 
 
 def imbalance(labels: Sequence[str], counts: Sequence[int]) -> list[Problem]:
@@ -151,7 +151,7 @@ def unseen_labels(scans: Sequence[Scan], labels: Sequence[str], counts: Sequence
     if not len(unseen):
         return []
     found = [(scan, scan.kept[np.isin(scan.kept_targets, unseen)]) for scan in scans]
-    return _finding("TT-D067", "reported", found, labels=", ".join(labels[code] for code in unseen[:_PLACES]))
+    return finding("TT-D067", "reported", found, labels=", ".join(labels[code] for code in unseen[:_PLACES]))
 
 
 def mixed_labels(names: Sequence[str]) -> list[Problem]:
@@ -164,7 +164,7 @@ def _listed(labels: Sequence[str]) -> str:
     return ", ".join(labels[:_LISTED_LABELS]) + (", …" if len(labels) > _LISTED_LABELS else "")
 
 
-def _finding(
+def finding(
     code: str, severity: Severity, found: Sequence[tuple[Scan, np.ndarray]], **facts: object
 ) -> list[Problem]:
     """One Problem over all splits, or none. `found` pairs a scan with the indexes of the rows concerned."""

@@ -1,8 +1,9 @@
 """A corpus: a checked data set with its splits. Examples are read from the files again each time they are
 asked for; only labels and one bit a row stay in memory."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -12,13 +13,16 @@ from trimtab.data.spec import Example, Problem, Task
 from trimtab.data.table import Table
 from trimtab.data.texts import cell_text
 
+ExampleOf = Callable[[Mapping[str, object], "int | float"], Example]
+
 
 @dataclass(frozen=True, eq=False)
 class Split:
     """The rows of one split that are in use, in file order.
 
     `labels` holds their targets in the same order: int64[n] indexes into the corpus' labels, or float64[n] in
-    a regression. `in_use` is bool over all rows of the tables.
+    a regression; zeros where a row's target is its own answer (instruct). `in_use` is bool over all rows of the
+    tables. `example` makes an Example of a row's cells and its target.
     """
 
     name: SplitName
@@ -26,6 +30,8 @@ class Split:
     tables: tuple[Table, ...]
     in_use: np.ndarray
     labels: np.ndarray
+    example: ExampleOf
+    holds_conversations: bool = False
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -37,21 +43,28 @@ class Split:
         rows = (row for table in self.tables for row in table.rows())
         for (_, values), used in zip(rows, self.in_use, strict=True):
             if used:
-                yield Example(tuple(cell_text(values.get(name)) for name in self.columns), next(labels))
+                yield self.example(values, next(labels))
 
 
-def split_of(scan: Scan) -> Split:
-    """The split a scan has come to."""
+def split_of(scan: Scan, conversation: ExampleOf | None = None) -> Split:
+    """The split a scan has come to. A row is its text columns and its target or, by `conversation`, its turns."""
     in_use = np.zeros(len(scan.numbers), np.bool_)
     in_use[scan.kept] = True
-    return Split(scan.name, scan.columns.texts, scan.tables, in_use, scan.kept_targets)
+    texts = scan.columns.texts
+    made = conversation or partial(_labelled_texts, texts)
+    return Split(scan.name, texts, scan.tables, in_use, scan.kept_targets, made, conversation is not None)
+
+
+def _labelled_texts(columns: tuple[str, ...], values: Mapping[str, object], target: int | float) -> Example:
+    return Example(tuple(cell_text(values.get(name)) for name in columns), target)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Corpus:
     """A data set ready for use. `labels` are the label names by index, empty in a regression; `columns` the
     text columns; `encoding` names every text encoding met, joined by commas; `fingerprint` is a hash of the
-    files and of every choice that decides which rows are used."""
+    files and of every choice that decides which rows are used. `form`: how conversations are written in the files
+    ("alpaca"), empty for other tasks."""
 
     name: str
     task: Task
@@ -65,6 +78,7 @@ class Corpus:
     encoding: str
     files: tuple[str, ...]
     fingerprint: str
+    form: str = ""
 
     @property
     def label_counts(self) -> tuple[int, ...]:

@@ -3,10 +3,13 @@ rows for a finished model, a file or the held-out split of a folder: all of them
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
 from trimtab.data import check
+from trimtab.data.chat_forms import ChatForm, detected_form, form_of
+from trimtab.data.chats import asked_form, open_chat_rows, open_chats
 from trimtab.data.columns import Columns, choose_columns
 from trimtab.data.corpus import Corpus, Split, split_of
 from trimtab.data.cut import cut
@@ -67,9 +70,10 @@ def open_corpus(
     """Open a file, a folder of splits or "demo", check it and split it.
 
     `text` names one or two text columns, `label` the label column; without them they are inferred, and so is
-    the task. `labels` are those of a finished model that the rows are for; the data may lack some. The split it
-    is scored on (test, else dev) must have no others; rows of other splits with others are left out. A missing
-    dev split is cut from train (`dev_share` of its texts); a test split is cut only where the source is a
+    the task. Conversations (task instruct) are read as `chats` says; there `text` and `label` name the columns of
+    prompt and answer. `labels` are those of a finished model that the rows are for; the data may lack some. The
+    split it is scored on (test, else dev) must have no others; rows of other splits with others are left out. A
+    missing dev split is cut from train (`dev_share` of its texts); a test split is cut only where the source is a
     single file. Train rows whose text stands in dev or test are dropped unless `keep_overlap`.
 
     Raises DataError with file, row and column for data that cannot be used, UsageError for a request that
@@ -78,6 +82,11 @@ def open_corpus(
     if not (0 < dev_share < 1 and 0 <= test_share < 1 and dev_share + test_share < 1):
         raise UsageError("TT-D049", dev=f"{dev_share:g}", test=f"{test_share:g}")
     found = find_source(source)
+    form = asked_form(found.train[0], task, text, label)
+    if form is not None:
+        return open_chats(
+            found, form, seed=seed, dev_share=dev_share, test_share=test_share, keep_overlap=keep_overlap
+        )
     columns = choose_columns(found.train[0], text, label)
     book = LabelBook()
     splits, problems = _scan_all(found, columns, book)
@@ -125,12 +134,12 @@ def open_labelled(
     if not path.exists():
         raise DataError("TT-D001", path=source)
     table = open_table(path)
+    if task == "instruct":
+        return _chat_split("test", (table,), columns, label_column) or _no_rows(path.name)
     _require_columns(table, (*columns, label_column))
     book = LabelBook()
     rows = _for_model(scan("test", (table,), Columns(columns, label_column), book), task, labels, book)
-    if not len(rows):
-        raise DataError("TT-D050", split=path.name)
-    return split_of(rows)
+    return split_of(rows) if len(rows) else _no_rows(path.name)
 
 
 def open_held_out(
@@ -139,6 +148,10 @@ def open_held_out(
     """As `open_labelled`, the test split of a folder or, where that has no labels or no rows, its dev split; no
     other split is read. None where that must be: there is neither, and what was held out was cut from train."""
     for name, tables in held_out(Path(folder).expanduser()):
+        if task == "instruct":
+            if (split := _chat_split(name, tables, columns, label_column)) is not None:
+                return split
+            continue
         for table in tables:
             _require_columns(table, columns if name == "test" else (*columns, label_column))
         book = LabelBook()
@@ -152,6 +165,28 @@ def open_held_out(
         if len(rows):
             return split_of(rows)
     return None
+
+
+def _chat_split(
+    name: SplitName, tables: tuple[Table, ...], columns: tuple[str, ...], label_column: str
+) -> Split | None:
+    """Conversations with an answer; None where there is none. They may be written in another form than those the
+    model was trained on."""
+    form = _form_for_model(tables[0], columns, label_column)
+    rows = open_chat_rows(tables, form, name)
+    return split_of(rows, form.example) if len(rows) else None
+
+
+def _form_for_model(table: Table, columns: tuple[str, ...], label_column: str) -> ChatForm:
+    """The form of `table`, which may hold more columns than the model was trained on, or other ones."""
+    found, known = detected_form(table), {*columns, label_column}
+    if found is None and known <= set(table.columns):
+        return form_of(table, columns, label_column)
+    return found or form_of(table, (), None)
+
+
+def _no_rows(name: str) -> NoReturn:
+    raise DataError("TT-D050", split=name)
 
 
 def _for_model(rows: Scan, task: Task, labels: tuple[str, ...], book: LabelBook) -> Scan:

@@ -10,19 +10,48 @@ import numpy as np
 
 from trimtab.errors import Message
 
-Task = Literal["classify", "pair", "regress"]
-TASKS: tuple[Task, ...] = ("classify", "pair", "regress")
+Task = Literal["classify", "pair", "regress", "instruct"]
+TASKS: tuple[Task, ...] = ("classify", "pair", "regress", "instruct")
+Speaker = Literal["system", "user", "assistant"]
 Severity = Literal["fatal", "repaired", "reported"]
 _ROUNDING = 1e-6  # 0.7 x 10 is a little more than 7 in binary
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """What one side of a conversation says at once. `role` is the word that chat templates use."""
+
+    role: Speaker
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """Turns in order: a system turn or none, then user and assistant by turns. What is learned is every turn of
+    the assistant; the last turn is one."""
+
+    turns: tuple[Turn, ...]
+
+    @property
+    def prompt(self) -> tuple[Turn, ...]:
+        """All that is said before the last answer."""
+        return self.turns[:-1]
+
+    @property
+    def answer(self) -> str:
+        """The last answer."""
+        return self.turns[-1].text
+
+
+@dataclass(frozen=True, slots=True)
 class Example:
     """One row, ready for a tokenizer. `texts` holds one text, or two for a pair; `label` is the index into
-    `DataSpec.labels` (int), or the target itself (float) in a regression."""
+    `DataSpec.labels` (int), or the target itself (float) in a regression. A row of `instruct` has a `conversation`
+    in the place of both."""
 
     texts: tuple[str, ...]
     label: int | float | None
+    conversation: Conversation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +75,14 @@ class Problem:
 
 
 EVALUATION_TOKENS = 4096  # the most padded tokens that an evaluation runs at once, where one row is not longer
+_CHUNK_NUMBERS = 1 << 24
+
+
+def vocabulary_chunk(vocab: int) -> int:
+    """Positions whose scores over a vocabulary are there at once: as many as take 64 MiB in fp32, 341 of SmolLM2's
+    49,152 entries, 130 of 128,256. Fewer would leave matmuls too thin, and no more are needed to fill a
+    machine."""
+    return max(16, _CHUNK_NUMBERS // vocab)
 
 
 def padded_length(length: int, most: int) -> int:
@@ -80,6 +117,10 @@ class LengthHistogram:
     def longest(self) -> int:
         return len(self.counts) - 1
 
+    @property
+    def shortest(self) -> int:
+        return int(np.flatnonzero(self._array)[0]) if self.examples else 0
+
     def quantile(self, share: float) -> int:
         """The smallest length that at least `share` of the examples do not exceed."""
         needed = math.ceil(share * self.examples - _ROUNDING)
@@ -112,11 +153,31 @@ class LengthHistogram:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerTokens:
+    """The tokens of conversations that are learned, ends of turns included. `tokens`: in all rows together, uncut;
+    `starts`: how many tokens stand before the first of them in a row."""
+
+    tokens: int
+    starts: LengthHistogram
+
+    def kept(self, lengths: LengthHistogram, cap: int) -> int:
+        """How many are left where rows of `lengths` are cut at `cap` tokens: what is cut off is taken to be
+        answer, which it is but for rows cut before the last question."""
+        return max(0, self.tokens - (lengths.tokens(lengths.longest) - lengths.tokens(cap)))
+
+    def lost(self, cap: int) -> int:
+        """Rows of which such a cut leaves no answer at all."""
+        return round(self.starts.share_longer_than(cap - 1) * self.starts.examples)
+
+
+@dataclass(frozen=True, slots=True)
 class TokenCount:
-    """What a tokenizer makes of texts: their lengths, and how many different tokens they hold (0 = unknown)."""
+    """What a tokenizer makes of texts: their lengths, and how many different tokens they hold (0 = unknown). Of
+    conversations also the learned tokens."""
 
     lengths: LengthHistogram
     vocabulary: int = 0
+    answers: AnswerTokens | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +187,8 @@ class DataSpec:
     `columns` are the text columns, in order. `labels` are the label names in their order of index, empty for
     a regression. `label_counts` counts train rows per label. `fingerprint` is a hash of the files' bytes and
     of every choice that decides which rows are used (task, columns, split seed). `vocabulary` is how many
-    different tokens the train texts hold; 0 = not counted.
+    different tokens the train texts hold; 0 = not counted. Of conversations `form` is how the files write them
+    ("alpaca") and `answers` what is learned; both are empty for other tasks.
     """
 
     name: str
@@ -144,8 +206,13 @@ class DataSpec:
     encoding: str = "utf-8"
     fingerprint: str = ""
     files: tuple[str, ...] = ()
+    form: str = ""
+    answers: AnswerTokens | None = None
 
     @property
     def outputs(self) -> int:
-        """How many numbers the head gives: one a label, or one for a regression."""
+        """How many numbers the task's own head gives: one a label, or one for a regression; 0 where there is none
+        (instruct: the language-model head belongs to the model)."""
+        if self.task == "instruct":
+            return 0
         return len(self.labels) if self.labels else 1

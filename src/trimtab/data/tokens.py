@@ -1,25 +1,66 @@
-"""How long the texts of a corpus are in tokens, and the DataSpec that comes of it."""
+"""How long the texts of a corpus are in tokens, and the DataSpec that comes of it.
+
+Conversations are counted as the model's chat template writes them, turn markers included: exactly, where its files
+lie beside the tokenizer; by the default template where they do not.
+"""
 
 from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trimtab.data.chat_template import learned, marked, template_of, turn_end
 from trimtab.data.corpus import Corpus, Split
-from trimtab.data.spec import DataSpec, LengthHistogram, Problem, TokenCount
+from trimtab.data.spec import AnswerTokens, Conversation, DataSpec, LengthHistogram, Problem, TokenCount
 from trimtab.errors import DataError, message
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 _LETTERS_PER_TOKEN = 4.0
 _SPECIAL_TOKENS = 2
+_TURN_TOKENS = 5  # markers of a turn, its role, line ends; SmolLM2, Qwen and Llama 3 write four or five
 
 
 def count_tokens(split: Split, tokenizer_file: Path, batch: int = 1024) -> TokenCount:
     """Tokens of every example, special tokens included, nothing cut or padded; and the different ones among them.
 
-    `tokenizer_file` is a tokenizer.json. Streams `batch` examples at a time. Raises DataError TT-D077 where
-    the file is no tokenizer.
-    """
+    `tokenizer_file` is a tokenizer.json; conversations are written by the template beside it. Streams `batch`
+    examples at a time. Raises DataError TT-D077 where the file is no tokenizer, ModelError TT-M040 and TT-M041 for
+    a template that cannot be used."""
+    tokenizer = _open(tokenizer_file)
+    if split.holds_conversations:
+        return _count_conversations(split, tokenizer, tokenizer_file.parent, batch)
+    counts, seen = np.zeros(1, np.int64), _Seen(tokenizer)
+    for texts in _batches(split, batch):
+        inputs = [pair if len(pair) == 2 else pair[0] for pair in texts]
+        rows = [encoded.ids for encoded in tokenizer.encode_batch_fast(inputs)]
+        counts = _add(counts, [len(row) for row in rows])
+        seen.add(rows)
+    return TokenCount(LengthHistogram(tuple(counts.tolist())), seen.count)
+
+
+def _count_conversations(split: Split, tokenizer: "Tokenizer", folder: Path, batch: int) -> TokenCount:
+    template = template_of(folder)
+    special = [token.content for token in tokenizer.get_added_tokens_decoder().values()]
+    end = turn_end(template.render, special, template.end_of_text)
+    counts = starts = np.zeros(1, np.int64)
+    learns, seen = 0, _Seen(tokenizer)
+    for talks in _conversations(split, batch):
+        texts = [marked(talk, template.render, end) for talk in talks]
+        rows = tokenizer.encode_batch([text.text for text in texts], add_special_tokens=False)
+        masks = [learned(*_places(row.offsets), text.answers) for row, text in zip(rows, texts, strict=True)]
+        counts = _add(counts, [len(row.ids) for row in rows])
+        starts = _add(starts, [int(mask.argmax()) if mask.any() else len(mask) for mask in masks])
+        learns += sum(int(mask.sum()) for mask in masks)
+        seen.add([row.ids for row in rows])
+    answers = AnswerTokens(learns, LengthHistogram(tuple(starts.tolist())))
+    return TokenCount(LengthHistogram(tuple(counts.tolist())), seen.count, answers)
+
+
+def _open(tokenizer_file: Path) -> "Tokenizer":
     from tokenizers import Tokenizer
 
     try:
@@ -28,27 +69,54 @@ def count_tokens(split: Split, tokenizer_file: Path, batch: int = 1024) -> Token
         raise DataError("TT-D077", path=str(tokenizer_file)) from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    counts = np.zeros(1, np.int64)
-    seen = np.zeros(tokenizer.get_vocab_size(with_added_tokens=True), dtype=bool)
-    for texts in _batches(split, batch):
-        inputs = [pair if len(pair) == 2 else pair[0] for pair in texts]
-        rows = [encoded.ids for encoded in tokenizer.encode_batch_fast(inputs)]
-        counts = _add(counts, [len(row) for row in rows])
+    return tokenizer
+
+
+class _Seen:
+    """Which tokens have been met. Final."""
+
+    def __init__(self, tokenizer: "Tokenizer") -> None:
+        self._seen = np.zeros(tokenizer.get_vocab_size(with_added_tokens=True), dtype=bool)
+
+    @property
+    def count(self) -> int:
+        return int(self._seen.sum())
+
+    def add(self, rows: list[list[int]]) -> None:
         ids = np.fromiter(chain.from_iterable(rows), dtype=np.int64)
-        if ids.max(initial=0) >= len(seen):  # ids may have gaps
-            seen = np.pad(seen, (0, int(ids.max()) + 1 - len(seen)))
-        seen[ids] = True
-    return TokenCount(LengthHistogram(tuple(counts.tolist())), int(seen.sum()))
+        if ids.max(initial=0) >= len(self._seen):  # ids may have gaps
+            self._seen = np.pad(self._seen, (0, int(ids.max()) + 1 - len(self._seen)))
+        self._seen[ids] = True
+
+
+def _places(offsets: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
+    places = np.array(offsets, np.int64).reshape(-1, 2)
+    return places[:, 0], places[:, 1]
 
 
 def approximate_tokens(split: Split, batch: int = 1024) -> TokenCount:
     """Lengths by rule, for a model whose tokenizer is not at hand: a token for every four characters of text
     and for each character beyond U+2E7F (Chinese, Japanese, Korean), and two special tokens, three for a
-    pair."""
+    pair. A turn of a conversation takes five more than its text."""
+    if split.holds_conversations:
+        return _approximate_conversations(split, batch)
     counts = np.zeros(1, np.int64)
     for texts in _batches(split, batch):
         counts = _add(counts, [_SPECIAL_TOKENS - 1 + sum(1 + _rule(text) for text in row) for row in texts])
     return TokenCount(LengthHistogram(tuple(counts.tolist())))
+
+
+def _approximate_conversations(split: Split, batch: int) -> TokenCount:
+    counts = starts = np.zeros(1, np.int64)
+    learns = 0
+    for talks in _conversations(split, batch):
+        turns = [[_TURN_TOKENS + _rule(turn.text) for turn in talk.turns] for talk in talks]
+        answered = [[turn.role == "assistant" for turn in talk.turns] for talk in talks]
+        counts = _add(counts, [sum(row) for row in turns])
+        starts = _add(starts, [sum(row[: said.index(True)]) for row, said in zip(turns, answered, strict=True)])
+        learns += sum(int(np.dot(row, said)) for row, said in zip(turns, answered, strict=True))
+    answers = AnswerTokens(learns, LengthHistogram(tuple(starts.tolist())))
+    return TokenCount(LengthHistogram(tuple(counts.tolist())), answers=answers)
 
 
 def describe(corpus: Corpus, tokens: TokenCount, *, approximate: bool = False, unreachable: str = "") -> DataSpec:
@@ -76,7 +144,19 @@ def describe(corpus: Corpus, tokens: TokenCount, *, approximate: bool = False, u
         encoding=corpus.encoding,
         fingerprint=corpus.fingerprint,
         files=corpus.files,
+        form=corpus.form,
+        answers=tokens.answers,
     )
+
+
+def lost_answers_problem(answers: AnswerTokens, max_length: int) -> Problem | None:
+    """Conversations of which truncation at `max_length` tokens leaves no answer, or None where there are none."""
+    count = answers.lost(max_length)
+    if not count:
+        return None
+    share = count / answers.starts.examples
+    note = message("TT-D106", count=count, share=share, length=max_length, longest=answers.starts.longest)
+    return Problem(note, "reported", count)
 
 
 def truncation_problem(lengths: LengthHistogram, max_length: int) -> Problem | None:
@@ -92,6 +172,12 @@ def truncation_problem(lengths: LengthHistogram, max_length: int) -> Problem | N
 def _batches(split: Split, size: int) -> Iterator[list[tuple[str, ...]]]:
     texts = (example.texts for example in split)
     while batch := list(islice(texts, size)):
+        yield batch
+
+
+def _conversations(split: Split, size: int) -> Iterator[list[Conversation]]:
+    talks = (example.conversation for example in split if example.conversation is not None)
+    while batch := list(islice(talks, size)):
         yield batch
 
 

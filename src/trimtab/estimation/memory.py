@@ -22,20 +22,26 @@ transformers classes, see docs/formulas.md:
 The statistics of norms (a few bytes a token) are left out. tests/estimation counts the tensors autograd keeps.
 
 Sources: the code named above; checked against measured runs in benchmarks/memory_prediction.py, whose errors
-are printed in docs/formulas.md. Leaves out: what a heap loses beyond a fixed share, several devices, logits over a
-vocabulary (no such task yet). `training.dry_run` counts the same by running the step; tests hold the two together.
-"""
+are printed in docs/formulas.md. Leaves out: what a heap loses beyond a fixed share, several devices.
+`training.dry_run` counts the same by running the step; tests hold the two together."""
 
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
-from trimtab.data.spec import DataSpec
+from trimtab.data.spec import DataSpec, LengthHistogram, vocabulary_chunk
 from trimtab.estimation.estimate import PARTS, MemoryEstimate, MemoryParts, Phase
 from trimtab.estimation.held import BYTES, held_bytes, packing_bytes, unpacked_bytes
 from trimtab.estimation.margins import widened
-from trimtab.estimation.question import evaluated_rows, longest_batch
-from trimtab.estimation.updated import table_parameters, table_rows, updated_parameters, updated_shapes
+from trimtab.estimation.question import evaluated_rows, learned_tokens, longest_batch
+from trimtab.estimation.updated import (
+    shares_table,
+    table_parameters,
+    table_rows,
+    updated_parameters,
+    updated_shapes,
+)
 from trimtab.hardware.machine import Machine
 from trimtab.methods import LayerLoad, Place, Strategy, lowest_place
 from trimtab.models.families import activation_arrays
@@ -59,11 +65,14 @@ _CPU_WORKING_BYTES = 81 * MIB  # thread pools, allocator arenas, first kernels
 _CPU_HOLES = 0.45
 _MAPPED_BLOCK_BYTES = 32 * MIB
 _CPU_GRADIENT_HOLES = 0.6  # of gradients: freed after a step, their places are taken by activations of the next
-# Holes grow, and kernels come, as batches of the largest size run again between others: a third of them are there
-# in the first, which the preflight is, all after a dozen.
-_CPU_FIRST_SHARE = 0.35
-_CPU_GROWING_BATCHES = 12
-_ALIKE_WIDTH = 0.8  # of the largest: batches of such a width count as of its size
+# More where batches have many widths: what a smaller batch has cut up does not serve a larger one. Fitted on the
+# demo and on SST-2, where a training goes on growing over 200 steps.
+_CPU_MIXED_HOLES = 0.55
+# Holes grow, and kernels come, as large batches run again between others: so much of them is there in the first,
+# which the preflight is, and so much more comes with each after it. One of half the width counts a sixteenth.
+_CPU_FIRST_SHARE = 0.3
+_CPU_SHARE_A_BATCH = 0.25
+_WIDTH_POWER = 4
 _CPU_LEFT = 0.5  # share of what a step took of the heap that is still held afterwards
 _READ_AHEAD_BYTES = 64 * 1024  # Linux maps so much of a file around a page that is asked for
 _KERNEL_BYTES = 2 * MIB // 5
@@ -91,12 +100,17 @@ class _Sizes:
     states: int
     update: int
     activations: int
+    kept_at_head: int
     lowest_layer: int
     lowest_gradient: int
     temporaries: int
     holes: int
     left: int
     logits: int
+    scores: int
+    head_gradient: int
+    waiting_gradient: int
+    late_gradients: int
     load: int
     evaluate: int
     save: int
@@ -143,11 +157,24 @@ def _phases(sizes: _Sizes, strategy: Strategy) -> tuple[Phase, ...]:
     # always is.
     waiting = sizes.gradients if strategy.accumulation > 1 else sizes.table_gradient
     # Gradients grow while activations shrink, layer by layer: backward is worst at its beginning or at its end.
-    begins = {"gradients": waiting, "activations": sizes.activations, "logits": sizes.logits}
-    ends = {"gradients": sizes.gradients - sizes.lowest_gradient, "activations": sizes.lowest_layer}
-    worse = max((begins, ends), key=lambda kept: sum(kept.values()))
+    # The scores of a vocabulary are gone before the first layer is gone through, or computed again.
+    above = waiting + sizes.head_gradient
+    head = {"gradients": above, "activations": sizes.kept_at_head, "logits": sizes.scores}
+    begins = {
+        "gradients": above,
+        "activations": sizes.activations,
+        "logits": sizes.logits,
+        "temporaries": sizes.temporaries,
+    }
+    ends = {
+        "gradients": sizes.gradients - sizes.lowest_gradient + sizes.waiting_gradient,
+        "activations": sizes.lowest_layer,
+        "temporaries": sizes.temporaries,
+    }
+    below = {"gradients": sizes.late_gradients}
+    worse = max((head, begins, ends, below), key=lambda kept: sum(kept.values()))
     return (
-        _phase("forward-backward", **held, **worse, temporaries=sizes.temporaries),
+        _phase("forward-backward", **held, **worse),
         _phase("optimizer", **held, gradients=sizes.gradients, temporaries=sizes.update),
         _phase("load", weights=sizes.load),
         _phase("evaluate", **held, temporaries=sizes.evaluate),
@@ -191,8 +218,10 @@ def _sizes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine
     temporaries = _temporary_bytes(strategy, spec, rows, length, machine)
     grown, holes = _grown_share(strategy, data), 0
     if machine.device.kind == "cpu":
+        _, others = _mixture(data.lengths, strategy.micro_batch, strategy.max_length)
+        share = _CPU_HOLES + _CPU_MIXED_HOLES * others
         cut_up = (
-            _hole_bytes(strategy, spec, rows, length, machine)
+            _hole_bytes(strategy, spec, rows, length, machine, share)
             + _CPU_GRADIENT_HOLES * (updated - table) * _GRADIENT_BYTES
         )
         holes = round(grown * cut_up)
@@ -208,12 +237,17 @@ def _sizes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine
         states=states,
         update=max(rule.step_bytes(shape, cpu=machine.device.kind == "cpu") for shape, _ in shapes),
         activations=activations,
+        kept_at_head=rows * length * _activation_bytes(strategy, spec, length, machine, again=False),
         lowest_layer=rows * length * _lowest_layer_bytes(strategy, spec, length, machine),
         lowest_gradient=0 if strategy.accumulation > 1 else _lowest_parameters(strategy, spec) * _GRADIENT_BYTES,
         temporaries=temporaries,
         holes=holes,
         left=_left_bytes(activations + temporaries + holes, machine),
         logits=rows * data.outputs * (number + 4) * 2,
+        scores=_head_bytes(strategy, spec, data, rows, length),
+        head_gradient=_head_gradient_bytes(strategy, spec),
+        waiting_gradient=_waiting_gradient_bytes(strategy, spec),
+        late_gradients=_late_gradient_bytes(strategy, spec, updated),
         load=loaded + masters,
         evaluate=_evaluate_bytes(strategy, spec, length, data),
         save=_saved_bytes(loaded - unread, _written_bytes(strategy, spec, data) + masters, adapter, machine),
@@ -248,6 +282,8 @@ def _unread_bytes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: 
         return 0
     if strategy.base_precision != "same":
         return 0  # copied, so that the file can be let go
+    if shares_table(strategy, spec):
+        return 0  # the head reads every row
     table = spec.vocab * (spec.embedding_size or spec.hidden) * BYTES[strategy.precision]
     windows = max(1.0, table / _READ_AHEAD_BYTES)
     return round(table * math.exp(-table_rows(spec, data) / windows))
@@ -274,43 +310,111 @@ def _left_bytes(step: int, machine: Machine) -> int:
 
 def _evaluate_bytes(strategy: Strategy, spec: ModelSpec, length: int, data: DataSpec) -> int:
     """The widest moment of a forward pass that keeps nothing, over an evaluation batch; or that of a quantised
-    matrix, which is unpacked before there is anything of what it gives."""
-    token = length * evaluated_rows(data, length) * BYTES[strategy.precision]
-    arrays = 3 if spec.gated_ffn else 2
-    widest = max(spec.ffn * arrays, 4 * spec.heads * spec.head_dim)
-    multiplied = spec.ffn * (arrays - 1) * token + unpacked_bytes(strategy, spec)
-    return max(widest * token, multiplied) + 3 * spec.hidden * token
+    matrix, which is unpacked before there is anything of what it gives; or of a language model's scores."""
+    number, rows = BYTES[strategy.precision], evaluated_rows(data, length)
+    tokens, arrays = length * rows, 3 if spec.gated_ffn else 2
+    widest = max(spec.ffn * arrays, 4 * spec.heads * spec.head_dim) * tokens * number
+    multiplied = spec.ffn * (arrays - 1) * tokens * number + unpacked_bytes(strategy, spec)
+    layer = max(widest, multiplied) + 3 * spec.hidden * tokens * number
+    if strategy.language_head is None:
+        return layer
+    positions = learned_tokens(data, length) * rows
+    hidden = (tokens + positions) * spec.hidden * number
+    return max(layer, hidden + _scores_bytes(strategy, spec, positions))
 
 
-def _activation_bytes(strategy: Strategy, spec: ModelSpec, length: int, machine: Machine) -> int:
-    """Bytes a token kept for backward, over the whole model."""
+def _head_bytes(strategy: Strategy, spec: ModelSpec, data: DataSpec, rows: int, length: int) -> int:
+    """Of a language model one chunk of scores (`evaluation.vocabulary`), and what the head sees before each
+    learned token, with its gradient; 0 for a classifier, whose outputs are few."""
+    if strategy.language_head is None:
+        return 0
+    positions = rows * learned_tokens(data, length)
+    return _scores_bytes(strategy, spec, positions) + 2 * positions * spec.hidden * BYTES[strategy.precision]
+
+
+def _scores_bytes(strategy: Strategy, spec: ModelSpec, positions: int) -> int:
+    """A chunk of scores over the vocabulary, twice in fp32 and, in low precision, as the matrix gives them."""
+    number = BYTES[strategy.precision]
+    made = number if number < _MASTER_BYTES else 0
+    return (2 * 4 + made) * spec.vocab * min(positions, vocabulary_chunk(spec.vocab))
+
+
+def _head_gradient_bytes(strategy: Strategy, spec: ModelSpec) -> int:
+    """The gradient of a trained language-model head is there from the beginning of backward on: in the precision
+    of the weights where it waits for the token table's to be added, else in the fp32 sums."""
+    head = strategy.language_head
+    if head is None or not head.trained or (strategy.accumulation > 1 and not spec.tied_embeddings):
+        return 0  # with several micro-batches the sums of those before are counted anyway
+    return spec.vocab * spec.hidden * (BYTES[strategy.precision] if spec.tied_embeddings else _GRADIENT_BYTES)
+
+
+def _waiting_gradient_bytes(strategy: Strategy, spec: ModelSpec) -> int:
+    """A shared table's gradient from the head, while backward goes through the layers, less its place among the
+    sums, which is taken at the end only: what this adds to the sums, so it may be below zero."""
+    if not _trains_shared_head(strategy, spec):
+        return 0
+    sums = _GRADIENT_BYTES if strategy.accumulation == 1 else 0
+    return spec.vocab * spec.hidden * (BYTES[strategy.precision] - sums)
+
+
+def _late_gradient_bytes(strategy: Strategy, spec: ModelSpec, updated: int) -> int:
+    """At the end of backward, of a shared table: all sums, its own only from the second micro-batch on, with the
+    gradients from the head and from the embedding and what the two come to. 0 where there is no such table: then
+    the end is not worse than the lowest layer."""
+    if not _trains_shared_head(strategy, spec):
+        return 0
+    table = spec.vocab * spec.hidden
+    sums = updated - (table if strategy.accumulation == 1 else 0)
+    return sums * _GRADIENT_BYTES + 3 * table * BYTES[strategy.precision]
+
+
+def _trains_shared_head(strategy: Strategy, spec: ModelSpec) -> bool:
+    head = strategy.language_head
+    return head is not None and head.trained and spec.tied_embeddings
+
+
+def _activation_bytes(
+    strategy: Strategy, spec: ModelSpec, length: int, machine: Machine, *, again: bool = True
+) -> int:
+    """Bytes a token kept for backward, over the whole model; with recompute and `again`, when a layer is computed
+    again."""
     number = BYTES[strategy.precision]
     lowest = strategy.lowest_layer(spec)
     kept = _layers_bytes(strategy, spec, length, machine)
     embeddings = spec.hidden * (number + _mask_bytes(number, machine)) if lowest < 0 else 0
     if strategy.recompute and kept:
         # Each layer keeps its input; one layer at a time is computed again in full.
-        return embeddings + len(kept) * spec.hidden * number + max(kept)
+        return embeddings + len(kept) * spec.hidden * number + (max(kept) if again else 0)
     return embeddings + sum(kept)
 
 
+@lru_cache(maxsize=256)
+def _mixture(lengths: LengthHistogram, micro_batch: int, cap: int) -> tuple[float, float]:
+    """How many of the widest micro-batch an epoch's are as good as, and which share of all they are not. Kept,
+    since every candidate of a plan asks for one of a few."""
+    widths, batches = lengths.batch_widths(micro_batch, cap)
+    alike = float(((widths / widths[-1:]) ** _WIDTH_POWER) @ batches)
+    return alike, 1 - alike / max(1, int(batches.sum()))
+
+
 def _grown_share(strategy: Strategy, data: DataSpec) -> float:
-    """Of the holes and kernels that a long training ends with, those there are when the largest batch runs for the
+    """Of the holes and kernels that a long training ends with, those there are when a large batch runs for the
     last time: texts of like length make many large batches, a few long texts only one."""
-    widths, batches = data.lengths.batch_widths(strategy.micro_batch, strategy.max_length)
-    alike = batches[widths >= _ALIKE_WIDTH * widths[-1:]]
-    largest = int(alike.sum()) * strategy.schedule.epochs
-    return _CPU_FIRST_SHARE + (1 - _CPU_FIRST_SHARE) * min(1.0, largest / _CPU_GROWING_BATCHES)
+    alike, _ = _mixture(data.lengths, strategy.micro_batch, strategy.max_length)
+    again = max(0, alike * strategy.schedule.epochs - 1)
+    return min(1.0, _CPU_FIRST_SHARE + _CPU_SHARE_A_BATCH * again)
 
 
-def _hole_bytes(strategy: Strategy, spec: ModelSpec, rows: int, length: int, machine: Machine) -> float:
+def _hole_bytes(
+    strategy: Strategy, spec: ModelSpec, rows: int, length: int, machine: Machine, share: float
+) -> float:
     """What the heap loses in a step: see `_CPU_HOLES`. Only tensors of layers that gradients pass through are cut
     apart so: elsewhere no object outlives its tensor."""
     tokens, number = rows * length, BYTES[strategy.precision]
     large = number * spec.ffn * activation_arrays(spec)  # of a token, in blocks of ffn numbers each
     spared = max(0.0, 1 - _MAPPED_BLOCK_BYTES / (tokens * number * spec.ffn)) * large
     kept = sum(max(0.0, layer - spared) for layer in _layers_bytes(strategy, spec, length, machine))
-    return _CPU_HOLES * tokens * kept
+    return share * tokens * kept
 
 
 def _lowest_layer_bytes(strategy: Strategy, spec: ModelSpec, length: int, machine: Machine) -> int:

@@ -15,8 +15,8 @@ from trimtab.models.spec import ModelSpec
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Question:
     """One training step: `rows` of `length` tokens, padding included, are its largest micro-batch. `tokens`: rows
-    of the token embedding that training reads. `evaluated`: rows of an evaluation batch. `device`: whose kernels
-    run."""
+    of the token embedding that training reads. `learned`: tokens a row that have a loss, where not the row has one
+    (instruct). `evaluated`: rows of an evaluation batch. `device`: whose kernels run."""
 
     spec: ModelSpec
     strategy: Strategy
@@ -27,6 +27,7 @@ class Question:
     tokens: int
     evaluated: int
     device: DeviceKind
+    learned: int = 0
 
 
 def question_of(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine) -> Question:
@@ -42,7 +43,16 @@ def question_of(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Ma
         tokens=table_rows(spec, data),
         evaluated=evaluated_rows(data, length),
         device=machine.device.kind,
+        learned=learned_tokens(data, length),
     )
+
+
+def learned_tokens(data: DataSpec, length: int) -> int:
+    """Tokens with a loss in the longest row, cut at `length`: all but what the shortest question takes, as if it
+    had the longest answer; 0 where rows have the loss."""
+    if data.answers is None:
+        return 0
+    return max(1, length - max(1, data.answers.starts.shortest))
 
 
 def evaluated_rows(data: DataSpec, length: int) -> int:

@@ -16,7 +16,14 @@ from trimtab.estimation.estimate import TimeEstimate
 from trimtab.estimation.held import unpacked_numbers
 from trimtab.estimation.margins import widened
 from trimtab.estimation.updated import updated_parameters
-from trimtab.estimation.work import forward_flop, layer_numbers, training_flop, training_numbers
+from trimtab.estimation.work import (
+    forward_flop,
+    head_flop,
+    head_numbers,
+    layer_numbers,
+    training_flop,
+    training_numbers,
+)
 from trimtab.hardware.machine import Machine
 from trimtab.methods import BasePrecision, Strategy
 from trimtab.models.spec import ModelSpec
@@ -50,6 +57,8 @@ def time(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine) 
     step = _step_seconds(strategy, spec, data, machine, rate)
     steps = strategy.steps(data.train_rows)
     evaluations = strategy.schedule.epochs * strategy.schedule.evaluations + 1
+    if strategy.language_head is not None:
+        evaluations += 1  # a chat model is scored before it is trained
     evaluate = evaluations * _forward_seconds(spec, data, machine, rate, strategy) * data.dev_rows
     train = step * steps
     return TimeEstimate(
@@ -63,7 +72,8 @@ def time(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine) 
 
 def _step_seconds(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine, rate: float) -> float:
     length = _padded_length(strategy, data)
-    tokens = length * min(strategy.batch, max(1, data.train_rows))
+    rows = min(strategy.batch, max(1, data.train_rows))
+    tokens, learned = length * rows, _learned(strategy, data) * rows
     work, made = training_flop(strategy, spec, length), training_numbers(strategy, spec, length)
     moved = strategy.optimizer.moved_bytes(cpu=machine.device.kind == "cpu") + (
         0 if strategy.ema_decay is None else _AVERAGE_BYTES
@@ -71,6 +81,8 @@ def _step_seconds(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: 
     update = updated_parameters(strategy, spec, data) * moved / _bandwidth(machine)
     fixed = _CPU_LAYER_SECONDS if machine.device.kind == "cpu" else _GPU_LAYER_SECONDS
     passes = tokens * _token_seconds(work, made, machine, strategy, rate)
+    work, made = head_flop(strategy, spec, backward=True), head_numbers(strategy, spec, backward=True)
+    passes += learned * _token_seconds(work, made, machine, strategy, rate)
     _, unpacked = unpacked_numbers(strategy, spec)
     micro_step = spec.layers * fixed + unpacked * _unpack_seconds(strategy, machine)
     return passes + update + strategy.accumulation * micro_step
@@ -80,9 +92,19 @@ def _forward_seconds(spec: ModelSpec, data: DataSpec, machine: Machine, rate: fl
     """Seconds to score one row."""
     length = _padded_length(strategy, data)
     work, made = forward_flop(spec, length), spec.layers * layer_numbers(spec, length)
+    seconds = length * _token_seconds(work, made, machine, strategy, rate)
+    work, made = head_flop(strategy, spec, backward=False), head_numbers(strategy, spec, backward=False)
+    seconds += _learned(strategy, data) * _token_seconds(work, made, machine, strategy, rate)
     unpacked, _ = unpacked_numbers(strategy, spec)
     shared = unpacked * _unpack_seconds(strategy, machine) * length / EVALUATION_TOKENS  # by the rows of a batch
-    return length * _token_seconds(work, made, machine, strategy, rate) + shared
+    return seconds + shared
+
+
+def _learned(strategy: Strategy, data: DataSpec) -> float:
+    """Tokens with a loss of their own, a row on average."""
+    if data.answers is None:
+        return 0.0
+    return data.answers.kept(data.lengths, strategy.max_length) / max(1, data.lengths.examples)
 
 
 def _unpack_seconds(strategy: Strategy, machine: Machine) -> float:

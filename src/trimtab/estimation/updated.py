@@ -1,8 +1,8 @@
 """How many of the trainable parameters a training can change: of the token embedding, the rows its texts read.
 
 The loop keeps gradients, masters and states for these alone (`training.table`); a multilingual vocabulary has
-250,000 rows, and a data set of one language reads a few thousand of them.
-"""
+250,000 rows, and a data set of one language reads a few thousand of them. A table that is the language-model head
+too is another matter: every row of it has a gradient at every learned token."""
 
 from functools import lru_cache
 
@@ -14,19 +14,26 @@ from trimtab.models.spec import ModelSpec
 def updated_parameters(strategy: Strategy, spec: ModelSpec, data: DataSpec) -> int:
     """Trainable parameters less those in rows of the token embedding that the training texts never read."""
     trained = strategy.trainable_parameters(spec, data.outputs)
-    if strategy.lowest_layer(spec) >= 0:
+    if strategy.lowest_layer(spec) >= 0 or shares_table(strategy, spec):
         return trained
     return trained - (spec.vocab - table_rows(spec, data)) * _width(spec)
 
 
 def table_parameters(strategy: Strategy, spec: ModelSpec, data: DataSpec) -> int:
-    """Of them, those in the token embedding: 0 where it is frozen."""
-    return table_rows(spec, data) * _width(spec) if strategy.lowest_layer(spec) < 0 else 0
+    """Of them, those that the loop keeps by rows of the token embedding: 0 where it is frozen, or the head too."""
+    by_rows = strategy.lowest_layer(spec) < 0 and not shares_table(strategy, spec)
+    return table_rows(spec, data) * _width(spec) if by_rows else 0
+
+
+def shares_table(strategy: Strategy, spec: ModelSpec) -> bool:
+    """Whether the token embedding is the head over the vocabulary as well."""
+    return strategy.language_head is not None and spec.tied_embeddings
 
 
 def updated_shapes(strategy: Strategy, spec: ModelSpec, data: DataSpec) -> Shapes:
     """Shapes of the tensors whose numbers these are, with how many there are of each."""
-    rows = table_rows(spec, data) if strategy.lowest_layer(spec) < 0 else spec.vocab
+    whole = strategy.lowest_layer(spec) >= 0 or shares_table(strategy, spec)
+    rows = spec.vocab if whole else table_rows(spec, data)
     return _shapes(strategy.parts, spec, data.outputs, rows)
 
 
@@ -34,8 +41,11 @@ def updated_shapes(strategy: Strategy, spec: ModelSpec, data: DataSpec) -> Shape
 def _shapes(parts: tuple[Part, ...], spec: ModelSpec, outputs: int, rows: int) -> Shapes:
     """Kept, since the parts of many candidates are the same."""
     table, read = (spec.vocab, _width(spec)), (rows, _width(spec))
-    found = (shape for part in parts for shape in part.trained_shapes(spec, outputs))
-    return tuple((read if shape == table else shape, count) for shape, count in found)
+    return tuple(
+        (read if shape == table and part.lowest_layer(spec) < 0 else shape, count)
+        for part in parts
+        for shape, count in part.trained_shapes(spec, outputs)
+    )
 
 
 def table_rows(spec: ModelSpec, data: DataSpec) -> int:

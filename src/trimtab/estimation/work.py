@@ -34,6 +34,21 @@ def training_numbers(strategy: Strategy, spec: ModelSpec, length: float) -> floa
     return passes * layer_numbers(spec, length)
 
 
+def head_flop(strategy: Strategy, spec: ModelSpec, *, backward: bool) -> float:
+    """FLOP a learned token in the head over the vocabulary: forward; with `backward` the scores once more, the
+    gradient of what the head sees and, where it is trained, of its weights."""
+    head = strategy.language_head
+    if head is None:
+        return 0.0
+    return 2.0 * spec.vocab * spec.hidden * (3 + head.trained if backward else 1)
+
+
+def head_numbers(strategy: Strategy, spec: ModelSpec, *, backward: bool) -> float:
+    """Numbers a learned token that the head makes: scores and exponentials forward; both again, and the gradient
+    in place of the scores, backward."""
+    return 0.0 if strategy.language_head is None else spec.vocab * (5.0 if backward else 2.0)
+
+
 def layer_numbers(spec: ModelSpec, length: float) -> float:
     """Numbers a token that a layer makes forward: queries, keys, values and attention's output, scores and
     probabilities, norms and sums, the inner activations."""

@@ -6,14 +6,18 @@ Leaves out: metrics themselves (metrics) and training.
 from trimtab.evaluation.artifact import Artifact, Prediction, open_artifact, require_equal, save_artifact
 from trimtab.evaluation.encode import Collator, Encoded, encode
 from trimtab.evaluation.facts import ArtifactFacts, Base, read_facts
+from trimtab.evaluation.objective import Objective
+from trimtab.evaluation.objectives import OBJECTIVES
 from trimtab.evaluation.predict import logits, losses, predictions, probabilities
 
 __all__ = [
+    "OBJECTIVES",
     "Artifact",
     "ArtifactFacts",
     "Base",
     "Collator",
     "Encoded",
+    "Objective",
     "Prediction",
     "encode",
     "logits",

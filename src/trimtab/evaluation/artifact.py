@@ -16,12 +16,17 @@ from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from trimtab import tuning
-from trimtab.data.spec import Example
+from trimtab.data import Split
+from trimtab.data.spec import Example, Turn
 from trimtab.errors import ArtifactError
-from trimtab.evaluation.encode import Collator, Encoded, encode
+from trimtab.evaluation.encode import Encoded
 from trimtab.evaluation.facts import NAME as FACTS_FILE
 from trimtab.evaluation.facts import ArtifactFacts, read_facts
-from trimtab.evaluation.predict import logits, probabilities
+from trimtab.evaluation.generate import answer, remember_stops
+from trimtab.evaluation.objective import Objective
+from trimtab.evaluation.objectives import OBJECTIVES
+from trimtab.evaluation.predict import probabilities
+from trimtab.metrics import Score
 from trimtab.models import ModelSource, load_config, locate, read_spec, weights_hash
 from trimtab.models.spec import ModelSpec
 
@@ -32,12 +37,14 @@ _ALLOWED = {"fp32": 1e-4, "bf16": 2e-2, "fp16": 2e-2}  # of the largest output; 
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """What a model says of one input: a label with its probability and all labels' probabilities (highest
-    first), or the value of a regression."""
+    first), or the value of a regression, or the `text` it answers. `ended`: it ended its answer itself."""
 
     label: str | None
     probability: float | None
     value: float | None
     scores: tuple[tuple[str, float], ...]
+    text: str | None = None
+    ended: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,12 +56,29 @@ class Artifact:
     model: PreTrainedModel
     tokenizer: Tokenizer
 
+    @property
+    def objective(self) -> Objective:
+        return OBJECTIVES[self.facts.task]
+
     def encode(self, examples: Iterable[Example]) -> Encoded:
-        return encode(examples, self.tokenizer, self.facts.strategy.max_length)
+        return self.objective.encode(examples, self.tokenizer, self.facts.strategy.max_length)
 
     def logits(self, encoded: Encoded) -> np.ndarray:
-        """Head outputs, float32 (rows, outputs)."""
-        return logits(self.model, encoded, Collator.of(self.tokenizer, self.facts.strategy.max_length))
+        """Head outputs, float32 (rows, outputs); of a chat model the logits before its first learned tokens."""
+        collator = self.objective.collator(self.tokenizer, self.facts.strategy.max_length)
+        return self.objective.outputs(self.model, encoded, collator)
+
+    def score(self, split: Split) -> Score:
+        """Score the model on rows that have what the task asks for. Raises Diverged, DataError TT-D107."""
+        collator = self.objective.collator(self.tokenizer, self.facts.strategy.max_length)
+        encoded = self.encode(split)
+        return self.objective.score(self.model, encoded, collator, split=split.name, labels=self.facts.labels)
+
+    def answer(self, prompts: Iterable[tuple[Turn, ...]]) -> Iterator[Prediction]:
+        """What a chat model writes, prompt by prompt."""
+        for turns in prompts:
+            written = answer(self.model, self.tokenizer, turns)
+            yield Prediction(None, None, None, (), text=written.text, ended=written.ended)
 
     def predict(self, inputs: Iterable[tuple[str, ...]], *, ahead: int = _WINDOW) -> Iterator[Prediction]:
         """One Prediction an input, in order, reading `ahead` inputs at a time (1 = answer each at
@@ -83,6 +107,8 @@ def save_artifact(
             tuning.save_adapter(facts.strategy, model, spec, beside, base)
         else:
             tuning.unpack(model)
+            if facts.task == "instruct":
+                remember_stops(model, tokenizer)
             model.save_pretrained(str(beside))
         tokenizer.save_pretrained(str(beside))
         facts.write(beside)
@@ -106,8 +132,9 @@ def open_artifact(folder: Path, *, trust_remote_code: bool = False) -> Artifact:
         # Where code is not trusted transformers takes its own class in silence, which computes something else.
         load_config(folder, trust_remote_code=trust_remote_code)
         source = own
-    tokenizer = tuning.load_tokenizer(own, trust_remote_code=trust_remote_code)
-    model = tuning.load_classifier(
+    objective = OBJECTIVES[facts.task]
+    tokenizer = objective.tokenizer(own, trust_remote_code=trust_remote_code)
+    model = objective.model(
         source,
         outputs=facts.outputs,
         pad_token_id=int(tokenizer.pad_token_id),

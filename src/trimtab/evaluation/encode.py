@@ -20,12 +20,14 @@ _BLOCK = 1024
 @dataclass(frozen=True, slots=True)
 class Encoded:
     """Tokenised rows. `ids` int32 (tokens), `starts` int64 (rows + 1), `seconds` int32 (rows): where the second
-    text of a pair begins, 0 for a single text; `labels` int64 or float32 (rows)."""
+    text of a pair begins, 0 for a single text; `labels` int64 or float32 (rows). `learned` bool (tokens): of
+    conversations, the tokens of answers."""
 
     ids: np.ndarray
     starts: np.ndarray
     seconds: np.ndarray
     labels: np.ndarray
+    learned: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -34,6 +36,13 @@ class Encoded:
     def lengths(self) -> np.ndarray:
         """Tokens of every row, int64."""
         return np.diff(self.starts)
+
+    def first(self, count: int) -> "Encoded":
+        """The first `count` rows, or all where there are fewer."""
+        rows = min(count, len(self))
+        end = self.starts[rows]
+        learned = None if self.learned is None else self.learned[:end]
+        return Encoded(self.ids[:end], self.starts[: rows + 1], self.seconds[:rows], self.labels[:rows], learned)
 
     def distinct_tokens(self, padding: int) -> np.ndarray:
         """Ids of all tokens in these rows and of the padding token, int64, ascending."""
@@ -63,10 +72,7 @@ class Collator:
     def batch(self, encoded: Encoded, rows: np.ndarray) -> dict[str, torch.Tensor]:
         """Model inputs of `rows`, padded to `padded_length` of the longest: input_ids, attention_mask and,
         where the tokenizer has them, token_type_ids; each int64 (rows, width)."""
-        lengths = encoded.lengths[rows]
-        width = padded_length(int(lengths.max()), self.max_length)
-        columns = np.arange(width) - (width - lengths[:, None] if self.left else 0)
-        mask = (columns >= 0) & (columns < lengths[:, None])
+        columns, mask = self._places(encoded, rows)
         ids = np.full(mask.shape, self.pad_token_id, dtype=np.int64)
         ids[mask] = encoded.ids[(encoded.starts[rows][:, None] + columns)[mask]]
         inputs = {"input_ids": ids, "attention_mask": mask.astype(np.int64)}
@@ -74,6 +80,26 @@ class Collator:
             seconds = encoded.seconds[rows][:, None]
             inputs["token_type_ids"] = (mask & (seconds > 0) & (columns >= seconds)).astype(np.int64)
         return {name: torch.from_numpy(array) for name, array in inputs.items()}
+
+    def next_tokens(self, encoded: Encoded, rows: np.ndarray) -> torch.Tensor:
+        """The learned tokens of a batch of `rows`, int64 (2, tokens): the place before each in the flattened
+        batch, whose output predicts it, and its id. The first token of a row has nothing before it."""
+        assert encoded.learned is not None, "only conversations have learned tokens"
+        columns, mask = self._places(encoded, rows)
+        learned = np.zeros(mask.shape, np.bool_)
+        at = encoded.starts[rows][:, None] + columns
+        learned[mask] = encoded.learned[at[mask]]
+        learned &= columns > 0
+        return torch.from_numpy(np.stack([np.flatnonzero(learned) - 1, encoded.ids[at[learned]].astype(np.int64)]))
+
+    def _places(self, encoded: Encoded, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Which token of its row stands at each place of a padded batch, (rows or 1, width), and where there is
+        one, bool (rows, width)."""
+        lengths = encoded.lengths[rows]
+        width = padded_length(int(lengths.max()), self.max_length)
+        columns = np.arange(width) - (width - lengths[:, None] if self.left else 0)
+        columns = np.broadcast_to(columns, (len(rows), width))
+        return columns, (columns >= 0) & (columns < lengths[:, None])
 
 
 def encode(examples: Iterable[Example], tokenizer: Tokenizer, max_length: int) -> Encoded:

@@ -17,7 +17,7 @@ def logits(
     model.eval()
     device = next(model.parameters()).device
     results: np.ndarray | None = None
-    for rows in _batches(encoded.lengths, tokens, collator.max_length):
+    for rows in row_batches(encoded.lengths, tokens, collator.max_length):
         inputs = {name: x.to(device) for name, x in collator.batch(encoded, rows).items()}
         out = model(**inputs).logits.float().cpu().numpy()
         if results is None:
@@ -45,7 +45,7 @@ def probabilities(outputs: np.ndarray) -> np.ndarray:
     return exponents / exponents.sum(axis=1, keepdims=True)
 
 
-def _batches(lengths: np.ndarray, tokens: int, max_length: int) -> list[np.ndarray]:
+def row_batches(lengths: np.ndarray, tokens: int, max_length: int) -> list[np.ndarray]:
     """Rows by falling length, cut so that rows x longest <= tokens: memory peaks in the first batch."""
     order = np.argsort(-lengths, kind="stable")
     batches, start = [], 0

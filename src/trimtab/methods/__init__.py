@@ -11,9 +11,10 @@ from trimtab.methods.biases import Biases
 from trimtab.methods.bottleneck import PLACEMENTS, Bottleneck, Placement
 from trimtab.methods.head import Head
 from trimtab.methods.ia3 import Ia3
+from trimtab.methods.language_head import LanguageHead
 from trimtab.methods.lora import Lora
 from trimtab.methods.part import Adapter, LayerLoad, Part, Place, Shape, Shapes, lowest_place
-from trimtab.methods.preset import METHODS, PARTS, Choices, Method, lora_targets
+from trimtab.methods.preset import METHODS, PARTS, Choices, Method, lora_targets, parts_for
 from trimtab.methods.serial import strategy_from_json, strategy_to_json
 from trimtab.methods.strategy import DECAYS, PRECISIONS, Decay, Precision, Schedule, Strategy, balanced_weights
 from trimtab.methods.trained import TrainedTensors
@@ -47,6 +48,7 @@ __all__ = [
     "Decay",
     "Head",
     "Ia3",
+    "LanguageHead",
     "LayerLoad",
     "Lion",
     "Lora",
@@ -67,6 +69,7 @@ __all__ = [
     "lora_targets",
     "lowest_place",
     "method_named",
+    "parts_for",
     "strategy_from_json",
     "strategy_to_json",
     "update_rule_named",

@@ -9,6 +9,7 @@ from trimtab.methods.biases import Biases
 from trimtab.methods.bottleneck import Bottleneck, Placement
 from trimtab.methods.head import Head
 from trimtab.methods.ia3 import Ia3
+from trimtab.methods.language_head import LanguageHead
 from trimtab.methods.lora import Lora
 from trimtab.methods.part import Part
 from trimtab.methods.weights import Weights
@@ -95,6 +96,17 @@ def lora_targets(spec: ModelSpec) -> tuple[Role, ...]:
     """Encoders: query and value, as in the LoRA paper and PEFT's defaults. Decoders: all matrices, which is
     what matches full tuning there ("LoRA Without Regret", Schulman et al. 2025)."""
     return ("q", "v") if spec.kind == "encoder" else ("q", "k", "v", "o", "gate", "up", "down")
+
+
+def parts_for(method: Method, task: str, spec: ModelSpec, choices: Choices) -> tuple[Part, ...]:
+    """The method's parts for a task. In a chat model the language-model head stands where a classifier has its
+    own; it is trained where all weights are. Empty where the method then trains nothing (the head alone)."""
+    parts = method.parts(spec, choices)
+    if task != "instruct":
+        return parts
+    kept = tuple(part for part in parts if not isinstance(part, Head))
+    whole = any(isinstance(part, Weights) and part.top_layers is None for part in kept)
+    return (*kept, LanguageHead(trained=whole)) if kept else ()
 
 
 _LORA_QUALITY = (-2.0, -0.3, 1.0)

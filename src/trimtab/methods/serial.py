@@ -3,12 +3,14 @@
 import dataclasses
 from typing import Any
 
+from trimtab.methods.language_head import LanguageHead
 from trimtab.methods.part import Part
 from trimtab.methods.preset import PARTS
 from trimtab.methods.strategy import Schedule, Strategy
 from trimtab.methods.update_rule import UPDATE_RULES, AdamW, UpdateRule
 
-_PARTS: dict[str, type[Part]] = {part.name: part for part in PARTS}
+_KNOWN: tuple[type[Part], ...] = (*PARTS, LanguageHead)
+_PARTS: dict[str, type[Part]] = {part.name: part for part in _KNOWN}
 _RULES: dict[str, type[UpdateRule]] = {rule.name: rule for rule in UPDATE_RULES}
 
 

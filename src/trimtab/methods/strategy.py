@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from trimtab.methods.base_precision import BasePrecision
+from trimtab.methods.language_head import LanguageHead
 from trimtab.methods.part import LayerLoad, Part
 from trimtab.methods.update_rule import AdamW, UpdateRule
 from trimtab.models.spec import Linear, ModelSpec
@@ -76,11 +77,16 @@ class Strategy:
         """In which formats weights are held: "bf16", "nf4 + bf16"."""
         return self.precision if self.base_precision == "same" else f"{self.base_precision} + {self.precision}"
 
+    @property
+    def language_head(self) -> LanguageHead | None:
+        """The head over the vocabulary, where a chat model is trained."""
+        return next((part for part in self.parts if isinstance(part, LanguageHead)), None)
+
     def trainable_parameters(self, spec: ModelSpec, outputs: int) -> int:
         return sum(part.trainable_parameters(spec, outputs) for part in self.parts)
 
     def total_parameters(self, spec: ModelSpec, outputs: int) -> int:
-        """Parameters held while training: backbone without language-model head, plus what the parts add."""
+        """Parameters held while training: backbone, and what the parts add, a language-model head among it."""
         return spec.backbone_parameters + sum(part.added_parameters(spec, outputs) for part in self.parts)
 
     def lowest_layer(self, spec: ModelSpec) -> int:

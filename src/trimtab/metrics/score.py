@@ -15,6 +15,11 @@ class Metric:
     low: float
     high: float
     note: Message | None = None
+    lower_is_better: bool = False
+
+    def is_better_than(self, other: float) -> bool:
+        """Whether this value is better than `other`, of the same metric."""
+        return self.value < other if self.lower_is_better else self.value > other
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -116,7 +116,7 @@ def parameters(spec: ModelSpec) -> int:
     """Parameters as published: an encoder as AutoModel has it, with a pooler where `spec.pooler` says so; a
     decoder with its language-model head, tied embeddings counted once."""
     pooler = _square_with_bias(spec) if spec.pooler else 0
-    return _stem_parameters(spec) + pooler + _language_model_head_parameters(spec)
+    return _stem_parameters(spec) + pooler + language_head_parameters(spec)
 
 
 def _stem_parameters(spec: ModelSpec) -> int:
@@ -131,7 +131,8 @@ def _decoder_layer_parameters(spec: ModelSpec) -> int:
     return layer_parameters(spec) + cross_attention + _norm_parameters(spec, spec.hidden)
 
 
-def _language_model_head_parameters(spec: ModelSpec) -> int:
+def language_head_parameters(spec: ModelSpec) -> int:
+    """The head over the vocabulary of a ...ForCausalLM class: 0 where it is the token embedding itself."""
     if spec.kind == "encoder" or spec.tied_embeddings:
         return 0
     return spec.vocab * spec.hidden + (spec.vocab if spec.head_bias else 0)

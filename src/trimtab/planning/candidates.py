@@ -55,7 +55,7 @@ def variants(request: Request) -> tuple[Variant, ...]:
     for method in request.methods:
         base = request.base_precision_of(method)
         for choices in _depths(method, request):
-            parts = method.parts(request.spec, choices)
+            parts = request.parts(method, choices)
             found.setdefault((parts, base), Variant(method, parts, base))
     return tuple(found.values())
 

@@ -24,6 +24,7 @@ from trimtab.methods import (
     Strategy,
     UpdateRule,
     method_named,
+    parts_for,
     update_rule_named,
 )
 from trimtab.models import TRAINED_FAMILIES
@@ -76,9 +77,13 @@ class Request:
 
     @property
     def methods(self) -> tuple[Method, ...]:
-        """The methods that compete: those asked for that have something to train in the model. Raises UsageError
-        for an unknown name."""
-        return tuple(method for method in self.asked_for if method.refusal(self.spec, self.choices) is None)
+        """The methods that compete: those asked for that have something to train in the model, for this task.
+        Raises UsageError for an unknown name."""
+        return tuple(
+            method
+            for method in self.asked_for
+            if method.refusal(self.spec, self.choices) is None and self.parts(method, self.choices)
+        )
 
     @property
     def asked_for(self) -> tuple[Method, ...]:
@@ -87,6 +92,10 @@ class Request:
         `--top-layers 4` does not want full tuning)."""
         named = self._competing() if self.method is None else (method_named(self.method),)
         return tuple(method for method in named if set(_made(self.choices)) <= set(method.takes))
+
+    def parts(self, method: Method, choices: Choices) -> tuple[Part, ...]:
+        """What `method` trains of this model for this task; nothing where it has nothing to train."""
+        return parts_for(method, self.data.task, self.spec, choices)
 
     def base_precision_of(self, method: Method) -> BasePrecision:
         """How `method` stores frozen matrices here."""
@@ -102,13 +111,14 @@ class Request:
 
     def leaves_matrices(self, method: Method) -> bool:
         """Whether `method` leaves matrices of the layers as they are: they alone can be quantised."""
-        return bool(_frozen_matrices(method.parts(self.spec, self.choices), self.spec))
+        return bool(_frozen_matrices(self.parts(method, self.choices), self.spec))
 
     def check(self) -> None:
         """Raises UsageError where the request contradicts itself, the model or the machine, ModelError TT-P014 or
         TT-P018 where what a training of the model takes cannot be told, TT-P071 where the method has nothing to
         train in it."""
         _check_layers(self.spec)
+        _check_task(self)
         _check_goal(self.goal)
         _check_words(self.settings, self.choices)
         _check_price(self)
@@ -181,6 +191,18 @@ def _check_layers(spec: ModelSpec) -> None:
         raise ModelError("TT-P014", model=spec.name, family=spec.family, layers=spec.layers)
     if spec.kind == "encoder-decoder":
         raise ModelError("TT-P018", model=spec.name, family=spec.family)
+
+
+def _check_task(request: Request) -> None:
+    """Raises UsageError TT-P021 for conversations and a model that writes no text, TT-P022 for a method that
+    trains nothing which such a model has."""
+    if request.data.task != "instruct":
+        return
+    if request.spec.kind != "decoder":
+        raise UsageError("TT-P021", model=request.spec.name, family=request.spec.family)
+    if request.method is not None and not request.parts(method_named(request.method), Choices()):
+        able = ", ".join(method.name for method in METHODS if request.parts(method, Choices()))
+        raise UsageError("TT-P022", method=request.method, able=able)
 
 
 def _check_goal(goal: str) -> None:
@@ -271,7 +293,7 @@ def _top_loads(request: Request) -> Iterator[LayerLoad]:
     """What the competing methods do to the highest layer."""
     spec = request.spec
     for method in request.methods:
-        for part in method.parts(spec, request.choices):
+        for part in request.parts(method, request.choices):
             yield part.load(spec, spec.layers - 1)
 
 
@@ -340,5 +362,5 @@ def _check_loss(data: DataSpec, settings: Settings) -> None:
         if value is not None and not 0 < value < 1:
             raise UsageError("TT-P062", flag=_flag(name), value=value)
     for name in ("label_smoothing", "class_weights"):
-        if getattr(settings, name) is not None and data.task == "regress":
+        if getattr(settings, name) is not None and not data.labels:
             raise UsageError("TT-P063", flag=_flag(name), task=data.task)

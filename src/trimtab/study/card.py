@@ -15,6 +15,7 @@ _PIPELINES = {
     "classify": "text-classification",
     "pair": "text-classification",
     "regress": "text-classification",
+    "instruct": "text-generation",
 }
 Say = Callable[..., str]  # a code and its facts to the sentence, in one language
 

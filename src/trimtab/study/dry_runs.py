@@ -70,6 +70,7 @@ def _key(question: Question) -> str:
             question.tokens,
             question.evaluated,
             question.device,
+            question.learned,
         ],
     }
     return _hash(facts)

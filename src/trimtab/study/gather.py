@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 from trimtab import data as data_room
-from trimtab.data import Corpus, DataSpec, LengthHistogram
+from trimtab.data import AnswerTokens, Corpus, DataSpec, LengthHistogram, Task
 from trimtab.errors import BadInput, Message, UsageError, message
 from trimtab.hardware import machine_named, this_machine
 from trimtab.hardware.calibration import cached_calibration, calibration_key, probe_matmul
@@ -24,6 +24,7 @@ from trimtab.units import Money, exchange_rate
 # Beyond these a shape is a slip of the keyboard: one label is nothing to learn, and memory grows with the rest.
 _SMALLEST_SHAPE = Shape(examples=1, length=1, labels=2)
 _LARGEST_SHAPE = Shape(examples=10**8, length=10**6, labels=10**5)
+_IMAGINED = ("classify", "instruct")  # tasks that can be imagined
 _EXAMPLE_SHAPE = Shape(examples=5_000, length=64, labels=4)
 
 
@@ -59,7 +60,7 @@ def model_and_data(
     reading, trusted = asked.reading, asked.trust_remote_code
     _check_told(data, shape, reading)
     if data is None:
-        facts = imagined(shape or Shape())
+        facts = imagined(shape or Shape(), reading.task or "classify")
         return spec_of(model, trust_remote_code=trusted), facts
     corpus = checked(data, reading)
     outline = outline_of(model, trust_remote_code=trusted)
@@ -69,7 +70,8 @@ def model_and_data(
 def _check_told(data: str | None, shape: Shape | None, reading: Reading) -> None:
     if data is not None and shape is not None:
         raise UsageError("TT-U011", data=data)
-    told = {"--task": reading.task, "--text": reading.text, "--label": reading.label}
+    task = None if reading.task in _IMAGINED else reading.task
+    told = {"--task": task, "--text": reading.text, "--label": reading.label}
     useless = [option for option, value in told.items() if value is not None and data is None]
     if useless:
         raise UsageError("TT-U012", options=", ".join(useless))
@@ -164,10 +166,22 @@ def data_spec(data: str, reading: Reading, tokenizer: TokenizerFile, corpus: Cor
     return found
 
 
-def imagined(shape: Shape) -> DataSpec:
-    """A data set of one shape, for estimates without data. A tenth of the rows again is for dev. Raises
-    UsageError for a shape that no data has."""
+def imagined(shape: Shape, task: Task = "classify") -> DataSpec:
+    """A data set of one shape, for estimates without data: classes, or conversations (`instruct`) of which the
+    second half is the answer. A tenth of the rows again is for dev. Raises UsageError for a shape that no data
+    has."""
     _check_shape(shape)
+    facts = _imagined_classes(shape)
+    if task != "instruct":
+        return facts
+    question = shape.length // 2
+    starts = LengthHistogram((*[0] * question, shape.examples))
+    answers = AnswerTokens(tokens=(shape.length - question) * shape.examples, starts=starts)
+    facts = replace(facts, columns=("prompt",), label_column="completion", form="prompt")
+    return replace(facts, task=task, labels=(), answers=answers)
+
+
+def _imagined_classes(shape: Shape) -> DataSpec:
     counts = [0] * shape.length + [shape.examples]
     return DataSpec(
         name=f"{shape.examples} x {shape.length}",
@@ -214,7 +228,11 @@ def _kept_folder(data: str, reading: Reading) -> Path:
 
 
 def _tokenizer_key(tokenizer: TokenizerFile) -> str:
-    stamps = [] if tokenizer.path is None else _stamps(tokenizer.path)
+    stamps = []
+    if tokenizer.path is not None:
+        beside = ("chat_template.jinja", "tokenizer_config.json")  # what conversations are written by
+        files = [tokenizer.path, *(tokenizer.path.with_name(name) for name in beside)]
+        stamps = [stamp for file in files if file.is_file() for stamp in _stamps(file)]
     return _hash([str(tokenizer.path), tokenizer.unreachable, *stamps])
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from trimtab.data.spec import DataSpec
 from trimtab.errors import Message, message
 from trimtab.hardware.machine import Machine
+from trimtab.metrics import Confusion, Sample, WorstExample
 from trimtab.models.spec import ModelSpec
 from trimtab.planning.plan import Plan
 from trimtab.study.jsonable import jsonable
@@ -27,34 +28,6 @@ _EVIDENCE = {
     Evidence.PROBE: "TT-R264",
     Evidence.MEASURED: "TT-R265",
 }
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class WorstExample:
-    """An evaluated example with high loss. `expected` and `predicted` are label names, or numbers as text."""
-
-    texts: tuple[str, ...]
-    expected: str
-    predicted: str
-    loss: float
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Confusion:
-    """`counts[i][j]` examples of label i were predicted as label j."""
-
-    labels: tuple[str, ...]
-    counts: tuple[tuple[int, ...], ...]
-
-    def most_confused(self, most: int) -> tuple[tuple[str, str, int], ...]:
-        """(true label, predicted label, examples) off the diagonal, most frequent first, at most `most`."""
-        pairs = [
-            (self.labels[true], self.labels[predicted], count)
-            for true, row in enumerate(self.counts)
-            for predicted, count in enumerate(row)
-            if true != predicted and count
-        ]
-        return tuple(sorted(pairs, key=lambda pair: -pair[2])[:most])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,7 +57,7 @@ class Comparison:
 @dataclass(frozen=True, kw_only=True)
 class Report:
     """What a report is made of. `command` is the exact command line that makes this run again; `created_at`
-    is UTC, ISO 8601. `worst` and `confusion` are of the split that `score` gives."""
+    is UTC, ISO 8601. `worst`, `confusion` and `samples` are of the split that `score` gives."""
 
     plan: Plan
     run: "Run"
@@ -95,6 +68,7 @@ class Report:
     created_at: str = ""
     worst: tuple[WorstExample, ...] = ()
     confusion: Confusion | None = None
+    samples: tuple[Sample, ...] = ()
 
     @property
     def comparisons(self) -> tuple[Comparison, ...]:
@@ -141,6 +115,7 @@ def report_json(report: Report, language: str = "en") -> dict[str, Any]:
         "problems": jsonable(report.data.problems, language),
         "worst": jsonable(report.worst, language),
         "confusion": jsonable(report.confusion, language),
+        "samples": jsonable(report.samples, language),
     }
 
 

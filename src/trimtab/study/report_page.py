@@ -62,6 +62,8 @@ class _Writer:
             yield self.section("TT-R105", self.confusion(self.report.confusion))
         if self.report.worst:
             yield self.section("TT-R106", self.worst())
+        if self.report.samples:
+            yield self.section("TT-R111", self.samples())
         yield self.section("TT-R107", self.plan())
         yield self.section("TT-R108", self.data())
         yield self.section("TT-R109", self.environment())
@@ -218,7 +220,11 @@ class _Writer:
             precision=run.precision,
         )
         speed = self.say("TT-R242", samples=run.samples_per_second, tokens=run.tokens_per_second)
-        facts = facts_list([(self.say("TT-R243"), schedule), (self.say("TT-R241"), speed)])
+        told = [(self.say("TT-R243"), schedule), (self.say("TT-R241"), speed)]
+        if run.untrained_metric is not None:
+            before = f"{_metric(run.dev.main.name)} {run.untrained_metric:.3f} → {run.dev.main.value:.3f}"
+            told.insert(0, (self.say("TT-R257"), before))
+        facts = facts_list(told)
         return join(
             (
                 element("div", *charts, class_="grid"),
@@ -296,6 +302,28 @@ class _Writer:
         ]
         return element("div", table(heads, rows, numbers=(3,), stacked=True, blocks=(0,)), class_="card")
 
+    def samples(self) -> Html:
+        """What the model answers, beside what it was to answer."""
+        heads = [self.say(code) for code in ("TT-R251", "TT-R252", "TT-R253", "TT-R254")]
+        rows = [
+            (
+                element("div", _cut(sample.prompt), dir="auto"),
+                element("div", _cut(sample.expected), dir="auto"),
+                join(
+                    (
+                        element("div", _cut(sample.written), dir="auto"),
+                        Html() if sample.ended else element("small", self.say("TT-R255", tokens=sample.tokens)),
+                    )
+                ),
+                f"{sample.rouge_l:.2f}",
+            )
+            for sample in self.report.samples
+        ]
+        exact = sum(sample.exact for sample in self.report.samples)
+        note = element("p", self.say("TT-R256", exact=exact, count=len(rows)), class_="note")
+        listed = table(heads, rows, numbers=(3,), stacked=True, blocks=(0, 1, 2))
+        return element("div", listed, note, class_="card")
+
     # ---- what it was made of ----
 
     def plan(self) -> Html:
@@ -341,9 +369,9 @@ class _Writer:
         mark = Mark(length, self.say("TT-R231", length=length)) if length <= lengths.longest else None
         quantiles = f"{lengths.quantile(0.5)}, {lengths.quantile(0.95)}, {lengths.longest}"
         rows = " / ".join(map(format_count, (data.train_rows, data.dev_rows, data.test_rows)))
-        columns = " + ".join(data.columns)
+        columns, form = " + ".join(data.columns), f", {data.form}" if data.form else ""
         facts = [
-            (self.say("TT-R234"), f"{data.task} ({columns} → {data.label_column})"),
+            (self.say("TT-R234"), f"{data.task} ({columns} → {data.label_column}{form})"),
             (self.say("TT-R233"), rows),
             (self.say("TT-R235"), quantiles),
         ]

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import TYPE_CHECKING
 
+from trimtab.data import lost_answers_problem
 from trimtab.data.spec import DataSpec, Task
 from trimtab.errors import Message
 from trimtab.estimation import MoneyEstimate, QualityPrior
@@ -165,6 +166,14 @@ class Planned:
     machine: Machine
     notices: tuple[Message, ...] = ()
     trained: tuple[TrainedTensors, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[Message, ...]:
+        """The notices, and what the chosen strategy cannot learn of the data."""
+        if self.data.answers is None:
+            return self.notices
+        lost = lost_answers_problem(self.data.answers, self.plan.chosen.estimate.strategy.max_length)
+        return self.notices if lost is None else (*self.notices, lost.message)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

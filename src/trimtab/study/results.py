@@ -10,7 +10,6 @@ from trimtab.data import DataSpec, Split
 from trimtab.errors import ArtifactError
 from trimtab.hardware.doctor import Diagnosis, examine
 from trimtab.metrics import Score
-from trimtab.metrics.scoring import score
 from trimtab.models import TokenizerFile, outline_of
 from trimtab.store import LedgerEntry, ScoreboardRow, open_store, scoreboard
 from trimtab.study import gather
@@ -42,13 +41,17 @@ def predict(
     folder: str, *, text: tuple[str, ...] = (), file: str | None = None, trust_remote_code: bool = False
 ) -> "Iterator[Prediction]":
     """Predictions of an artifact, in order, streaming: for each of `text`, or for each row of `file` ("-" = lines
-    of standard input). For an artifact of pairs, `text` holds the two texts of one pair, and the next two.
+    of standard input). For an artifact of pairs, `text` holds the two texts of one pair, and the next two; a chat
+    model answers each text, or the last question of each conversation.
     `trust_remote_code` runs the code of a model that brings its own; without it such an artifact is refused.
     """
     from trimtab.evaluation import open_artifact
 
     artifact = open_artifact(Path(folder), trust_remote_code=trust_remote_code)
     columns = artifact.facts.columns
+    if artifact.facts.task == "instruct":
+        yield from artifact.answer(data_room.read_prompts(text, file, columns))
+        return
     inputs = _grouped(text, columns) if file is None else data_room.read_texts(file, columns)
     if file == "-":  # whoever types or pipes lines waits for each answer
         yield from artifact.predict(inputs, ahead=1)
@@ -62,21 +65,10 @@ def evaluate(folder: str, data: str, reading: Reading = Reading(), *, trust_remo
     Columns and labels are those it was trained with unless `reading` names columns. `trust_remote_code` as in
     `predict`. Raises ArtifactError, DataError.
     """
-    from trimtab.evaluation import losses, open_artifact, predictions
+    from trimtab.evaluation import open_artifact
 
     artifact = open_artifact(Path(folder), trust_remote_code=trust_remote_code)
-    facts = artifact.facts
-    split = _rows_to_score(data, facts, reading)
-    encoded = artifact.encode(split)
-    outputs = artifact.logits(encoded)
-    return score(
-        facts.task,
-        split=split.name,
-        predictions=predictions(outputs, facts.task),
-        targets=encoded.labels,
-        labels=facts.labels,
-        loss=float(losses(outputs, encoded.labels, facts.task).mean()),
-    )
+    return artifact.score(_rows_to_score(data, artifact.facts, reading))
 
 
 def doctor() -> Diagnosis:

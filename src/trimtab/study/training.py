@@ -7,45 +7,33 @@ report.json; while training also checkpoints/ and request.json.
 import json
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 from safetensors import SafetensorError
 
 from trimtab import __version__, planning
-from trimtab.data import Corpus, Split
+from trimtab.data import Corpus
 from trimtab.errors import BadInput, TrimtabError, system_reason
 from trimtab.estimation import estimate
-from trimtab.evaluation import (
-    ArtifactFacts,
-    Base,
-    logits,
-    losses,
-    open_artifact,
-    predictions,
-    require_equal,
-    save_artifact,
-)
-from trimtab.evaluation.encode import Encoded
+from trimtab.evaluation import ArtifactFacts, Base, open_artifact, require_equal, save_artifact
 from trimtab.evaluation.facts import NAME as ARTIFACT
 from trimtab.hardware.calibration import calibration_key
 from trimtab.home import write_atomically
 from trimtab.methods import Strategy, strategy_from_json, strategy_to_json
-from trimtab.metrics import confusion_matrix
+from trimtab.metrics import Findings
 from trimtab.models import ModelSource, weights_hash
 from trimtab.study.card import model_card
 from trimtab.study.opening import REQUEST_FILE, Opened
 from trimtab.study.record import record
-from trimtab.study.report import Confusion, Report, WorstExample, comparisons, report_html, report_json
+from trimtab.study.report import Report, comparisons, report_html, report_json
 from trimtab.study.request import Planned, Trained, TrainRequest
 from trimtab.training import Event, Finished, Job, Run, Session, Started, Training, checkpoint
 from trimtab.training.calibrate import calibrated
 
 _GATE_ROWS = 32
-_WORST = 20
 
 
 def carry_out(request: TrainRequest, opened: Opened) -> Iterator[Event | Planned | Trained]:
@@ -68,9 +56,9 @@ def carry_out(request: TrainRequest, opened: Opened) -> Iterator[Event | Planned
     assert run is not None, "a training ends with Finished"
 
     try:
-        outcome = _keep(training, source, corpus, out, split_seed=request.reading.seed)
+        findings = _keep(training, source, corpus, out, split_seed=request.reading.seed)
         run = replace(run, peak_memory_bytes=max(run.peak_memory_bytes, training.peak_memory_bytes()))
-        report = _report(request, planned, run, outcome, corpus)
+        report = _report(request, planned, run, findings)
         _write_pages(report, out, request.language)
     except (OSError, SafetensorError) as error:
         raise TrimtabError("TT-T027", folder=str(out), why=system_reason(error)) from error
@@ -180,37 +168,29 @@ def _job(request: TrainRequest, source: ModelSource, planned: Planned) -> Job:
     )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Outcome:
-    """What the trained model says of the split that is reported: `outputs` float32 (rows, outputs)."""
-
-    split: Split
-    labels: np.ndarray
-    outputs: np.ndarray
-
-
-def _keep(training: Training, source: ModelSource, corpus: Corpus, out: Path, *, split_seed: int) -> _Outcome:
+def _keep(training: Training, source: ModelSource, corpus: Corpus, out: Path, *, split_seed: int) -> Findings:
     """Save the artifact, let the model go, open the artifact, and hold it to what the model computed: at no time
-    are two models in memory."""
+    are two models in memory. Returns what is found in the rows of the split that is reported."""
     session = training.session
     assert session is not None, "a training that finished has a session"
-    rows = _first_rows(session.dev, _GATE_ROWS)
-    trained = logits(session.model, rows, session.collator)
-    outcome = _outcome(session, corpus)
+    rows = session.dev.first(_GATE_ROWS)
+    trained = session.objective.outputs(session.model, rows, session.collator)
+    findings = _findings(session, corpus)
     facts = _artifact_facts(session, source, corpus, split_seed)
     save_artifact(out, facts, session.model, session.tokenizer, session.job.spec)
     del session
     training.release()
     require_equal(open_artifact(out, trust_remote_code=source.trust_remote_code), rows, trained)
-    return outcome
+    return findings
 
 
-def _outcome(session: Session, corpus: Corpus) -> _Outcome:
+def _findings(session: Session, corpus: Corpus) -> Findings:
     split, encoded = corpus.dev, session.dev
     if corpus.test is not None and session.test is not None:
         split, encoded = corpus.test, session.test
-    outputs = logits(session.model, encoded, session.collator)
-    return _Outcome(split=split, labels=encoded.labels, outputs=outputs)
+    return session.objective.findings(
+        session.model, session.tokenizer, encoded, session.collator, split, corpus.labels
+    )
 
 
 def _artifact_facts(session: Session, source: ModelSource, corpus: Corpus, split_seed: int) -> ArtifactFacts:
@@ -246,31 +226,7 @@ def _library(report: Report) -> str:
     return "peft" if any(part.adapter for part in parts) else "transformers"
 
 
-def _first_rows(encoded: Encoded, count: int) -> Encoded:
-    count = min(count, len(encoded))
-    return Encoded(
-        ids=encoded.ids[: encoded.starts[count]],
-        starts=encoded.starts[: count + 1],
-        seconds=encoded.seconds[:count],
-        labels=encoded.labels[:count],
-    )
-
-
-def _report(request: TrainRequest, planned: Planned, run: Run, outcome: _Outcome, corpus: Corpus) -> Report:
-    guessed = predictions(outcome.outputs, corpus.task)
-    lost = losses(outcome.outputs, outcome.labels, corpus.task)
-    worst = {int(row): rank for rank, row in enumerate(np.argsort(-lost, kind="stable")[:_WORST])}
-    found: list[tuple[int, WorstExample]] = []
-    for row, example in enumerate(outcome.split):
-        if row in worst:
-            shown = WorstExample(
-                texts=example.texts,
-                expected=_shown(outcome.labels[row], corpus),
-                predicted=_shown(guessed[row], corpus),
-                loss=float(lost[row]),
-            )
-            found.append((worst[row], shown))
-    counts = confusion_matrix(guessed, outcome.labels, len(corpus.labels)).tolist() if corpus.labels else None
+def _report(request: TrainRequest, planned: Planned, run: Run, findings: Findings) -> Report:
     return Report(
         plan=planned.plan,
         run=run,
@@ -279,13 +235,10 @@ def _report(request: TrainRequest, planned: Planned, run: Run, outcome: _Outcome
         machine=planned.machine,
         command=command_of(request),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        worst=tuple(example for _, example in sorted(found, key=lambda pair: pair[0])),
-        confusion=counts and Confusion(labels=corpus.labels, counts=tuple(map(tuple, counts))),
+        worst=findings.worst,
+        confusion=findings.confusion,
+        samples=findings.samples,
     )
-
-
-def _shown(value: float, corpus: Corpus) -> str:
-    return corpus.labels[int(value)] if corpus.labels else f"{value:.3f}"
 
 
 def _write_pages(report: Report, out: Path, language: str) -> None:

@@ -52,6 +52,7 @@ class Progress:
     loss_count: int = 0
     best_metric: float | None = None
     best_step: int = 0
+    untrained_metric: float | None = None
     without_gain: int = 0
     stopped_early: bool = False
     loss_scale: float = 1.0

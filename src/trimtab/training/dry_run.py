@@ -15,21 +15,19 @@ from dataclasses import dataclass, fields, replace
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
-from transformers import AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from trimtab import tuning
-from trimtab.errors import ModelError
 from trimtab.estimation.estimate import PARTS, MemoryParts, Phase
 from trimtab.estimation.question import Question
+from trimtab.evaluation.objectives import OBJECTIVES
 from trimtab.methods import Part
-from trimtab.models.spec import ModelSpec
 from trimtab.training.kernels import use_cpu_kernels
 from trimtab.training.live import LiveBytes
 from trimtab.training.optimizer import Optimizer
 from trimtab.training.session import recompute_layers
 from trimtab.training.stand_ins import pack_stand_ins, use_gpu_stand_ins
 from trimtab.training.traced_step import trace_evaluation, trace_step
-from trimtab.tuning.shapes import config_of
 
 _PHASE_OF = {
     "load": "load",
@@ -68,14 +66,19 @@ def traced(question: Question) -> tuple[Phase, ...]:
     model = on_meta(question)
     with FakeTensorMode(allow_non_fake_inputs=True):
         inputs = _inputs(question.rows, question.length)
-        labels = torch.zeros(question.rows, dtype=torch.float32 if question.task == "regress" else torch.int64)
         evaluated = _inputs(question.evaluated, question.length)
+        objective = OBJECTIVES[question.task]
+        targets, scored = (
+            objective.imagined_targets(rows, question.length, question.learned * rows)
+            for rows in (question.rows, question.evaluated)
+        )
         with live:
             model.to_empty(device="cpu")
+            model.tie_weights()  # emptying makes two of a shared table
             optimizer = Optimizer(model, question.strategy, torch.arange(question.tokens))
             _prepare(model, question)
-            trace_step(live, model, optimizer, question.strategy, question.spec, inputs, labels, question.task)
-            trace_evaluation(live, model, evaluated)
+            trace_step(live, model, optimizer, question.strategy, question.spec, inputs, targets, objective)
+            trace_evaluation(live, model, evaluated, scored, objective)
     return sites_of(live)
 
 
@@ -88,23 +91,12 @@ def on_meta(question: Question) -> PreTrainedModel:
     """The transformers class of a question with its strategy attached, without numbers. Raises ModelError TT-T007
     and TT-T006 as `dry_run`."""
     strategy, spec = question.strategy, question.spec
-    config = _config(spec, question.outputs)
     with torch.device("meta"):
-        try:
-            model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
-        except ValueError as error:  # "Unrecognized configuration class"
-            raise ModelError("TT-T007", model=spec.name, family=spec.family) from error
+        model = OBJECTIVES[question.task].shape(spec, question.outputs)
         tuning.apply(replace(strategy, base_precision="same"), model, spec)
         tuning.cast(model, strategy.precision)
         pack_stand_ins(model, strategy, spec)
     return model
-
-
-def _config(spec: ModelSpec, outputs: int) -> PreTrainedConfig:
-    config = config_of(spec, num_labels=outputs)
-    config.pad_token_id = 0
-    config.use_cache = False
-    return config
 
 
 def _prepare(model: PreTrainedModel, question: Question) -> None:

@@ -19,13 +19,10 @@ from filelock import FileLock, Timeout
 from trimtab.data import Corpus
 from trimtab.errors import BadInput, Diverged, Interrupted, TrimtabError, message, system_reason
 from trimtab.evaluation.encode import Encoded
-from trimtab.evaluation.predict import logits, losses, predictions
-from trimtab.metrics import Score, main_metric
-from trimtab.metrics.scoring import score
+from trimtab.metrics import Score
 from trimtab.training import batches, checkpoint
 from trimtab.training.checkpoint import Checkpoints, Progress
 from trimtab.training.events import Evaluated, Event, Finished, Notice, Preflight, Saved, Started, Step
-from trimtab.training.loss import Loss
 from trimtab.training.meter import MemoryMeter, give_back_heap
 from trimtab.training.optimizer import learning_rate_at
 from trimtab.training.run import LossPoint, Run
@@ -81,6 +78,7 @@ class Training:
             load_seconds = time.perf_counter() - start
             yield loop.started(load_seconds)
             yield from loop.preflight()
+            yield from loop.untrained()
             yield from loop.epochs()
             yield from loop.finish(load_seconds, runtime_bytes)
 
@@ -92,7 +90,6 @@ class _Loop:
         self.session = session
         self.job = session.job
         self.strategy = session.job.strategy
-        self.loss = Loss.of(self.strategy, self.job.data.task)
         self.meter = meter
         self.stop = stop
         self.steps = self.strategy.steps(len(session.train))
@@ -165,6 +162,13 @@ class _Loop:
             seconds=time.perf_counter() - start,
             memory_bytes=self.meter.peak_bytes(),
         )
+
+    def untrained(self) -> Iterator[Event]:
+        """Score the model as it came, where it can do the task: what it knew before is then what is kept, if
+        training makes nothing better of it."""
+        if self.session.objective.can_start and self.progress.best_metric is None:
+            yield from self._evaluate()
+            self.progress.untrained_metric = self.progress.best_metric
 
     # ---------------------------------------------------------------- steps
 
@@ -248,15 +252,18 @@ class _Loop:
 
     def _sum_micro_batches(self, rows: np.ndarray) -> float:
         loss = 0.0
+        objective = self.session.objective
+        weight = objective.weight(self.session.train, rows)
         for micro in batches.micro_batches(rows, self.progress.micro_batch):
-            inputs, labels = self.session.inputs(micro)
+            inputs, targets = self.session.inputs(micro)
             loss += float(
                 forward_backward(
                     self.session.model,
                     inputs,
-                    labels,
-                    loss=self.loss,
-                    rows=len(rows),
+                    targets,
+                    objective=objective,
+                    strategy=self.strategy,
+                    weight=weight,
                     optimizer=self.session.optimizer,
                 )
             )
@@ -281,8 +288,8 @@ class _Loop:
         with self.session.optimizer.averaged():
             result = score_split(self.session, self.session.dev, "dev")
         if not math.isfinite(result.loss):
-            raise self._diverged(result.loss, learning_rate_at(self.strategy, progress.step, self.steps))
-        best = progress.best_metric is None or result.main.value > progress.best_metric
+            raise self._diverged(result.loss, learning_rate_at(self.strategy, max(1, progress.step), self.steps))
+        best = progress.best_metric is None or result.main.is_better_than(progress.best_metric)
         progress.without_gain = 0 if best else progress.without_gain + 1
         if best:
             progress.best_metric, progress.best_step = result.main.value, progress.step
@@ -364,6 +371,7 @@ class _Loop:
                 peak_memory_bytes=peak_bytes,
                 runtime_memory_bytes=runtime_bytes,
                 best_step=progress.best_step,
+                untrained_metric=progress.untrained_metric,
                 stopped_early=progress.stopped_early,
                 seed=self.strategy.seed,
                 precision=self.strategy.precision,
@@ -386,16 +394,14 @@ class _Loop:
 
 def score_split(session: Session, split: Encoded, name: str) -> Score:
     """Score the session's model as it is now on one split."""
-    outputs = logits(session.model, split, session.collator)
     data = session.job.data
-    return score(
-        data.task,
+    return session.objective.score(
+        session.model,
+        split,
+        session.collator,
         split=name,
-        predictions=predictions(outputs, data.task),
-        targets=split.labels,
         labels=data.labels,
-        loss=float(losses(outputs, split.labels, data.task).mean()),
-        main=main_metric(data.task, data.label_counts),  # the same metric decides on every split
+        main=session.objective.main_metric(data.label_counts),  # the same metric decides on every split
     )
 
 

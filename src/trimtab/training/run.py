@@ -22,8 +22,9 @@ class Run:
     `seconds` is the training loop alone (steps and dev evaluations, without loading), `step_seconds` the median
     step. `tokens` counts non-padding tokens trained on, `samples` examples. `peak_memory_bytes` is the process'
     high-water mark (resident set on a CPU, reserved memory plus context on a GPU) and `runtime_memory_bytes` what
-    the process held before the model was loaded. `best_step` is the step whose weights were kept.
-    """
+    the process held before the model was loaded. `best_step` is the step whose weights were kept, 0 where no
+    training was better than none; `untrained_metric` the main dev metric of the model as it came, where it could
+    do the task."""
 
     seconds: float
     load_seconds: float
@@ -45,6 +46,7 @@ class Run:
     dev: Score
     test: Score | None
     versions: tuple[tuple[str, str], ...]
+    untrained_metric: float | None = None
 
     @property
     def samples_per_second(self) -> float:

@@ -16,7 +16,9 @@ from trimtab import tuning
 from trimtab.data import Corpus
 from trimtab.data.spec import DataSpec
 from trimtab.errors import ModelError
-from trimtab.evaluation.encode import Collator, Encoded, encode
+from trimtab.evaluation.encode import Collator, Encoded
+from trimtab.evaluation.objective import Objective
+from trimtab.evaluation.objectives import OBJECTIVES
 from trimtab.methods import Strategy, strategy_to_json
 from trimtab.models import ModelSource
 from trimtab.models.spec import ModelSpec
@@ -63,9 +65,10 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Session:
-    """A model ready to train and the rows it is trained and scored on."""
+    """A model ready to train and the rows it is trained and scored on. `objective` is the task's."""
 
     job: Job
+    objective: Objective
     model: PreTrainedModel
     tokenizer: Tokenizer
     collator: Collator
@@ -76,10 +79,10 @@ class Session:
     test: Encoded | None
 
     def inputs(self, rows: np.ndarray) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-        """Model inputs and labels of some training rows, on the device."""
+        """Model inputs and targets of some training rows, on the device."""
         batch = self.collator.batch(self.train, rows)
-        labels = torch.from_numpy(self.train.labels[rows])
-        return {name: x.to(self.device) for name, x in batch.items()}, labels.to(self.device)
+        targets = self.objective.targets(self.train, self.collator, rows)
+        return {name: x.to(self.device) for name, x in batch.items()}, targets.to(self.device)
 
 
 def versions() -> tuple[tuple[str, str], ...]:
@@ -101,9 +104,10 @@ def prepare(job: Job, corpus: Corpus) -> Session:
     require_library(strategy.optimizer, accelerator.device)
     if job.threads:
         torch.set_num_threads(job.threads)
-    tokenizer = tuning.load_tokenizer(job.source, trust_remote_code=job.trust_remote_code)
+    objective = OBJECTIVES[job.data.task]
+    tokenizer = objective.tokenizer(job.source, trust_remote_code=job.trust_remote_code)
     splits = [
-        None if split is None else encode(split, tokenizer, strategy.max_length)
+        None if split is None else objective.encode(split, tokenizer, strategy.max_length)
         for split in (corpus.train, corpus.dev, corpus.test)
     ]
     train, dev, test = splits
@@ -111,7 +115,7 @@ def prepare(job: Job, corpus: Corpus) -> Session:
     tokens = train.distinct_tokens(int(tokenizer.pad_token_id))
     if tokens[-1] >= job.spec.vocab:
         raise ModelError("TT-T005", folder=str(job.source.folder), token=int(tokens[-1]), rows=job.spec.vocab)
-    model = tuning.load_classifier(
+    model = objective.model(
         job.source,
         outputs=job.data.outputs,
         pad_token_id=int(tokenizer.pad_token_id),
@@ -123,9 +127,10 @@ def prepare(job: Job, corpus: Corpus) -> Session:
     model = accelerator.prepare_model(model)
     return Session(
         job=job,
+        objective=objective,
         model=model,
         tokenizer=tokenizer,
-        collator=Collator.of(tokenizer, strategy.max_length),
+        collator=objective.collator(tokenizer, strategy.max_length),
         optimizer=optimizer,
         device=accelerator.device,
         train=train,

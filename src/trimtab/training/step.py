@@ -1,16 +1,16 @@
 """The training step: forward, loss, backward. Pure: it knows no files, no devices, no accelerate.
 
-The loss of a global batch is the mean over its rows, whatever micro-batches it is cut into: each micro-batch
-adds its sum divided by the rows of the whole.
+The loss of a global batch is the mean over its rows, or over its learned tokens, whatever micro-batches it is cut
+into: each micro-batch adds its sum divided by the count of the whole.
 """
 
-from collections.abc import Mapping
 from typing import Protocol
 
 import torch
 from torch import nn
 
-from trimtab.training.loss import Loss
+from trimtab.evaluation.objective import Inputs, Objective
+from trimtab.methods import Strategy
 
 
 class Collects(Protocol):
@@ -24,19 +24,20 @@ class Collects(Protocol):
 
 def forward_backward(
     model: nn.Module,
-    inputs: Mapping[str, torch.Tensor],
-    labels: torch.Tensor,
+    inputs: Inputs,
+    targets: torch.Tensor,
     *,
-    loss: Loss,
-    rows: int,
+    objective: Objective,
+    strategy: Strategy,
+    weight: int,
     optimizer: Collects,
 ) -> torch.Tensor:
     """Add one micro-batch's gradients to the optimiser's sums.
 
-    `inputs` as `Collator.batch` gives them; `rows` is the size of the global batch. Returns the micro-batch's
-    share of the batch loss, a detached scalar.
+    `inputs` as `Collator.batch` gives them, `targets` as the objective does; `weight` is the objective's of the
+    global batch. Returns the micro-batch's share of the batch loss, a detached scalar.
     """
-    share = loss(model(**inputs).logits, labels) / rows
+    share = objective.loss_sum(model, inputs, targets, strategy) / weight
     (share * optimizer.loss_scale).backward()
     optimizer.collect()
     return share.detach()

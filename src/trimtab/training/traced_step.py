@@ -14,7 +14,7 @@ Sites lie between the layers, so that each is linear in the number of layers (`d
 Works on real tensors and on fake ones. Leaves out loading and saving, whose sums are plain (`estimation.memory`).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -22,17 +22,15 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from trimtab.data.spec import Task
+from trimtab.evaluation.objective import Inputs, Objective
 from trimtab.methods import Strategy
 from trimtab.models.spec import ModelSpec
 from trimtab.training.live import LiveBytes
-from trimtab.training.loss import Loss
 from trimtab.training.optimizer import Optimizer
 from trimtab.training.step import forward_backward
 from trimtab.tuning import structure, train_mode
 
 _HOST = "host"  # no part of the device's memory
-Inputs = Mapping[str, torch.Tensor]
 
 
 def trace_step(
@@ -42,8 +40,8 @@ def trace_step(
     strategy: Strategy,
     spec: ModelSpec,
     inputs: Inputs,
-    labels: torch.Tensor,
-    task: Task,
+    targets: torch.Tensor,
+    objective: Objective,
 ) -> None:
     """One optimiser step as from the second on, states in place, under `live`, which must be active. Of several
     micro-batches two are run: in the second the sums of the first are waiting."""
@@ -53,10 +51,18 @@ def trace_step(
     train_mode(strategy, model, spec)
     hooks = [*_layer_hooks(live, model, strategy, spec), *_gradient_hooks(live, model, optimizer)]
     try:
-        loss, collecting = Loss.of(strategy, task), _Collecting(live, optimizer)
+        collecting = _Collecting(live, optimizer)
         for _ in range(min(2, strategy.accumulation)):
             live.site, live.label = "forward", "activations"
-            forward_backward(model, inputs, labels, loss=loss, rows=strategy.batch, optimizer=collecting)
+            forward_backward(
+                model,
+                inputs,
+                targets,
+                objective=objective,
+                strategy=strategy,
+                weight=strategy.batch,
+                optimizer=collecting,
+            )
             live.relabel((master.grad for master in optimizer.masters.values()), "gradients")
         _go_to(live, "clip")
         optimizer.gradient_norm()
@@ -79,12 +85,14 @@ class _Collecting:
         self._optimizer.collect()
 
 
-def trace_evaluation(live: LiveBytes, model: PreTrainedModel, inputs: Inputs) -> None:
+def trace_evaluation(
+    live: LiveBytes, model: PreTrainedModel, inputs: Inputs, targets: torch.Tensor, objective: Objective
+) -> None:
     """A forward pass that keeps nothing, as evaluations run it."""
     model.eval()
     live.site, live.label = "evaluate", "temporaries"
     with torch.no_grad():
-        model(**inputs)
+        objective.run(model, inputs, targets)
 
 
 def _layer_hooks(live: LiveBytes, model: PreTrainedModel, strategy: Strategy, spec: ModelSpec) -> list[Any]:

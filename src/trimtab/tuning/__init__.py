@@ -4,10 +4,25 @@ Importing this room imports torch, transformers and peft; nothing above the torc
 """
 
 import trimtab.tuning.quiet  # noqa: F401  before PEFT
-from trimtab.tuning import biases, bottleneck, head, ia3, lora, weights  # noqa: F401  each registers its part
+from trimtab.tuning import (  # noqa: F401  each registers its part
+    biases,
+    bottleneck,
+    head,
+    ia3,
+    language_head,
+    lora,
+    weights,
+)
 from trimtab.tuning.adapter import adapter_of, load_adapter, merge, save_adapter
 from trimtab.tuning.attach import apply, attach, train_mode, trained_names
-from trimtab.tuning.load import DTYPES, cast, load_classifier, load_tokenizer, quiet_transformers
+from trimtab.tuning.load import (
+    DTYPES,
+    cast,
+    load_classifier,
+    load_language_model,
+    load_tokenizer,
+    quiet_transformers,
+)
 from trimtab.tuning.quantised import count_parameters, is_packed, quantise, unpack
 from trimtab.tuning.trained import trained_tensors
 
@@ -21,6 +36,7 @@ __all__ = [
     "is_packed",
     "load_adapter",
     "load_classifier",
+    "load_language_model",
     "load_tokenizer",
     "merge",
     "quantise",

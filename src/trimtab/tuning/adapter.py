@@ -12,7 +12,7 @@ from functools import singledispatch
 from pathlib import Path
 
 import torch
-from peft import PeftConfig, inject_adapter_in_model
+from peft import PeftConfig, TaskType, inject_adapter_in_model
 from peft.mapping import PEFT_TYPE_TO_PREFIX_MAPPING
 from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors import safe_open
@@ -103,7 +103,8 @@ def save_adapter(strategy: Strategy, model: PreTrainedModel, spec: ModelSpec, fo
     config = peft_config(adapter_of(strategy), model, spec)
     config.base_model_name_or_path = base
     config.inference_mode = True
-    config.modules_to_save = sorted({name.rpartition(".")[2] for name in structure.head(model)})
+    config.task_type = TaskType.SEQ_CLS if model.get_output_embeddings() is None else TaskType.CAUSAL_LM
+    config.modules_to_save = sorted({name.rpartition(".")[2] for name in _trained_heads(model)}) or None
     config.save_pretrained(str(folder))
     _in_order(folder / "adapter_config.json")
     wanted = set(trained_names(model))
@@ -113,6 +114,12 @@ def save_adapter(strategy: Strategy, model: PreTrainedModel, spec: ModelSpec, fo
         if name in wanted
     }
     save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+
+
+def _trained_heads(model: PreTrainedModel) -> tuple[str, ...]:
+    """Names of what stands above the backbone and is trained: saved whole, beside the adapter."""
+    heads = structure.head(model).items()
+    return tuple(name for name, module in heads if any(p.requires_grad for p in module.parameters()))
 
 
 def load_adapter(model: PreTrainedModel, folder: Path) -> None:

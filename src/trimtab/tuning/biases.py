@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from peft import PeftConfig, TaskType
+from peft import PeftConfig
 from peft.tuners.tuners_utils import check_adapters_to_merge
 from torch import nn
 from torch.func import functional_call
@@ -84,7 +84,7 @@ def _(part: Biases, model: PreTrainedModel, spec: ModelSpec) -> BiasesConfig:
     layer = structure.layers(model, spec)[part.lowest_layer(spec)]
     inside = [name.replace(".base_layer", "") for name, module in layer.named_modules() if _has_bias(module)]
     names = target_names(part, inside, model, spec)
-    return BiasesConfig(target_modules=sorted(set(names.values())), task_type=TaskType.SEQ_CLS)
+    return BiasesConfig(target_modules=sorted(set(names.values())))
 
 
 def _has_bias(module: nn.Module) -> bool:

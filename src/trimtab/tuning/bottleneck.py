@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import torch
-from peft import PeftConfig, TaskType
+from peft import PeftConfig
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -78,6 +78,4 @@ register(OwnPeftType.BOTTLENECK, BottleneckConfig, BottleneckModel)
 @peft_config.register
 def _(part: Bottleneck, model: PreTrainedModel, spec: ModelSpec) -> BottleneckConfig:
     names = target_names(part, (linear.module for linear in part.matrices(spec)), model, spec)
-    return BottleneckConfig(
-        width=part.width, target_modules=sorted(set(names.values())), task_type=TaskType.SEQ_CLS
-    )
+    return BottleneckConfig(width=part.width, target_modules=sorted(set(names.values())))

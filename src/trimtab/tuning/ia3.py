@@ -1,6 +1,6 @@
 """The torch half of `methods.Ia3`: PEFT's (IA)^3 layers."""
 
-from peft import IA3Config, TaskType
+from peft import IA3Config
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
@@ -19,5 +19,4 @@ def _(part: Ia3, model: PreTrainedModel, spec: ModelSpec) -> IA3Config:
         if inner
         else [],
         fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),  # GPT-2 stores its so
-        task_type=TaskType.SEQ_CLS,
     )

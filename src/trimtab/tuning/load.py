@@ -6,7 +6,13 @@ from collections.abc import Iterator
 import torch
 import transformers
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+)
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from trimtab.errors import ModelError, message
@@ -70,6 +76,31 @@ def load_classifier(
             )
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             raise ModelError("TT-T004", folder=str(source.folder), why=_first_line(error)) from error
+    return model
+
+
+def load_language_model(
+    source: ModelSource, *, pad_token_id: int, seed: int = 0, trust_remote_code: bool = False
+) -> PreTrainedModel:
+    """The model with its head over the vocabulary, on the CPU, in the dtype it is stored in. Raises ModelError
+    TT-M042 where the folder holds no such head and none is shared with the embedding, TT-T004 where the class
+    refuses the folder."""
+    torch.manual_seed(seed)
+    with quiet_transformers():
+        try:
+            model, found = AutoModelForCausalLM.from_pretrained(
+                source.folder,
+                dtype="auto",
+                use_safetensors=True,
+                trust_remote_code=trust_remote_code,
+                local_files_only=True,
+                output_loading_info=True,
+            )
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+            raise ModelError("TT-T004", folder=str(source.folder), why=_first_line(error)) from error
+    if missing := sorted(found["missing_keys"]):
+        raise ModelError("TT-M042", folder=str(source.folder), name=missing[0], count=len(missing))
+    model.config.pad_token_id = pad_token_id
     return model
 
 

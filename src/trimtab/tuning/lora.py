@@ -1,6 +1,6 @@
 """The torch half of `methods.Lora`: PEFT's LoRA layers."""
 
-from peft import LoraConfig, TaskType
+from peft import LoraConfig
 from transformers import PreTrainedModel
 
 from trimtab.methods import Lora
@@ -16,5 +16,4 @@ def _(part: Lora, model: PreTrainedModel, spec: ModelSpec) -> LoraConfig:
         lora_alpha=part.alpha,
         lora_dropout=part.dropout,
         target_modules=sorted(set(names.values())),
-        task_type=TaskType.SEQ_CLS,
     )

@@ -21,6 +21,8 @@ _LABELS_SHOWN = 20
 
 def data_line(data: DataSpec, face: Face) -> str:
     target = face.say("TT-V215", labels=len(data.labels)) if data.labels else face.say("TT-V217")
+    if data.form:
+        target = face.say("TT-V259", form=data.form)
     return face.say(
         "TT-V214",
         name=data.name,
@@ -50,7 +52,10 @@ def show_problems(face: Face, data: DataSpec) -> None:
 
 def show_data(face: Face, data: DataSpec) -> None:
     """What `trimtab data check` found: facts, labels with their shares, lengths, problems."""
-    lines = {"TT-V202": data_line(data, face), "TT-V251": ", ".join((*data.columns, data.label_column))}
+    lines = {
+        "TT-V202": data_line(data, face),
+        "TT-V251": ", ".join(dict.fromkeys((*data.columns, data.label_column))),
+    }
     lines["TT-V252"] = face.say(
         "TT-V253",
         median=data.lengths.quantile(0.5),

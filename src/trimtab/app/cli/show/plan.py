@@ -51,7 +51,7 @@ def show_plan(face: Face, planned: "Planned", *, next_step: bool = True, model_t
     if face.json:
         face.print_json(planned_facts(planned, face.language))
         return
-    for notice in planned.notices:
+    for notice in planned.warnings:
         face.err.print(Flow(f"{notice.code}: {face.tell(notice)}", "yellow"))
     header = {
         "TT-V201": model_line(planned.model, face),
@@ -83,7 +83,7 @@ def planned_facts(planned: "Planned", language: str) -> dict[str, object]:
         "data": jsonable(planned.data, language),
         "machine": jsonable(planned.machine),
         "plan": plan_facts(planned.plan, language),
-        "notices": jsonable(planned.notices, language),
+        "notices": jsonable(planned.warnings, language),
     } | ({"trained": jsonable(planned.trained)} if planned.trained else {})
 
 

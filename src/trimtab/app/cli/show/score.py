@@ -26,7 +26,9 @@ def show_score(face: Face, score: Score) -> None:
 
 
 def prediction_line(prediction: "Prediction") -> str:
-    """Label and probability, or the value, between tabs."""
+    """Label and probability, or the value, between tabs; or the text of an answer, in as many lines as it has."""
+    if prediction.text is not None:
+        return prediction.text
     if prediction.value is not None:
         return f"{prediction.value:.4f}"
     return f"{prediction.label}\t{prediction.probability:.4f}"

@@ -170,6 +170,11 @@ def _show_result(face: Face, trained: Trained) -> None:
     for score in (run.dev, run.test):
         if score is not None:
             face.out.print(face.say("TT-V281", split=score.split, score=score_line(score), n=score.n))
+    if run.untrained_metric is not None:
+        main = run.dev.main
+        face.out.print(
+            face.say("TT-V288", metric=main.name, before=f"{run.untrained_metric:.3f}", after=f"{main.value:.3f}")
+        )
     table = new_table(face, "TT-V282", "TT-V283", "TT-V284", "TT-V285")
     for row in trained.rows:
         code, printed = _QUANTITY[row.quantity]

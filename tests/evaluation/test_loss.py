@@ -9,9 +9,9 @@ import torch
 from torch.nn import functional as F
 
 from tiny_training import run, tiny_job
+from trimtab.evaluation.loss import Loss
 from trimtab.methods import AdamW, Strategy
 from trimtab.training import Step
-from trimtab.training.loss import Loss
 
 LOGITS = torch.tensor([[2.0, 0.0, -1.0], [0.5, 0.5, 1.0], [-1.0, 3.0, 0.0]])
 LABELS = torch.tensor([0, 2, 2])

@@ -1,0 +1,116 @@
+"""Objective: what a task is below the torch line, one object for each. Which class of model, how rows become
+tokens, what a batch is to predict, its loss, how it is scored and shown. Loop, dry run, artifacts and reports ask
+here.
+
+Final classes: `labelled.Labelled` and its regression, `answers.Answers`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+from transformers import PreTrainedTokenizerBase as Tokenizer
+
+from trimtab import tuning
+from trimtab.data import Split
+from trimtab.data.spec import Example
+from trimtab.evaluation.encode import Collator, Encoded
+from trimtab.methods import Strategy
+from trimtab.metrics import Findings, Score
+from trimtab.models import ModelSource
+from trimtab.models.spec import ModelSpec
+
+Inputs = dict[str, torch.Tensor]
+
+
+class Objective(ABC):
+    """Abstract. Stateless: a task is the same for every model."""
+
+    can_start: bool
+    """Whether a model does the task before it is trained, so that its score then says something."""
+
+    def tokenizer(self, source: ModelSource, *, trust_remote_code: bool = False) -> Tokenizer:
+        """The tokenizer of a model folder, ready for the task. Raises ModelError."""
+        return tuning.load_tokenizer(source, trust_remote_code=trust_remote_code)
+
+    @abstractmethod
+    def model(
+        self,
+        source: ModelSource,
+        *,
+        outputs: int,
+        pad_token_id: int,
+        labels: tuple[str, ...] = (),
+        seed: int = 0,
+        trust_remote_code: bool = False,
+    ) -> PreTrainedModel:
+        """The model with the head of the task. Raises ModelError."""
+
+    @abstractmethod
+    def shape(self, spec: ModelSpec, outputs: int) -> PreTrainedModel:
+        """The same class from shapes alone, on the default device. Raises ModelError TT-T007 where there is
+        none."""
+
+    def collator(self, tokenizer: Tokenizer, max_length: int) -> Collator:
+        return Collator.of(tokenizer, max_length)
+
+    @abstractmethod
+    def encode(self, examples: Iterable[Example], tokenizer: Tokenizer, max_length: int) -> Encoded: ...
+
+    @abstractmethod
+    def targets(self, encoded: Encoded, collator: Collator, rows: np.ndarray) -> torch.Tensor:
+        """What a batch of `rows` is to predict, for `loss_sum` and `run`."""
+
+    @abstractmethod
+    def imagined_targets(self, rows: int, length: int, learned: int) -> torch.Tensor:
+        """Targets of a batch of that shape, of which `learned` tokens have a loss: for a dry run."""
+
+    @abstractmethod
+    def weight(self, encoded: Encoded, rows: np.ndarray) -> int:
+        """What the loss of a batch is the mean over: rows, or tokens. At least 1."""
+
+    @abstractmethod
+    def loss_sum(
+        self, model: nn.Module, inputs: Inputs, targets: torch.Tensor, strategy: Strategy
+    ) -> torch.Tensor:
+        """Loss of a batch as `strategy` wants it, summed; a scalar in fp32, with gradients."""
+
+    @abstractmethod
+    def run(self, model: nn.Module, inputs: Inputs, targets: torch.Tensor) -> None:
+        """What an evaluation computes of one batch, and keeps nothing: for a dry run."""
+
+    @abstractmethod
+    def score(
+        self,
+        model: PreTrainedModel,
+        encoded: Encoded,
+        collator: Collator,
+        *,
+        split: str,
+        labels: tuple[str, ...],
+        main: str | None = None,
+    ) -> Score:
+        """Score of a model as it is. `main`: the metric to put first. Raises Diverged where it computes no
+        numbers."""
+
+    @abstractmethod
+    def main_metric(self, label_counts: tuple[int, ...]) -> str: ...
+
+    @abstractmethod
+    def outputs(self, model: PreTrainedModel, encoded: Encoded, collator: Collator) -> np.ndarray:
+        """What tells two models apart, float32 (n, numbers): the equality gate compares it."""
+
+    @abstractmethod
+    def findings(
+        self,
+        model: PreTrainedModel,
+        tokenizer: Tokenizer,
+        encoded: Encoded,
+        collator: Collator,
+        split: Split,
+        labels: tuple[str, ...],
+    ) -> Findings:
+        """What a report shows of single rows of `split`, which `encoded` holds."""
