@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from trimtab.data.spec import vocabulary_chunk
+from trimtab.data.spec import padded_positions, vocabulary_chunk
 from trimtab.evaluation import vocabulary
 from trimtab.evaluation.vocabulary import VocabularyHead, cross_entropy_sum, token_scores
 
@@ -16,6 +16,12 @@ def case(dtype: torch.dtype = torch.float32, *, bias: bool = False) -> list[torc
     made = [torch.randn(POSITIONS, WIDTH), torch.randn(VOCABULARY, WIDTH)]
     made += [torch.randn(VOCABULARY)] if bias else []
     return [tensor.to(dtype).requires_grad_() for tensor in made]
+
+
+def chunks_of(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """Chunks of `size` positions, each computed with three more."""
+    monkeypatch.setattr(vocabulary, "vocabulary_chunk", lambda vocab: size)
+    monkeypatch.setattr(vocabulary, "padded_positions", lambda positions, vocab: min(positions, size) + 3)
 
 
 def plain(head: VocabularyHead, hidden: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
@@ -30,7 +36,7 @@ def plain(head: VocabularyHead, hidden: torch.Tensor, tokens: torch.Tensor) -> t
 def test_value_and_gradients_equal_plain_cross_entropy(
     monkeypatch: pytest.MonkeyPatch, size: int, form: dict[str, float], bias: bool
 ) -> None:
-    monkeypatch.setattr(vocabulary, "vocabulary_chunk", lambda vocab: size)
+    chunks_of(monkeypatch, size)
     tokens = torch.randint(VOCABULARY, (POSITIONS,), generator=torch.Generator().manual_seed(2))
     found = []
     for loss in (cross_entropy_sum, lambda hidden, tokens, head: plain(head, hidden, tokens)):
@@ -58,7 +64,7 @@ def test_a_frozen_head_gets_no_gradient_and_low_precision_stays_near_fp32() -> N
 
 
 def test_scores_of_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vocabulary, "vocabulary_chunk", lambda vocab: 5)
+    chunks_of(monkeypatch, 5)
     hidden, weight = (leaf.detach() for leaf in case())
     logits = hidden @ weight.T
     tokens = logits.argmax(1)
@@ -68,8 +74,8 @@ def test_scores_of_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     assert right.tolist() == (logits.argmax(1) == tokens).tolist()
 
 
-def test_a_chunk_takes_no_more_than_64_mib_in_fp32() -> None:
-    assert [4 * vocabulary_chunk(vocab) * vocab <= 1 << 26 for vocab in (32_000, 49_152, 128_256, 262_144)] == [
-        True
-    ] * 4
-    assert vocabulary_chunk(10**8) == 16
+def test_a_chunk_takes_no_more_than_64_mib_in_fp32_and_few_numbers_of_rows_occur() -> None:
+    for vocab in (32_000, 49_152, 128_256, 262_144):
+        assert 4 * vocabulary_chunk(vocab) * vocab <= 1 << 26
+    assert vocabulary_chunk(10**8) == 32
+    assert [padded_positions(n, 49_152) for n in (0, 1, 32, 33, 319, 500)] == [32, 32, 32, 64, 320, 320]

@@ -76,13 +76,20 @@ class Problem:
 
 EVALUATION_TOKENS = 4096  # the most padded tokens that an evaluation runs at once, where one row is not longer
 _CHUNK_NUMBERS = 1 << 24
+_CHUNK_GRAIN = 32
 
 
 def vocabulary_chunk(vocab: int) -> int:
-    """Positions whose scores over a vocabulary are there at once: as many as take 64 MiB in fp32, 341 of SmolLM2's
-    49,152 entries, 130 of 128,256. Fewer would leave matmuls too thin, and no more are needed to fill a
-    machine."""
-    return max(16, _CHUNK_NUMBERS // vocab)
+    """Positions whose scores over a vocabulary are there at once: as many as take 64 MiB in fp32, in steps of 32,
+    at least 32: 320 of SmolLM2's 49,152 entries, 128 of 128,256. Fewer would leave matmuls too thin, and no more
+    are needed to fill a machine."""
+    return max(_CHUNK_GRAIN, _CHUNK_NUMBERS // vocab // _CHUNK_GRAIN * _CHUNK_GRAIN)
+
+
+def padded_positions(positions: int, vocab: int) -> int:
+    """How many are computed where `positions` are wanted: the next multiple of 32, a chunk at most. Of every
+    number of rows oneDNN keeps kernels, as of every width (`padded_length`): 1.2 MiB for the matmuls of a head."""
+    return min(max(1, -(-positions // _CHUNK_GRAIN)) * _CHUNK_GRAIN, vocabulary_chunk(vocab))
 
 
 def padded_length(length: int, most: int) -> int:

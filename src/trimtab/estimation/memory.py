@@ -30,7 +30,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from trimtab.data.spec import DataSpec, LengthHistogram, vocabulary_chunk
+from trimtab.data.spec import DataSpec, LengthHistogram, padded_positions
 from trimtab.estimation.estimate import PARTS, MemoryEstimate, MemoryParts, Phase
 from trimtab.estimation.held import BYTES, held_bytes, packing_bytes, unpacked_bytes
 from trimtab.estimation.margins import widened
@@ -336,7 +336,7 @@ def _scores_bytes(strategy: Strategy, spec: ModelSpec, positions: int) -> int:
     """A chunk of scores over the vocabulary, twice in fp32 and, in low precision, as the matrix gives them."""
     number = BYTES[strategy.precision]
     made = number if number < _MASTER_BYTES else 0
-    return (2 * 4 + made) * spec.vocab * min(positions, vocabulary_chunk(spec.vocab))
+    return (2 * 4 + made) * spec.vocab * padded_positions(positions, spec.vocab)
 
 
 def _head_gradient_bytes(strategy: Strategy, spec: ModelSpec) -> int:

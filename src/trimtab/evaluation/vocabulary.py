@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from trimtab.data.spec import vocabulary_chunk
+from trimtab.data.spec import padded_positions, vocabulary_chunk
 from trimtab.errors import ModelError
 from trimtab.tuning import structure
 
@@ -28,8 +28,8 @@ class VocabularyHead:
     cap: float = 0.0
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        """hidden (n, width) of the weight's dtype -> fp32 (n, vocabulary). No gradients."""
-        return _Room(self, len(hidden)).logits(hidden)
+        """hidden (n, width) of the weight's dtype, n at most a chunk -> fp32 (n, vocabulary). No gradients."""
+        return _Room(self, padded_positions(len(hidden), len(self.weight))).logits(hidden)
 
 
 class _Room:
@@ -52,7 +52,8 @@ class _Room:
         """As `VocabularyHead.logits`, until the next call."""
         head, rows = self._head, len(hidden)
         made, scores = self._made[:rows], self._scores[:rows]
-        torch.mm(hidden.detach(), head.weight.detach().T, out=made)
+        padded = self.padded(hidden.detach())
+        torch.mm(padded, head.weight.detach().T, out=self._made[: len(padded)])
         if head.bias is not None:
             made.add_(head.bias.detach())
         if made.dtype != scores.dtype:
@@ -73,9 +74,20 @@ class _Room:
         return beside.square_().neg_().add_(1.0)
 
     def low(self, scores: torch.Tensor) -> torch.Tensor:
-        """`scores` in the dtype of the matrix, until the next call."""
-        made = self._made[: len(scores)]
-        return made if made.dtype == scores.dtype else made.copy_(scores)
+        """`scores` in the dtype of the matrix, and rows of zeros below them as `padded` adds them; until the next
+        call."""
+        made = self._made[: self._size(len(scores))]
+        if made.dtype != scores.dtype:
+            made[: len(scores)].copy_(scores)
+        made[len(scores) :].zero_()
+        return made
+
+    def padded(self, hidden: torch.Tensor) -> torch.Tensor:
+        """`hidden` with rows of zeros below, so that few numbers of rows occur."""
+        return nn.functional.pad(hidden, (0, 0, 0, self._size(len(hidden)) - len(hidden)))
+
+    def _size(self, rows: int) -> int:
+        return padded_positions(rows, len(self._head.weight))
 
 
 def head_of(model: PreTrainedModel) -> VocabularyHead:
@@ -131,9 +143,10 @@ def _of(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
 
 
 def _chunks(positions: int, head: VocabularyHead) -> tuple[list[slice], _Room]:
-    size = min(max(1, positions), vocabulary_chunk(len(head.weight)))
+    vocab = len(head.weight)
+    size = vocabulary_chunk(vocab)
     parts = [slice(start, min(start + size, positions)) for start in range(0, positions, size)]
-    return parts, _Room(head, size)
+    return parts, _Room(head, padded_positions(positions, vocab))
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
@@ -163,9 +176,9 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         for part in parts:
             scores = _score_gradient(head, room, hidden[part], tokens[part], normalisers[part], gradient)
             if of_hidden is not None:
-                torch.mm(scores, weight, out=of_hidden[part])
+                of_hidden[part] = torch.mm(scores, weight)[: part.stop - part.start]
             if of_weight is not None:
-                of_weight.addmm_(scores.T, hidden[part])
+                of_weight.addmm_(scores.T, room.padded(hidden[part]))
             if of_bias is not None:
                 of_bias += scores.sum(0)
         return of_hidden, of_weight, of_bias, None, None
@@ -179,7 +192,8 @@ def _score_gradient(
     normalisers: torch.Tensor,
     gradient: torch.Tensor,
 ) -> torch.Tensor:
-    """Gradient of W x + b, in the dtype of `hidden`: softmax less one at the token, through factor and cap."""
+    """Gradient of W x + b, in the dtype of `hidden`, with rows of zeros below: softmax less one at the token,
+    through factor and cap."""
     logits = room.logits(hidden)
     slope = room.slope(logits) if head.cap else None
     logits.sub_(normalisers[:, None]).exp_()
