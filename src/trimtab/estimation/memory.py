@@ -42,7 +42,7 @@ from trimtab.estimation.updated import (
     updated_parameters,
     updated_shapes,
 )
-from trimtab.hardware.machine import Machine
+from trimtab.hardware.machine import DeviceKind, Machine
 from trimtab.methods import LayerLoad, Place, Strategy, lowest_place
 from trimtab.models.families import activation_arrays
 from trimtab.models.spec import ModelSpec, Role
@@ -380,8 +380,8 @@ def _activation_bytes(
     again."""
     number = BYTES[strategy.precision]
     lowest = strategy.lowest_layer(spec)
-    kept = _layers_bytes(strategy, spec, length, machine)
-    embeddings = spec.hidden * (number + _mask_bytes(number, machine)) if lowest < 0 else 0
+    kept = _layers_bytes(strategy, spec, length, machine.device.kind)
+    embeddings = spec.hidden * (number + _mask_bytes(number, machine.device.kind)) if lowest < 0 else 0
     if strategy.recompute and kept:
         # Each layer keeps its input; one layer at a time is computed again in full.
         return embeddings + len(kept) * spec.hidden * number + (max(kept) if again else 0)
@@ -413,7 +413,7 @@ def _hole_bytes(
     tokens, number = rows * length, BYTES[strategy.precision]
     large = number * spec.ffn * activation_arrays(spec)  # of a token, in blocks of ffn numbers each
     spared = max(0.0, 1 - _MAPPED_BLOCK_BYTES / (tokens * number * spec.ffn)) * large
-    kept = sum(max(0.0, layer - spared) for layer in _layers_bytes(strategy, spec, length, machine))
+    kept = sum(max(0.0, layer - spared) for layer in _layers_bytes(strategy, spec, length, machine.device.kind))
     return share * tokens * kept
 
 
@@ -422,7 +422,7 @@ def _lowest_layer_bytes(strategy: Strategy, spec: ModelSpec, length: int, machin
     lowest = max(0, strategy.lowest_layer(spec))
     if lowest >= spec.layers:
         return 0
-    return _layer_bytes(strategy, spec, lowest, length, machine)
+    return _layer_bytes(strategy, spec, lowest, length, machine.device.kind)
 
 
 def _lowest_parameters(strategy: Strategy, spec: ModelSpec) -> int:
@@ -437,42 +437,49 @@ def _lowest_parameters(strategy: Strategy, spec: ModelSpec) -> int:
     return own + beside + after
 
 
-def _layers_bytes(strategy: Strategy, spec: ModelSpec, length: int, machine: Machine) -> list[int]:
-    """`_layer_bytes` of every layer that gradients pass through, from below. Those in which the same parts are
-    trained are alike, but for the lowest."""
+def _layers_bytes(strategy: Strategy, spec: ModelSpec, length: int, kind: DeviceKind) -> tuple[int, ...]:
+    """`_layer_bytes` of every layer that gradients pass through, from below. How a batch is cut, what is computed
+    again and how weights are updated change nothing about a token, so that candidates share what is kept here."""
+    alike = Strategy(method="", parts=strategy.parts, precision=strategy.precision)
+    return _kept_by_layer(alike, spec, length, kind)
+
+
+@lru_cache(maxsize=1024)
+def _kept_by_layer(strategy: Strategy, spec: ModelSpec, length: int, kind: DeviceKind) -> tuple[int, ...]:
+    """Layers in which the same parts are trained are alike, but for the lowest."""
     starts = [max(0, part.lowest_layer(spec)) for part in strategy.parts]
     known: dict[tuple[int, bool], int] = {}
     kept = []
     for layer in range(min(starts), spec.layers):
-        kind = (sum(start <= layer for start in starts), layer == min(starts))
-        if kind not in known:
-            known[kind] = _layer_bytes(strategy, spec, layer, length, machine)
-        kept.append(known[kind])
-    return kept
+        alike = (sum(start <= layer for start in starts), layer == min(starts))
+        if alike not in known:
+            known[alike] = _layer_bytes(strategy, spec, layer, length, kind)
+        kept.append(known[alike])
+    return tuple(kept)
 
 
-def _layer_bytes(strategy: Strategy, spec: ModelSpec, layer: int, length: int, machine: Machine) -> int:
+def _layer_bytes(strategy: Strategy, spec: ModelSpec, layer: int, length: int, kind: DeviceKind) -> int:
     """Bytes a token that one layer with gradient flow keeps for backward."""
     number = BYTES[strategy.precision]
     loads = strategy.loads(spec, layer)
     if layer == max(0, strategy.lowest_layer(spec)) and (lowest := lowest_place(loads)) != "attention":
-        return _partly_passed_bytes(spec, loads, number, lowest, machine)
+        return _partly_passed_bytes(spec, loads, number, lowest, kind)
     trained = [linear for load in loads for linear in load.trained]
     beside = [(linear, rank) for load in loads for linear, rank in load.beside]
     inputs = {_INPUT_OF[linear.role]: linear.inputs for linear in (*trained, *(x for x, _ in beside))}
-    if not _drops_probabilities(spec, machine):
+    if not _drops_probabilities(spec, kind):
         inputs["attention"] = spec.heads * spec.head_dim
     return (
         number * (sum(inputs.values()) + sum(rank for _, rank in beside) + sum(map(_kept_by_adapters, loads)))
-        + _attention_bytes(strategy, spec, length, machine)
+        + _attention_bytes(strategy, spec, length, kind)
         + _norm_bytes(spec, number, trained=any(load.everything_else for load in loads))
         + number * spec.ffn * activation_arrays(spec)
-        + _dropout_bytes(spec, number, machine)
+        + _dropout_bytes(spec, number, kind)
     )
 
 
 def _partly_passed_bytes(
-    spec: ModelSpec, loads: Iterable[LayerLoad], number: int, lowest: Place, machine: Machine
+    spec: ModelSpec, loads: Iterable[LayerLoad], number: int, lowest: Place, kind: DeviceKind
 ) -> int:
     """Bytes a token that the lowest layer keeps where gradients end above its attention: what stands after that
     alone, or after the network. A decoder's norms stand before each of them, an encoder's behind."""
@@ -480,7 +487,7 @@ def _partly_passed_bytes(
     share = 0.5 * network + (0.5 if spec.kind == "encoder" else 0.0)
     inner = number * spec.ffn * activation_arrays(spec) if network else 0
     norms = share * _norm_bytes(spec, number, trained=False)
-    masks = _dropout_bytes(spec, number, machine) // (1 if network else spec.dropouts_per_layer)
+    masks = _dropout_bytes(spec, number, kind) // (1 if network else spec.dropouts_per_layer)
     return number * sum(map(_kept_by_adapters, loads)) + inner + round(norms) + masks
 
 
@@ -491,25 +498,25 @@ def _kept_by_adapters(load: LayerLoad) -> int:
     return after + outputs + sum(linear.inputs for linear in load.scaled_inputs)
 
 
-def _attention_bytes(strategy: Strategy, spec: ModelSpec, length: int, machine: Machine) -> int:
+def _attention_bytes(strategy: Strategy, spec: ModelSpec, length: int, kind: DeviceKind) -> int:
     """Queries, keys, values and what attention keeps beside them, its output left out."""
     number, width = BYTES[strategy.precision], 3 * spec.heads * spec.head_dim
-    if not _drops_probabilities(spec, machine):
+    if not _drops_probabilities(spec, kind):
         return number * (width + length) + 4 * spec.heads
     if spec.kind == "encoder":
-        return number * width + (number + _mask_bytes(number, machine)) * spec.heads * length
+        return number * width + (number + _mask_bytes(number, kind)) * spec.heads * length
     return 4 * (width + 3 * spec.heads * length)
 
 
-def _dropout_bytes(spec: ModelSpec, number: int, machine: Machine) -> int:
+def _dropout_bytes(spec: ModelSpec, number: int, kind: DeviceKind) -> int:
     if not spec.hidden_dropout:
         return 0
-    return spec.dropouts_per_layer * spec.hidden * _mask_bytes(number, machine)
+    return spec.dropouts_per_layer * spec.hidden * _mask_bytes(number, kind)
 
 
-def _mask_bytes(number: int, machine: Machine) -> int:
+def _mask_bytes(number: int, kind: DeviceKind) -> int:
     """Bytes of a dropout mask for each number it is for."""
-    return number if machine.device.kind == "cpu" else 1
+    return number if kind == "cpu" else 1
 
 
 def _norm_bytes(spec: ModelSpec, number: int, *, trained: bool) -> int:
@@ -531,7 +538,7 @@ def _temporary_bytes(strategy: Strategy, spec: ModelSpec, rows: int, length: int
     backward = strategy.lowest_layer(spec) < spec.layers
     arrays = spec.ffn * (2 if spec.gated_ffn else 1)
     inner = number * (2 * arrays + 2 * spec.hidden)
-    dropped = backward and _drops_probabilities(spec, machine)
+    dropped = backward and _drops_probabilities(spec, machine.device.kind)
     attention = 4 * number * spec.heads * length if dropped else 0
     gone = number * (spec.ffn * activation_arrays(spec) + spec.hidden) if strategy.recompute else 0
     unpacked = unpacked_bytes(strategy, spec)
@@ -539,9 +546,9 @@ def _temporary_bytes(strategy: Strategy, spec: ModelSpec, rows: int, length: int
     return max(tokens * inner, tokens * (attention + 4 * number * spec.hidden - gone), multiplied)
 
 
-def _drops_probabilities(spec: ModelSpec, machine: Machine) -> bool:
+def _drops_probabilities(spec: ModelSpec, kind: DeviceKind) -> bool:
     """On a CPU, attention with dropout keeps its probabilities; fused kernels elsewhere do not."""
-    return machine.device.kind == "cpu" and spec.attention_dropout > 0
+    return kind == "cpu" and spec.attention_dropout > 0
 
 
 def _working_bytes(spec: ModelSpec, machine: Machine) -> int:

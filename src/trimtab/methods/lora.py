@@ -27,7 +27,8 @@ class Lora(Adapter):
 
     def matrices(self, spec: ModelSpec) -> tuple[Linear, ...]:
         """The targeted matrices of one layer. A role this family does not have (gate in BERT) is left out."""
-        return tuple(linear for linear in spec.linears if set(linear.roles) & set(self.targets))
+        targets = frozenset(self.targets)
+        return tuple(linear for linear in spec.linears if not targets.isdisjoint(linear.roles))
 
     def added_to_a_layer(self, spec: ModelSpec) -> int:
         return sum(self.rank * (linear.inputs + linear.outputs) for linear in self.matrices(spec))
