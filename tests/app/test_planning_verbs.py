@@ -1,6 +1,7 @@
 """plan and estimate: the facts as JSON, and the table for people."""
 
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -171,3 +172,26 @@ def test_a_plan_says_which_optimiser_it_takes(tt, reviews: str) -> None:
     assert "lion" in shown and "--optimizer lion" in shown.splitlines()[-1]
     refused = tt(*words[:-4], "--optimizer", "lionn")
     assert (refused.code, refused.err[:7]) == (2, "TT-U040")
+
+
+def test_the_command_that_comes_next_trains_as_deep_as_the_plan(tt, reviews: str) -> None:
+    """A method that is named has a depth of its own."""
+    deep = []
+    for memory in ("1500MiB", "2GiB"):
+        words = (
+            "plan",
+            "bert-base-uncased",
+            "--data",
+            reviews,
+            *ON,
+            "--optimizer",
+            "adafactor",
+            "--memory",
+            memory,
+        )
+        parts = json.loads(tt(*words, "--json").out)["plan"]["chosen"]["strategy"]["parts"]
+        depths = [part["top_layers"] for part in parts if part.get("top_layers")]
+        following = tt(*words).out.rpartition("trimtab train")[2]
+        assert [f"--top-layers {depth}" for depth in depths] == re.findall(r"--top-layers \d+", following)
+        deep += depths
+    assert deep == [4]

@@ -121,3 +121,8 @@ def test_wishes_are_kept() -> None:
         for s in strategies(variant, asked):
             assert (s.schedule.epochs, s.schedule.learning_rate, s.max_length, s.seed) == (2, 1e-3, 32, 7)
             assert s.recompute == (variant.method.name != "head")
+
+
+def test_a_rule_that_leaves_zeros_where_they_are_is_no_match_for_adapters() -> None:
+    found = {variant.method.name for variant in variants(request(settings=Settings(optimizer="adafactor")))}
+    assert found == {"full", "freeze", "head"}

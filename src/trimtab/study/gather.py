@@ -17,6 +17,7 @@ from trimtab.hardware.machine import Machine, Price
 from trimtab.hardware.prices import Offer, cheapest_price, known_offers, machines_offered, own_prices
 from trimtab.home import cache_folder, write_atomically
 from trimtab.models import ModelSpec, TokenizerFile, outline_of, spec_of, tokenizer_of
+from trimtab.planning.request import refuse_unanswering
 from trimtab.study.margins import with_margins
 from trimtab.study.request import Asked, Pricing, Reading, Shape
 from trimtab.units import Money, exchange_rate
@@ -64,6 +65,8 @@ def model_and_data(
         return spec_of(model, trust_remote_code=trusted), facts
     corpus = checked(data, reading)
     outline = outline_of(model, trust_remote_code=trusted)
+    if corpus is not None:
+        refuse_unanswering(corpus.task, outline.spec)
     return outline.spec, data_spec(data, reading, outline.tokenizer, corpus)
 
 

@@ -10,7 +10,7 @@ from trimtab.data import Corpus, DataSpec
 from trimtab.errors import BadInput
 from trimtab.hardware import Machine, this_machine
 from trimtab.models import ModelSource, ModelSpec, TokenizerFile, locate, read_spec
-from trimtab.planning.request import refuse_untrained
+from trimtab.planning.request import refuse_unanswering, refuse_untrained
 from trimtab.study import gather
 from trimtab.study.margins import with_margins
 from trimtab.study.request import TrainRequest
@@ -40,6 +40,7 @@ def open_training(request: TrainRequest) -> Opened:
     source = locate(request.model, trust_remote_code=request.trust_remote_code)
     spec = read_spec(source)
     refuse_untrained(spec)
+    refuse_unanswering(corpus.task, spec)
     tokenizer = source.folder / "tokenizer.json"
     data = gather.describe(corpus, TokenizerFile(tokenizer if tokenizer.is_file() else None))
     here, needed = with_margins(this_machine()), request.needs_price

@@ -168,7 +168,6 @@ class _Loop:
         training makes nothing better of it."""
         if self.session.objective.can_start and self.progress.best_metric is None:
             yield from self._evaluate()
-            self.progress.untrained_metric = self.progress.best_metric
 
     # ---------------------------------------------------------------- steps
 
@@ -289,6 +288,8 @@ class _Loop:
             result = score_split(self.session, self.session.dev, "dev")
         if not math.isfinite(result.loss):
             raise self._diverged(result.loss, learning_rate_at(self.strategy, max(1, progress.step), self.steps))
+        if progress.step == 0:  # before it is saved: a resumed run must know it too
+            progress.untrained_metric = result.main.value
         best = progress.best_metric is None or result.main.is_better_than(progress.best_metric)
         progress.without_gain = 0 if best else progress.without_gain + 1
         if best:

@@ -34,6 +34,7 @@ from trimtab.app.cli.show.words import (
 from trimtab.errors.quantities import format_bytes, format_seconds, format_share
 from trimtab.estimation.estimate import Estimate, MoneyEstimate
 from trimtab.hardware.prices import own_prices
+from trimtab.methods import Adapter, Strategy, Weights
 from trimtab.models.spec import ModelSpec
 from trimtab.planning import Candidate, Plan, needs_price, part_word, phase_word, price_word
 from trimtab.study.jsonable import jsonable
@@ -265,15 +266,23 @@ def _show_next(face: Face, planned: "Planned", model_typed: bool) -> None:
     words = [word for word in face.arguments if word != "--json"]
     if not words or words[0] != "plan":
         return
-    method = planned.plan.chosen.estimate.strategy.method
+    strategy = planned.plan.chosen.estimate.strategy
+    method = strategy.method
     model = [] if model_typed else [planned.model.name]
-    chosen = [] if _typed(words, "--method") else ["--method", method]
+    chosen = [] if _typed(words, "--method") else ["--method", method, *_depth(strategy, words)]
     there = _there(words[1:], planned)
     command = shlex.join(["trimtab", "train", *model, *there, *chosen, "--out", f"runs/{method}"])
     here = planned.machine.is_here
     said = face.say("TT-V240") if here else face.say("TT-V241", machine=planned.machine.name)
     face.out.print()
     face.out.print(Text.assemble((said, "bold"), f" {command}"), soft_wrap=True)
+
+
+def _depth(strategy: Strategy, words: list[str]) -> list[str]:
+    """The depth that was chosen: a method that is named has its own."""
+    depths = [part.top_layers for part in strategy.parts if isinstance(part, Adapter | Weights)]
+    chosen = next((depth for depth in depths if depth is not None), None)
+    return [] if chosen is None or _typed(words, "--top-layers") else ["--top-layers", str(chosen)]
 
 
 def _there(words: list[str], planned: "Planned") -> list[str]:
