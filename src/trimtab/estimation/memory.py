@@ -216,15 +216,8 @@ def _sizes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine
     unread = _unread_bytes(strategy, spec, data, machine)
     activations = rows * length * _activation_bytes(strategy, spec, length, machine)
     temporaries = _temporary_bytes(strategy, spec, rows, length, machine)
-    grown, holes = _grown_share(strategy, data), 0
-    if machine.device.kind == "cpu":
-        _, others = _mixture(data.lengths, strategy.micro_batch, strategy.max_length)
-        share = _CPU_HOLES + _CPU_MIXED_HOLES * others
-        cut_up = (
-            _hole_bytes(strategy, spec, rows, length, machine, share)
-            + _CPU_GRADIENT_HOLES * (updated - table) * _GRADIENT_BYTES
-        )
-        holes = round(grown * cut_up)
+    grown = _grown_share(strategy, data)
+    holes = _hole_bytes(strategy, spec, data, grown, machine)
     kernels = _kernel_bytes(strategy, spec, data, machine)
     adapter = any(part.adapter for part in strategy.parts)
     states = sum(rule.device_bytes(shape) * count for shape, count in shapes)
@@ -405,16 +398,20 @@ def _grown_share(strategy: Strategy, data: DataSpec) -> float:
     return min(1.0, _CPU_FIRST_SHARE + _CPU_SHARE_A_BATCH * again)
 
 
-def _hole_bytes(
-    strategy: Strategy, spec: ModelSpec, rows: int, length: int, machine: Machine, share: float
-) -> float:
-    """What the heap loses in a step: see `_CPU_HOLES`. Only tensors of layers that gradients pass through are cut
-    apart so: elsewhere no object outlives its tensor."""
+def _hole_bytes(strategy: Strategy, spec: ModelSpec, data: DataSpec, grown: float, machine: Machine) -> int:
+    """What a CPU's heap loses in a step of the largest batch, when `grown` of it is there: see `_CPU_HOLES`. Only
+    tensors of layers that gradients pass through are cut apart so: elsewhere no object outlives its tensor."""
+    if machine.device.kind != "cpu":
+        return 0
+    rows, length = longest_batch(strategy, data)
     tokens, number = rows * length, BYTES[strategy.precision]
+    _, others = _mixture(data.lengths, strategy.micro_batch, strategy.max_length)
     large = number * spec.ffn * activation_arrays(spec)  # of a token, in blocks of ffn numbers each
     spared = max(0.0, 1 - _MAPPED_BLOCK_BYTES / (tokens * number * spec.ffn)) * large
     kept = sum(max(0.0, layer - spared) for layer in _layers_bytes(strategy, spec, length, machine.device.kind))
-    return share * tokens * kept
+    collected = updated_parameters(strategy, spec, data) - table_parameters(strategy, spec, data)
+    cut_up = (_CPU_HOLES + _CPU_MIXED_HOLES * others) * tokens * kept
+    return round(grown * (cut_up + _CPU_GRADIENT_HOLES * collected * _GRADIENT_BYTES))
 
 
 def _lowest_layer_bytes(strategy: Strategy, spec: ModelSpec, length: int, machine: Machine) -> int:

@@ -14,6 +14,7 @@ from trimtab.models.spec import Linear
 
 BasePrecision = Literal["same", "int8", "nf4"]  # "same" = as everything else, in the strategy's own precision
 QUANTISED: tuple[BasePrecision, ...] = ("nf4", "int8")
+QUANTISER = "bitsandbytes"  # the package that does it
 
 NF4_BLOCK = 64  # numbers that share a scale
 _SCALES_BLOCK = 256  # scales that share one

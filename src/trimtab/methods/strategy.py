@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from trimtab.methods.base_precision import BasePrecision
+from trimtab.methods.base_precision import QUANTISER, BasePrecision
 from trimtab.methods.language_head import LanguageHead
 from trimtab.methods.part import LayerLoad, Part
 from trimtab.methods.update_rule import AdamW, UpdateRule
@@ -76,6 +76,11 @@ class Strategy:
     def number_formats(self) -> str:
         """In which formats weights are held: "bf16", "nf4 + bf16"."""
         return self.precision if self.base_precision == "same" else f"{self.base_precision} + {self.precision}"
+
+    @property
+    def library(self) -> str:
+        """The library whose rounding decides bits of this training, that of a base or of states; "" = none."""
+        return QUANTISER if self.base_precision != "same" else self.optimizer.library
 
     @property
     def language_head(self) -> LanguageHead | None:

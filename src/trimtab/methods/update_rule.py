@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
+from trimtab.methods.base_precision import QUANTISER
 from trimtab.methods.part import Shape
 
 # What is worked through in pieces on a CPU, so that temporaries stay in the cache, takes so many numbers at once.
@@ -78,7 +79,7 @@ class AdamW8bit(UpdateRule):
     2110.02861; bitsandbytes). Tensors below 4,096 numbers keep theirs in fp32."""
 
     name: ClassVar[str] = "adamw8bit"
-    library: ClassVar[str] = "bitsandbytes"
+    library: ClassVar[str] = QUANTISER
 
     betas: tuple[float, float] = (0.9, 0.999)
     epsilon: float = 1e-8
@@ -101,7 +102,7 @@ class PagedAdamW8bit(UpdateRule):
     2305.14314, section 3)."""
 
     name: ClassVar[str] = "paged_adamw8bit"
-    library: ClassVar[str] = "bitsandbytes"
+    library: ClassVar[str] = QUANTISER
     gpu_only: ClassVar[bool] = True
 
     betas: tuple[float, float] = (0.9, 0.999)

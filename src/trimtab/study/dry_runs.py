@@ -62,6 +62,7 @@ def _key(question: Question) -> str:
     facts = {
         "spec": asdict(question.spec),
         "strategy": strategy_to_json(question.strategy),
+        "rounding": _version(question.strategy.library),
         "rest": [
             question.task,
             question.outputs,
@@ -74,6 +75,14 @@ def _key(question: Question) -> str:
         ],
     }
     return _hash(facts)
+
+
+def _version(library: str) -> str:
+    """Of one that need not be there for a plan of another machine."""
+    try:
+        return metadata.version(library) if library else ""
+    except metadata.PackageNotFoundError:
+        return "absent"
 
 
 def _hash(facts: Mapping[str, object]) -> str:

@@ -92,9 +92,8 @@ def versions() -> tuple[tuple[str, str], ...]:
 
 def _quantiser(strategy: Strategy) -> dict[str, str]:
     """The library whose rounding a quantised base has, or states in 8 bit."""
-    if strategy.base_precision == "same" and not strategy.optimizer.library:
-        return {}
-    return {"bitsandbytes version": importlib.metadata.version("bitsandbytes")}
+    name = strategy.library
+    return {f"{name} version": importlib.metadata.version(name)} if name else {}
 
 
 def prepare(job: Job, corpus: Corpus) -> Session:
