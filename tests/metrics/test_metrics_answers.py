@@ -18,6 +18,11 @@ def test_the_loss_is_a_mean_over_tokens_and_decides_by_being_low() -> None:
     assert named["token_accuracy"].is_better_than(0.4)
 
 
+def test_answers_without_a_token_are_left_out_and_counted() -> None:
+    found = score_answers("dev", np.array([2.0, 0.0, 30.0]), np.array([1, 0, 5]), np.array([2, 0, 10]))
+    assert (found.n, found.left_out, found.loss) == (2, 1, pytest.approx(32 / 12))
+
+
 def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
     draw, covered, rounds = np.random.default_rng(0), 0, 400
     for _ in range(rounds):

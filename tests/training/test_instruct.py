@@ -15,7 +15,7 @@ from tiny_chat import METHODS, chat_job, chat_model, chat_strategy
 from tiny_training import run
 from trimtab import tuning
 from trimtab.data import Turn
-from trimtab.errors import ArtifactError, ModelError
+from trimtab.errors import ArtifactError, DataError, ModelError
 from trimtab.evaluation import OBJECTIVES, ArtifactFacts, Base, open_artifact, require_equal, save_artifact
 from trimtab.evaluation.vocabulary import require_same_logits
 from trimtab.models import read_spec, weights_hash
@@ -61,6 +61,14 @@ def test_a_class_that_changes_its_logits_in_an_unknown_way_is_refused(tmp_path: 
     model.lm_head.register_forward_hook(lambda module, args, output: output * 1.5)
     with pytest.raises(ModelError, match="TT-M043"):
         require_same_logits(model)
+
+
+def test_a_cut_that_leaves_no_answer_is_refused_before_the_model_loads(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(tuning, "load_language_model", None)
+    job, corpus = chat_job(tmp_path, max_length=3)
+    with pytest.raises(DataError) as caught:
+        prepare(job, corpus)
+    assert caught.value.code == "TT-D107" and "train" in str(caught.value)
 
 
 class Sums:

@@ -69,6 +69,11 @@ class Answers(Objective):
     def encode(self, examples: Iterable[Example], tokenizer: Tokenizer, max_length: int) -> Encoded:
         return encode_conversations(examples, tokenizer, max_length)
 
+    def require_targets(self, encoded: Encoded, split: str, max_length: int) -> None:
+        """Raises DataError TT-D107 where not one learned token is left."""
+        if not _learned_tokens(encoded).any():
+            raise DataError("TT-D107", split=split, rows=len(encoded), length=max_length)
+
     def targets(self, encoded: Encoded, collator: Collator, rows: np.ndarray) -> torch.Tensor:
         """`Collator.next_tokens`: places and ids, int64 (2, tokens)."""
         return collator.next_tokens(encoded, rows)
@@ -101,11 +106,9 @@ class Answers(Objective):
         main: str | None = None,
     ) -> Score:
         """Raises DataError TT-D107 where not one learned token is left."""
+        self.require_targets(encoded, split, collator.max_length)
         sums = _token_sums(model, encoded, collator)
-        answered = sums.tokens > 0
-        if not answered.any():
-            raise DataError("TT-D107", split=split, rows=len(encoded), length=collator.max_length)
-        return score_answers(split, sums.losses[answered], sums.right[answered], sums.tokens[answered])
+        return score_answers(split, sums.losses, sums.right, sums.tokens)
 
     def main_metric(self, label_counts: tuple[int, ...]) -> str:
         return "loss"

@@ -60,6 +60,10 @@ class Objective(ABC):
     @abstractmethod
     def encode(self, examples: Iterable[Example], tokenizer: Tokenizer, max_length: int) -> Encoded: ...
 
+    def require_targets(self, encoded: Encoded, split: str, max_length: int) -> None:
+        """Raises DataError where nothing of a split, cut at `max_length` tokens, can be learned or scored."""
+        return None
+
     @abstractmethod
     def targets(self, encoded: Encoded, collator: Collator, rows: np.ndarray) -> torch.Tensor:
         """What a batch of `rows` is to predict, for `loss_sum` and `run`."""

@@ -22,9 +22,12 @@ _LARGEST_EXPONENT = 700.0
 
 
 def score_answers(split: str, losses: np.ndarray, right: np.ndarray, tokens: np.ndarray) -> Score:
-    """Score of n >= 1 answers: the sum of the losses of the tokens of each, float[n]; how many of them are the
-    most likely one, int[n]; how many there are, int[n], none of them 0. The loss decides, and less of it is
-    better."""
+    """Score of answers: the sum of the losses of the tokens of each, float[n]; how many of them are the most
+    likely one, int[n]; how many there are, int[n], in one of them at least: those with none are left out. The loss
+    decides, and less of it is better."""
+    answered = tokens > 0
+    left_out = int((~answered).sum())
+    losses, right, tokens = losses[answered], right[answered], tokens[answered]
     assert len(losses) == len(right) == len(tokens) > 0, "a score needs answers"
     loss = _ratio(losses, tokens)
     note = message("TT-E004") if len(tokens) == 1 else None
@@ -41,7 +44,7 @@ def score_answers(split: str, losses: np.ndarray, right: np.ndarray, tokens: np.
         ),
         _share("token_accuracy", _ratio(right, tokens)),
     )
-    return Score(split=split, n=len(tokens), loss=value, metrics=metrics)
+    return Score(split=split, n=len(tokens), loss=value, metrics=metrics, left_out=left_out)
 
 
 def exact_match(expected: str, written: str) -> bool:

@@ -35,13 +35,15 @@ class ClassScore:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Score:
-    """One evaluation over `n` examples. The first metric is the one that decides (early stop, comparison)."""
+    """One evaluation over `n` examples. The first metric is the one that decides (early stop, comparison).
+    `left_out`: examples that could not be scored, answers beyond the tokens that are read."""
 
     split: str
     n: int
     loss: float
     metrics: tuple[Metric, ...]
     classes: tuple[ClassScore, ...] = ()
+    left_out: int = 0
 
     @property
     def main(self) -> Metric:

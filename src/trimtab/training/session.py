@@ -111,6 +111,9 @@ def prepare(job: Job, corpus: Corpus) -> Session:
     ]
     train, dev, test = splits
     assert train is not None and dev is not None, "a corpus has a train and a dev split"
+    for name, split in (("train", train), ("dev", dev), ("test", test)):
+        if split is not None:
+            objective.require_targets(split, name, strategy.max_length)
     tokens = train.distinct_tokens(int(tokenizer.pad_token_id))
     if tokens[-1] >= job.spec.vocab:
         raise ModelError("TT-T005", folder=str(job.source.folder), token=int(tokens[-1]), rows=job.spec.vocab)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from trimtab.app.cli.face import Face
+from trimtab.app.cli.flow import Flow
 from trimtab.app.cli.show.layout import new_table
 from trimtab.metrics.score import Score
 
@@ -21,6 +22,9 @@ def show_score(face: Face, score: Score) -> None:
     for metric in score.metrics:
         table.add_row(metric.name, f"{metric.value:.4f}", f"{metric.low:.4f}–{metric.high:.4f}")
     face.out.print(table)
+    if score.left_out:
+        rows = score.n + score.left_out
+        face.out.print(Flow(face.say("TT-E005", count=score.left_out, n=rows), "yellow"))
     if score.classes:
         _show_classes(face, score)
 
