@@ -1,7 +1,7 @@
 """Method: a named preset of parts and base precision, the word a user types. Combinations need no new code."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trimtab.errors import Message
 from trimtab.methods.base_precision import BasePrecision
@@ -109,8 +109,15 @@ def parts_for(method: Method, task: str, spec: ModelSpec, choices: Choices) -> t
     return (*kept, LanguageHead(trained=whole)) if kept else ()
 
 
-_LORA_QUALITY = (-2.0, -0.3, 1.0)
-_LORA_SOURCE = "LoRA paper table 2 (RoBERTa-base, 8 GLUE tasks: average 87.2 against 86.4)"
+_LORA = Method(
+    name="lora",
+    parts=_lora,
+    learning_rate=5e-4,
+    quality=(-2.0, -0.3, 1.0),
+    quality_source="LoRA paper table 2 (RoBERTa-base, 8 GLUE tasks: average 87.2 against 86.4)",
+    takes=("rank", "alpha", "targets", "top_layers"),
+    depths=(1.0, 1 / 2),
+)
 
 METHODS: tuple[Method, ...] = (
     Method(
@@ -120,25 +127,8 @@ METHODS: tuple[Method, ...] = (
         quality=(0.0, 0.0, 0.0),
         quality_source="the reference itself",
     ),
-    Method(
-        name="lora",
-        parts=_lora,
-        learning_rate=5e-4,
-        quality=_LORA_QUALITY,
-        quality_source=_LORA_SOURCE,
-        takes=("rank", "alpha", "targets", "top_layers"),
-        depths=(1.0, 1 / 2),
-    ),
-    Method(
-        name="qlora",
-        parts=_lora,
-        learning_rate=5e-4,
-        quality=_LORA_QUALITY,
-        quality_source=_LORA_SOURCE,
-        takes=("rank", "alpha", "targets", "top_layers"),
-        depths=(1.0,),
-        base_precision="nf4",
-    ),
+    _LORA,
+    replace(_LORA, name="qlora", depths=(1.0,), base_precision="nf4"),
     Method(
         name="adapter",
         parts=_adapter,
