@@ -65,13 +65,14 @@ _CPU_WORKING_BYTES = 81 * MIB  # thread pools, allocator arenas, first kernels
 _CPU_HOLES = 0.45
 _MAPPED_BLOCK_BYTES = 32 * MIB
 _CPU_GRADIENT_HOLES = 0.6  # of gradients: freed after a step, their places are taken by activations of the next
-# More where batches have many widths: what a smaller batch has cut up does not serve a larger one. Fitted on the
-# demo and on SST-2, where a training goes on growing over 200 steps.
-_CPU_MIXED_HOLES = 0.55
-# Holes grow, and kernels come, as large batches run again between others: so much of them is there in the first,
-# which the preflight is, and so much more comes with each after it. One of half the width counts a sixteenth.
+# A third of it in the first of the largest batches, which the preflight is, all after a dozen of that width.
 _CPU_FIRST_SHARE = 0.3
-_CPU_SHARE_A_BATCH = 0.25
+_CPU_SAME_BATCHES = 12
+# More where narrower batches run between, all after four that are nearly as wide: what they have cut up does not
+# serve a wider one. One of half the width counts a sixteenth. Fitted on the demo and on SST-2, where a training
+# goes on growing over 200 steps.
+_CPU_MIXED_HOLES = 0.85
+_CPU_MIXED_BATCHES = 4
 _WIDTH_POWER = 4
 _CPU_LEFT = 0.5  # share of what a step took of the heap that is still held afterwards
 _READ_AHEAD_BYTES = 64 * 1024  # Linux maps so much of a file around a page that is asked for
@@ -216,7 +217,7 @@ def _sizes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine
     unread = _unread_bytes(strategy, spec, data, machine)
     activations = rows * length * _activation_bytes(strategy, spec, length, machine)
     temporaries = _temporary_bytes(strategy, spec, rows, length, machine)
-    grown = _grown_share(strategy, data)
+    grown = _grown(strategy, data)
     holes = _hole_bytes(strategy, spec, data, grown, machine)
     kernels = _kernel_bytes(strategy, spec, data, machine)
     adapter = any(part.adapter for part in strategy.parts)
@@ -246,7 +247,7 @@ def _sizes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine
         save=_saved_bytes(loaded - unread, _written_bytes(strategy, spec, data) + masters, adapter, machine),
         kept_states=0 if adapter or machine.device.kind != "cpu" else states,
         kernels=kernels,
-        kernels_so_far=round(grown * kernels),
+        kernels_so_far=round(max(grown.same, grown.mixed) * kernels),
     )
 
 
@@ -381,37 +382,50 @@ def _activation_bytes(
     return embeddings + sum(kept)
 
 
+@dataclass(frozen=True, slots=True)
+class _Grown:
+    """Of what the heap loses, and of kernels that are compiled, in a long training: the shares that are there when
+    the largest batch runs for the last time. `same`: by batches of its own width; `mixed`: by others."""
+
+    same: float
+    mixed: float
+
+
+def _grown(strategy: Strategy, data: DataSpec) -> _Grown:
+    epochs = strategy.schedule.epochs
+    largest, others = _widest(data.lengths, strategy.micro_batch, strategy.max_length)
+    again = max(0.0, largest * epochs - 1) / (_CPU_SAME_BATCHES - 1)
+    return _Grown(
+        same=min(1.0, _CPU_FIRST_SHARE + (1 - _CPU_FIRST_SHARE) * again),
+        mixed=min(1.0, others * epochs / _CPU_MIXED_BATCHES),
+    )
+
+
 @lru_cache(maxsize=256)
-def _mixture(lengths: LengthHistogram, micro_batch: int, cap: int) -> tuple[float, float]:
-    """How many of the widest micro-batch an epoch's are as good as, and which share of all they are not. Kept,
-    since every candidate of a plan asks for one of a few."""
+def _widest(lengths: LengthHistogram, micro_batch: int, cap: int) -> tuple[int, float]:
+    """Micro-batches an epoch of the largest width, and how many such the narrower ones are as good as. Kept, since
+    every candidate of a plan asks for one of a few."""
     widths, batches = lengths.batch_widths(micro_batch, cap)
-    alike = float(((widths / widths[-1:]) ** _WIDTH_POWER) @ batches)
-    return alike, 1 - alike / max(1, int(batches.sum()))
+    if not len(widths):
+        return 0, 0.0
+    alike = (widths / widths[-1]) ** _WIDTH_POWER
+    return int(batches[-1]), float(alike[:-1] @ batches[:-1])
 
 
-def _grown_share(strategy: Strategy, data: DataSpec) -> float:
-    """Of the holes and kernels that a long training ends with, those there are when a large batch runs for the
-    last time: texts of like length make many large batches, a few long texts only one."""
-    alike, _ = _mixture(data.lengths, strategy.micro_batch, strategy.max_length)
-    again = max(0, alike * strategy.schedule.epochs - 1)
-    return min(1.0, _CPU_FIRST_SHARE + _CPU_SHARE_A_BATCH * again)
-
-
-def _hole_bytes(strategy: Strategy, spec: ModelSpec, data: DataSpec, grown: float, machine: Machine) -> int:
+def _hole_bytes(strategy: Strategy, spec: ModelSpec, data: DataSpec, grown: _Grown, machine: Machine) -> int:
     """What a CPU's heap loses in a step of the largest batch, when `grown` of it is there: see `_CPU_HOLES`. Only
     tensors of layers that gradients pass through are cut apart so: elsewhere no object outlives its tensor."""
     if machine.device.kind != "cpu":
         return 0
     rows, length = longest_batch(strategy, data)
     tokens, number = rows * length, BYTES[strategy.precision]
-    _, others = _mixture(data.lengths, strategy.micro_batch, strategy.max_length)
     large = number * spec.ffn * activation_arrays(spec)  # of a token, in blocks of ffn numbers each
     spared = max(0.0, 1 - _MAPPED_BLOCK_BYTES / (tokens * number * spec.ffn)) * large
     kept = sum(max(0.0, layer - spared) for layer in _layers_bytes(strategy, spec, length, machine.device.kind))
     collected = updated_parameters(strategy, spec, data) - table_parameters(strategy, spec, data)
-    cut_up = (_CPU_HOLES + _CPU_MIXED_HOLES * others) * tokens * kept
-    return round(grown * (cut_up + _CPU_GRADIENT_HOLES * collected * _GRADIENT_BYTES))
+    cut_up = (_CPU_HOLES * grown.same + _CPU_MIXED_HOLES * grown.mixed) * tokens * kept
+    freed = max(grown.same, grown.mixed) * _CPU_GRADIENT_HOLES * collected * _GRADIENT_BYTES
+    return round(cut_up + freed)
 
 
 def _lowest_layer_bytes(strategy: Strategy, spec: ModelSpec, length: int, machine: Machine) -> int:
