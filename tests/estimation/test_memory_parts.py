@@ -214,6 +214,9 @@ def test_the_heap_loses_less_where_the_largest_batch_seldom_runs() -> None:
     seldom, often = peak(made, facts=one_long), peak(made, facts=alike)
     assert live("forward-backward", made, one_long) == live("forward-backward", made, alike)
     assert seldom < often
+    twelve = replace(made, schedule=Schedule(epochs=12))
+    assert peak(twelve, facts=alike) == pytest.approx(often, rel=1e-6)
+    assert peak(twelve, facts=one_long) > often, "what smaller batches cut up does not serve the largest"
 
 
 def test_a_calibrated_runtime_is_taken_and_a_rule_says_so() -> None:
