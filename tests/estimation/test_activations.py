@@ -12,7 +12,7 @@ import torch
 from tiny_models import tiny_model
 from tiny_training import tiny_strategy
 from trimtab import tuning
-from trimtab.estimation.memory import _layer_bytes
+from trimtab.estimation.kept import layer_bytes
 from trimtab.hardware.machine import Device, Machine
 from trimtab.methods import METHODS, Choices, Placement, Precision, Strategy, method_named
 from trimtab.models import read_spec
@@ -76,7 +76,7 @@ def test_a_layer_keeps_what_the_formula_says(
         assert strategy.lowest_layer(spec) == spec.layers
         assert measured == 0
         return
-    predicted = ROWS * LENGTH * _layer_bytes(strategy, spec, 3, LENGTH, CPU.device.kind)
+    predicted = ROWS * LENGTH * layer_bytes(strategy, spec, 3, LENGTH, CPU.device.kind)
     assert predicted == pytest.approx(measured, rel=ALLOWED)
 
 
@@ -108,5 +108,5 @@ def test_of_the_lowest_layer_only_what_stands_above_the_first_bottleneck_is_kept
         model, _ = make_trainable(model, strategy, spec, torch.device("cpu"))
         tuning.train_mode(strategy, model, spec)
         kept.append(kept_bytes(model))
-    predicted = ROWS * LENGTH * _layer_bytes(strategy, spec, 2, LENGTH, CPU.device.kind)
+    predicted = ROWS * LENGTH * layer_bytes(strategy, spec, 2, LENGTH, CPU.device.kind)
     assert predicted == pytest.approx(kept[1] - kept[0], rel=2 * ALLOWED)  # fewer numbers to the same statistics
