@@ -189,9 +189,7 @@ def test_the_artifact_opens_alone_and_elsewhere_and_computes_the_same(
     require_equal(artifact, rows, trained)
     assert artifact.tokenizer.chat_template == session.tokenizer.chat_template
     dev = artifact.score(corpus.dev)
-    assert dev.loss == pytest.approx(
-        ANSWERS.score(session.model, session.dev, session.collator, split="dev", labels=()).loss
-    )
+    assert dev.loss == pytest.approx(ANSWERS.score(session.model, session.scored("dev", session.dev)).loss)
     written = next(artifact.answer([(Turn("user", "good film 3 great"),)]))
     assert written.text is not None and written.label is None
     with pytest.raises(ArtifactError, match="TT-A007"):
@@ -222,7 +220,8 @@ def test_generation_stops_where_the_turn_ends(tmp_path: Path) -> None:
     job, corpus = chat_job(tmp_path, "full")
     strategy = replace(job.strategy, schedule=replace(job.strategy.schedule, epochs=12))
     _, session = run(replace(job, strategy=strategy), corpus)
-    findings = ANSWERS.findings(session.model, session.tokenizer, session.dev, session.collator, corpus.dev, ())
+    rows = session.scored("dev", session.dev)
+    findings = ANSWERS.findings(session.model, session.tokenizer, rows, corpus.dev)
     assert len(findings.samples) == 4
     assert all(sample.ended and sample.tokens <= 8 for sample in findings.samples)
     assert all("[SEP]" not in sample.written for sample in findings.samples)

@@ -6,7 +6,7 @@ Leaves out: metrics themselves (metrics) and training.
 from trimtab.evaluation.artifact import Artifact, Prediction, open_artifact, require_equal, save_artifact
 from trimtab.evaluation.encode import Collator, Encoded, encode
 from trimtab.evaluation.facts import ArtifactFacts, Base, read_facts
-from trimtab.evaluation.objective import Objective
+from trimtab.evaluation.objective import Objective, Opening, ScoredRows
 from trimtab.evaluation.objectives import OBJECTIVES
 from trimtab.evaluation.predict import logits, losses, predictions, probabilities
 
@@ -18,7 +18,9 @@ __all__ = [
     "Collator",
     "Encoded",
     "Objective",
+    "Opening",
     "Prediction",
+    "ScoredRows",
     "encode",
     "logits",
     "losses",

@@ -17,7 +17,7 @@ from trimtab.evaluation import vocabulary
 from trimtab.evaluation.chat import encode_conversations, prepared
 from trimtab.evaluation.encode import Collator, Encoded
 from trimtab.evaluation.generate import answer
-from trimtab.evaluation.objective import Inputs, Objective
+from trimtab.evaluation.objective import Inputs, Objective, Opening, ScoredRows
 from trimtab.evaluation.predict import row_batches
 from trimtab.methods import Strategy
 from trimtab.metrics import Findings, Sample, Score, exact_match, rouge_l, score_answers
@@ -38,18 +38,12 @@ class Answers(Objective):
     def tokenizer(self, source: ModelSource, *, trust_remote_code: bool = False) -> Tokenizer:
         return prepared(tuning.load_tokenizer(source, trust_remote_code=trust_remote_code))
 
-    def model(
-        self,
-        source: ModelSource,
-        *,
-        outputs: int,
-        pad_token_id: int,
-        labels: tuple[str, ...] = (),
-        seed: int = 0,
-        trust_remote_code: bool = False,
-    ) -> PreTrainedModel:
+    def model(self, opening: Opening) -> PreTrainedModel:
         model = tuning.load_language_model(
-            source, pad_token_id=pad_token_id, seed=seed, trust_remote_code=trust_remote_code
+            opening.source,
+            pad_token_id=opening.pad_token_id,
+            seed=opening.seed,
+            trust_remote_code=opening.trust_remote_code,
         )
         vocabulary.require_same_logits(model)
         return model
@@ -95,20 +89,11 @@ class Answers(Objective):
     def run(self, model: nn.Module, inputs: Inputs, targets: torch.Tensor) -> None:
         vocabulary.token_scores(_before(model, inputs, targets), targets[1], vocabulary.head_of(model))
 
-    def score(
-        self,
-        model: PreTrainedModel,
-        encoded: Encoded,
-        collator: Collator,
-        *,
-        split: str,
-        labels: tuple[str, ...],
-        main: str | None = None,
-    ) -> Score:
+    def score(self, model: PreTrainedModel, rows: ScoredRows) -> Score:
         """Raises DataError TT-D107 where not one learned token is left."""
-        self.require_targets(encoded, split, collator.max_length)
-        sums = _token_sums(model, encoded, collator)
-        return score_answers(split, sums.losses, sums.right, sums.tokens)
+        self.require_targets(rows.encoded, rows.split, rows.collator.max_length)
+        sums = _token_sums(model, rows.encoded, rows.collator)
+        return score_answers(rows.split, sums.losses, sums.right, sums.tokens)
 
     def main_metric(self, label_counts: tuple[int, ...]) -> str:
         return "loss"
@@ -124,15 +109,7 @@ class Answers(Objective):
             hidden = _before(model, _moved(model, collator.batch(encoded, rows)), targets)
             return vocabulary.head_of(model).logits(hidden).cpu().numpy()
 
-    def findings(
-        self,
-        model: PreTrainedModel,
-        tokenizer: Tokenizer,
-        encoded: Encoded,
-        collator: Collator,
-        split: Split,
-        labels: tuple[str, ...],
-    ) -> Findings:
+    def findings(self, model: PreTrainedModel, tokenizer: Tokenizer, rows: ScoredRows, split: Split) -> Findings:
         """What the model answers to a few prompts, spread evenly over the split."""
         wanted = set(np.linspace(0, len(split) - 1, num=min(_SAMPLES, len(split)), dtype=np.int64).tolist())
         talks = [example.conversation for row, example in enumerate(split) if row in wanted]

@@ -23,7 +23,7 @@ from trimtab.evaluation.encode import Encoded
 from trimtab.evaluation.facts import NAME as FACTS_FILE
 from trimtab.evaluation.facts import ArtifactFacts, read_facts
 from trimtab.evaluation.generate import answer, remember_stops
-from trimtab.evaluation.objective import Objective
+from trimtab.evaluation.objective import Objective, Opening, ScoredRows
 from trimtab.evaluation.objectives import OBJECTIVES
 from trimtab.evaluation.predict import probabilities
 from trimtab.metrics import Score
@@ -70,9 +70,13 @@ class Artifact:
 
     def score(self, split: Split) -> Score:
         """Score the model on rows that have what the task asks for. Raises Diverged, DataError TT-D107."""
-        collator = self.objective.collator(self.tokenizer, self.facts.strategy.max_length)
-        encoded = self.encode(split)
-        return self.objective.score(self.model, encoded, collator, split=split.name, labels=self.facts.labels)
+        rows = ScoredRows(
+            split=split.name,
+            encoded=self.encode(split),
+            collator=self.objective.collator(self.tokenizer, self.facts.strategy.max_length),
+            labels=self.facts.labels,
+        )
+        return self.objective.score(self.model, rows)
 
     def answer(self, prompts: Iterable[tuple[Turn, ...]]) -> Iterator[Prediction]:
         """What a chat model writes, prompt by prompt."""
@@ -134,13 +138,14 @@ def open_artifact(folder: Path, *, trust_remote_code: bool = False) -> Artifact:
         source = own
     objective = OBJECTIVES[facts.task]
     tokenizer = objective.tokenizer(own, trust_remote_code=trust_remote_code)
-    model = objective.model(
-        source,
+    opening = Opening(
+        source=source,
         outputs=facts.outputs,
         pad_token_id=int(tokenizer.pad_token_id),
         labels=facts.labels,
         trust_remote_code=trust_remote_code,
     )
+    model = objective.model(opening)
     if facts.adapter:
         tuning.apply(facts.strategy, model, read_spec(source))
         tuning.cast(model, facts.strategy.precision)

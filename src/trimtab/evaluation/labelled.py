@@ -14,12 +14,11 @@ from trimtab.data.spec import Example, Task
 from trimtab.errors import ModelError
 from trimtab.evaluation.encode import Collator, Encoded, encode
 from trimtab.evaluation.loss import Loss
-from trimtab.evaluation.objective import Inputs, Objective
+from trimtab.evaluation.objective import Inputs, Objective, Opening, ScoredRows
 from trimtab.evaluation.predict import logits, losses, predictions
 from trimtab.methods import Strategy
 from trimtab.metrics import Confusion, Findings, Score, WorstExample, confusion_matrix, main_metric
 from trimtab.metrics.scoring import score
-from trimtab.models import ModelSource
 from trimtab.models.spec import ModelSpec
 from trimtab.tuning.shapes import config_of
 
@@ -35,23 +34,14 @@ class Labelled(Objective):
     def __init__(self, task: Task) -> None:
         self.task = task
 
-    def model(
-        self,
-        source: ModelSource,
-        *,
-        outputs: int,
-        pad_token_id: int,
-        labels: tuple[str, ...] = (),
-        seed: int = 0,
-        trust_remote_code: bool = False,
-    ) -> PreTrainedModel:
+    def model(self, opening: Opening) -> PreTrainedModel:
         return tuning.load_classifier(
-            source,
-            outputs=outputs,
-            pad_token_id=pad_token_id,
-            labels=labels,
-            seed=seed,
-            trust_remote_code=trust_remote_code,
+            opening.source,
+            outputs=opening.outputs,
+            pad_token_id=opening.pad_token_id,
+            labels=opening.labels,
+            seed=opening.seed,
+            trust_remote_code=opening.trust_remote_code,
         )
 
     def shape(self, spec: ModelSpec, outputs: int) -> PreTrainedModel:
@@ -83,25 +73,17 @@ class Labelled(Objective):
     def run(self, model: nn.Module, inputs: Inputs, targets: torch.Tensor) -> None:
         model(**inputs)
 
-    def score(
-        self,
-        model: PreTrainedModel,
-        encoded: Encoded,
-        collator: Collator,
-        *,
-        split: str,
-        labels: tuple[str, ...],
-        main: str | None = None,
-    ) -> Score:
-        outputs = logits(model, encoded, collator)
+    def score(self, model: PreTrainedModel, rows: ScoredRows) -> Score:
+        targets = rows.encoded.labels
+        outputs = logits(model, rows.encoded, rows.collator)
         return score(
             self.task,
-            split=split,
+            split=rows.split,
             predictions=predictions(outputs, self.task),
-            targets=encoded.labels,
-            labels=labels,
-            loss=float(losses(outputs, encoded.labels, self.task).mean()),
-            main=main,
+            targets=targets,
+            labels=rows.labels,
+            loss=float(losses(outputs, targets, self.task).mean()),
+            main=rows.main,
         )
 
     def main_metric(self, label_counts: tuple[int, ...]) -> str:
@@ -111,30 +93,23 @@ class Labelled(Objective):
         """Head outputs, (rows, outputs)."""
         return logits(model, encoded, collator)
 
-    def findings(
-        self,
-        model: PreTrainedModel,
-        tokenizer: Tokenizer,
-        encoded: Encoded,
-        collator: Collator,
-        split: Split,
-        labels: tuple[str, ...],
-    ) -> Findings:
+    def findings(self, model: PreTrainedModel, tokenizer: Tokenizer, rows: ScoredRows, split: Split) -> Findings:
         """The rows with the highest losses, and which labels are taken for which."""
-        outputs = logits(model, encoded, collator)
-        guessed, lost = predictions(outputs, self.task), losses(outputs, encoded.labels, self.task)
+        labels, targets = rows.labels, rows.encoded.labels
+        outputs = logits(model, rows.encoded, rows.collator)
+        guessed, lost = predictions(outputs, self.task), losses(outputs, targets, self.task)
         worst = {int(row): rank for rank, row in enumerate(np.argsort(-lost, kind="stable")[:_WORST])}
         found: list[tuple[int, WorstExample]] = []
         for row, example in enumerate(split):
             if row in worst:
                 shown = WorstExample(
                     texts=example.texts,
-                    expected=_shown(encoded.labels[row], labels),
+                    expected=_shown(targets[row], labels),
                     predicted=_shown(guessed[row], labels),
                     loss=float(lost[row]),
                 )
                 found.append((worst[row], shown))
-        counts = confusion_matrix(guessed, encoded.labels, len(labels)).tolist() if labels else None
+        counts = confusion_matrix(guessed, targets, len(labels)).tolist() if labels else None
         return Findings(
             worst=tuple(example for _, example in sorted(found, key=lambda pair: pair[0])),
             confusion=counts and Confusion(labels=labels, counts=tuple(map(tuple, counts))),

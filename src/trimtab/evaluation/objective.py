@@ -7,6 +7,7 @@ Final classes: `labelled.Labelled` and its regression, `answers.Answers`.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -26,6 +27,30 @@ from trimtab.models.spec import ModelSpec
 Inputs = dict[str, torch.Tensor]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Opening:
+    """What a model is opened from, and for what: `outputs` numbers of its head, with their names where they have
+    `labels`. Weights that the folder does not have are made from `seed`."""
+
+    source: ModelSource
+    outputs: int
+    pad_token_id: int
+    labels: tuple[str, ...] = ()
+    seed: int = 0
+    trust_remote_code: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScoredRows:
+    """Rows that a model is scored on, the split named `split`. `main`: the metric to put first."""
+
+    split: str
+    encoded: Encoded
+    collator: Collator
+    labels: tuple[str, ...]
+    main: str | None = None
+
+
 class Objective(ABC):
     """Abstract. Stateless: a task is the same for every model."""
 
@@ -37,16 +62,7 @@ class Objective(ABC):
         return tuning.load_tokenizer(source, trust_remote_code=trust_remote_code)
 
     @abstractmethod
-    def model(
-        self,
-        source: ModelSource,
-        *,
-        outputs: int,
-        pad_token_id: int,
-        labels: tuple[str, ...] = (),
-        seed: int = 0,
-        trust_remote_code: bool = False,
-    ) -> PreTrainedModel:
+    def model(self, opening: Opening) -> PreTrainedModel:
         """The model with the head of the task. Raises ModelError."""
 
     @abstractmethod
@@ -87,18 +103,8 @@ class Objective(ABC):
         """What an evaluation computes of one batch, and keeps nothing: for a dry run."""
 
     @abstractmethod
-    def score(
-        self,
-        model: PreTrainedModel,
-        encoded: Encoded,
-        collator: Collator,
-        *,
-        split: str,
-        labels: tuple[str, ...],
-        main: str | None = None,
-    ) -> Score:
-        """Score of a model as it is. `main`: the metric to put first. Raises Diverged where it computes no
-        numbers."""
+    def score(self, model: PreTrainedModel, rows: ScoredRows) -> Score:
+        """Score of a model as it is. Raises Diverged where it computes no numbers."""
 
     @abstractmethod
     def main_metric(self, label_counts: tuple[int, ...]) -> str: ...
@@ -108,13 +114,5 @@ class Objective(ABC):
         """What tells two models apart, float32 (n, numbers): the equality gate compares it."""
 
     @abstractmethod
-    def findings(
-        self,
-        model: PreTrainedModel,
-        tokenizer: Tokenizer,
-        encoded: Encoded,
-        collator: Collator,
-        split: Split,
-        labels: tuple[str, ...],
-    ) -> Findings:
-        """What a report shows of single rows of `split`, which `encoded` holds."""
+    def findings(self, model: PreTrainedModel, tokenizer: Tokenizer, rows: ScoredRows, split: Split) -> Findings:
+        """What a report shows of single rows of `split`, which are `rows`."""

@@ -188,9 +188,8 @@ def _findings(session: Session, corpus: Corpus) -> Findings:
     split, encoded = corpus.dev, session.dev
     if corpus.test is not None and session.test is not None:
         split, encoded = corpus.test, session.test
-    return session.objective.findings(
-        session.model, session.tokenizer, encoded, session.collator, split, corpus.labels
-    )
+    rows = session.scored(split.name, encoded)
+    return session.objective.findings(session.model, session.tokenizer, rows, split)
 
 
 def _artifact_facts(session: Session, source: ModelSource, corpus: Corpus, split_seed: int) -> ArtifactFacts:

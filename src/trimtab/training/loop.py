@@ -395,15 +395,7 @@ class _Loop:
 
 def score_split(session: Session, split: Encoded, name: str) -> Score:
     """Score the session's model as it is now on one split."""
-    data = session.job.data
-    return session.objective.score(
-        session.model,
-        split,
-        session.collator,
-        split=name,
-        labels=data.labels,
-        main=session.objective.main_metric(data.label_counts),  # the same metric decides on every split
-    )
+    return session.objective.score(session.model, session.scored(name, split))
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -17,7 +17,7 @@ from trimtab.data import Corpus
 from trimtab.data.spec import DataSpec
 from trimtab.errors import ModelError
 from trimtab.evaluation.encode import Collator, Encoded
-from trimtab.evaluation.objective import Objective
+from trimtab.evaluation.objective import Objective, Opening, ScoredRows
 from trimtab.evaluation.objectives import OBJECTIVES
 from trimtab.methods import Strategy, strategy_to_json
 from trimtab.models import ModelSource
@@ -84,6 +84,12 @@ class Session:
         targets = self.objective.targets(self.train, self.collator, rows)
         return {name: x.to(self.device) for name, x in batch.items()}, targets.to(self.device)
 
+    def scored(self, split: str, encoded: Encoded) -> ScoredRows:
+        """Rows of one split, to be scored; the same metric decides on every split."""
+        data = self.job.data
+        main = self.objective.main_metric(data.label_counts)
+        return ScoredRows(split=split, encoded=encoded, collator=self.collator, labels=data.labels, main=main)
+
 
 def versions() -> tuple[tuple[str, str], ...]:
     """Versions of the libraries a result depends on."""
@@ -117,14 +123,15 @@ def prepare(job: Job, corpus: Corpus) -> Session:
     tokens = train.distinct_tokens(int(tokenizer.pad_token_id))
     if tokens[-1] >= job.spec.vocab:
         raise ModelError("TT-T005", folder=str(job.source.folder), token=int(tokens[-1]), rows=job.spec.vocab)
-    model = objective.model(
-        job.source,
+    opening = Opening(
+        source=job.source,
         outputs=job.data.outputs,
         pad_token_id=int(tokenizer.pad_token_id),
         labels=job.data.labels,
         seed=strategy.seed,
         trust_remote_code=job.trust_remote_code,
     )
+    model = objective.model(opening)
     model, optimizer = make_trainable(model, strategy, job.spec, accelerator.device, torch.from_numpy(tokens))
     model = accelerator.prepare_model(model)
     return Session(
