@@ -199,7 +199,7 @@ def test_the_gate_lets_equals_through_and_nothing_else(tmp_path: Path) -> None:
 def test_predictions_come_in_order_with_all_labels(tmp_path: Path) -> None:
     artifact = open_artifact(make(tmp_path, "full"))
     texts = [(f"good {'film ' * (number % 13)}{number}",) for number in range(1100)]  # more than a window
-    found = list(artifact.predict(iter(texts)))
+    found = list(artifact.predict(Example(text, None) for text in texts))
     outputs = artifact.logits(artifact.encode(Example(text, 0) for text in texts))
     assert len(found) == len(texts)
     assert [one.label for one in found] == [LABELS[index] for index in outputs.argmax(1)]
@@ -212,7 +212,7 @@ def test_predictions_come_in_order_with_all_labels(tmp_path: Path) -> None:
 
 def test_a_regression_predicts_values(tmp_path: Path) -> None:
     artifact = open_artifact(make(tmp_path, "lora", task="regress"))
-    (one,) = artifact.predict([("good film",)])
+    (one,) = artifact.predict([Example(("good film",), None)])
     assert (one.label, one.probability, one.scores) == (None, None, ())
     expected = artifact.logits(artifact.encode([Example(("good film",), 0.0)]))[0, 0]
     assert one.value == pytest.approx(float(expected), abs=1e-6)
@@ -220,8 +220,8 @@ def test_a_regression_predicts_values(tmp_path: Path) -> None:
 
 def test_a_wrong_number_of_texts_is_refused(tmp_path: Path) -> None:
     artifact = open_artifact(make(tmp_path, "lora", task="pair"))
-    assert refusal(lambda: list(artifact.predict([("only one",)]))).code == "TT-A008"
-    assert len(list(artifact.predict([("one", "and two")]))) == 1
+    assert refusal(lambda: list(artifact.predict([Example(("only one",), None)]))).code == "TT-A008"
+    assert len(list(artifact.predict([Example(("one", "and two"), None)]))) == 1
 
 
 def test_saving_leaves_nothing_half_done_beside_the_artifact(tmp_path: Path) -> None:

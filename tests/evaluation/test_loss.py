@@ -9,12 +9,16 @@ import torch
 from torch.nn import functional as F
 
 from tiny_training import run, tiny_job
-from trimtab.evaluation.loss import Loss
+from trimtab.evaluation.loss import class_loss, squared_error
 from trimtab.methods import AdamW, Strategy
 from trimtab.training import Step
 
 LOGITS = torch.tensor([[2.0, 0.0, -1.0], [0.5, 0.5, 1.0], [-1.0, 3.0, 0.0]])
 LABELS = torch.tensor([0, 2, 2])
+
+
+def strategy_with(**of_loss: object) -> Strategy:
+    return Strategy(method="full", parts=(), **of_loss)
 
 
 def by_hand(smoothing: float, weights: tuple[float, ...]) -> float:
@@ -30,21 +34,22 @@ def by_hand(smoothing: float, weights: tuple[float, ...]) -> float:
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5])
 @pytest.mark.parametrize("weights", [(), (0.5, 1.0, 3.0)])
 def test_smoothed_and_weighted_cross_entropy_by_hand(smoothing: float, weights: tuple[float, ...]) -> None:
-    made = Loss(task="classify", label_smoothing=smoothing, class_weights=weights)
+    wanted = strategy_with(label_smoothing=smoothing, class_weights=weights)
     expected = by_hand(smoothing, weights or (1.0, 1.0, 1.0))
-    assert made(LOGITS, LABELS).item() == pytest.approx(expected, rel=1e-6)
-    assert made(LOGITS.bfloat16(), LABELS).dtype == torch.float32
+    assert class_loss(LOGITS, LABELS, wanted).item() == pytest.approx(expected, rel=1e-6)
+    assert class_loss(LOGITS.bfloat16(), LABELS, wanted).dtype == torch.float32
 
 
 def test_weights_without_smoothing_are_those_of_torch() -> None:
     weights = (0.5, 1.0, 3.0)
     theirs = F.cross_entropy(LOGITS, LABELS, weight=torch.tensor(weights), reduction="sum")
-    assert Loss(task="pair", class_weights=weights)(LOGITS, LABELS).item() == pytest.approx(theirs.item())
+    weighted = class_loss(LOGITS, LABELS, strategy_with(class_weights=weights))
+    assert weighted.item() == pytest.approx(theirs.item())
 
 
 def test_a_regression_has_squared_errors() -> None:
     values, targets = torch.tensor([[1.0], [2.0]]), torch.tensor([3.0, 2.5])
-    assert Loss(task="regress")(values, targets).item() == pytest.approx(4.25)
+    assert squared_error(values, targets).item() == pytest.approx(4.25)
 
 
 @pytest.mark.parametrize("micro_batch", [2, 3])

@@ -7,7 +7,8 @@ import torch
 from tiny_models import WORDS, tiny_model, tiny_tokenizer
 from trimtab import tuning
 from trimtab.data import Example
-from trimtab.evaluation import Collator, encode, logits, losses, predictions, probabilities
+from trimtab.evaluation import Collator, cross_entropies, encode, logits, probabilities
+from trimtab.evaluation.targets import Number, OneClass
 from trimtab.models import read_spec
 
 DRAW = np.random.default_rng(1)
@@ -53,17 +54,17 @@ def test_probabilities_and_losses_are_those_of_torch() -> None:
     tensor = torch.from_numpy(outputs)
     np.testing.assert_allclose(probabilities(outputs), tensor.softmax(1), rtol=1e-5, atol=1e-7)
     expected = torch.nn.functional.cross_entropy(tensor, torch.from_numpy(labels), reduction="none")
-    np.testing.assert_allclose(losses(outputs, labels, "classify"), expected, rtol=1e-4, atol=1e-6)
-    assert np.array_equal(predictions(outputs, "pair"), outputs.argmax(1))
+    np.testing.assert_allclose(cross_entropies(outputs, labels), expected, rtol=1e-4, atol=1e-6)
+    assert np.array_equal(OneClass().predictions(outputs), outputs.argmax(1))
 
 
 def test_a_regression_predicts_its_output() -> None:
     outputs, targets = np.array([[0.5], [2.0]], np.float32), np.array([1.0, 2.0], np.float32)
-    assert predictions(outputs, "regress").tolist() == [0.5, 2.0]
-    assert losses(outputs, targets, "regress").tolist() == [0.25, 0.0]
+    assert Number().predictions(outputs).tolist() == [0.5, 2.0]
+    assert Number().losses(outputs, targets).tolist() == [0.25, 0.0]
 
 
 def test_an_output_that_is_not_finite_stays_visible() -> None:
     """The loop stops on it; a maximum with a small number must not hide it."""
     outputs = np.array([[np.nan, 0.0]], np.float32)
-    assert not np.isfinite(losses(outputs, np.array([0]), "classify")).all()
+    assert not np.isfinite(cross_entropies(outputs, np.array([0]))).all()

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from tiny_chat import METHODS, chat_job, chat_model, chat_strategy
 from tiny_training import run
 from trimtab import tuning
-from trimtab.data import Turn
+from trimtab.data import Conversation, Example, Turn
 from trimtab.errors import ArtifactError, DataError, ModelError
 from trimtab.evaluation import OBJECTIVES, ArtifactFacts, Base, open_artifact, require_equal, save_artifact
 from trimtab.evaluation.vocabulary import require_same_logits
@@ -190,7 +190,8 @@ def test_the_artifact_opens_alone_and_elsewhere_and_computes_the_same(
     assert artifact.tokenizer.chat_template == session.tokenizer.chat_template
     dev = artifact.score(corpus.dev)
     assert dev.loss == pytest.approx(ANSWERS.score(session.model, session.scored("dev", session.dev)).loss)
-    written = next(artifact.answer([(Turn("user", "good film 3 great"),)]))
+    asked = Example((), None, Conversation((Turn("user", "good film 3 great"),)))
+    (written,) = artifact.predict([asked])
     assert written.text is not None and written.label is None
     with pytest.raises(ArtifactError, match="TT-A007"):
         require_equal(artifact, rows, trained + 0.5)

@@ -3,12 +3,13 @@
 Leaves out: metrics themselves (metrics) and training.
 """
 
-from trimtab.evaluation.artifact import Artifact, Prediction, open_artifact, require_equal, save_artifact
+from trimtab.evaluation.artifact import Artifact, open_artifact, require_equal, save_artifact
 from trimtab.evaluation.encode import Collator, Encoded, encode
 from trimtab.evaluation.facts import ArtifactFacts, Base, read_facts
 from trimtab.evaluation.objective import Objective, Opening, ScoredRows
 from trimtab.evaluation.objectives import OBJECTIVES
-from trimtab.evaluation.predict import logits, losses, predictions, probabilities
+from trimtab.evaluation.predict import cross_entropies, logits, probabilities
+from trimtab.evaluation.prediction import Prediction
 
 __all__ = [
     "OBJECTIVES",
@@ -21,11 +22,10 @@ __all__ = [
     "Opening",
     "Prediction",
     "ScoredRows",
+    "cross_entropies",
     "encode",
     "logits",
-    "losses",
     "open_artifact",
-    "predictions",
     "probabilities",
     "read_facts",
     "require_equal",

@@ -1,6 +1,6 @@
 """The task instruct: a chat model learns the answers of conversations, and nothing else of them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,15 +10,17 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from trimtab import tuning
-from trimtab.data import Split
+from trimtab.data import Split, read_prompts
 from trimtab.data.spec import EVALUATION_TOKENS, Conversation, Example
 from trimtab.errors import DataError, ModelError
 from trimtab.evaluation import vocabulary
 from trimtab.evaluation.chat import encode_conversations, prepared
 from trimtab.evaluation.encode import Collator, Encoded
-from trimtab.evaluation.generate import answer
+from trimtab.evaluation.facts import ArtifactFacts
+from trimtab.evaluation.generate import answer, remember_stops
 from trimtab.evaluation.objective import Inputs, Objective, Opening, ScoredRows
 from trimtab.evaluation.predict import row_batches
+from trimtab.evaluation.prediction import Prediction
 from trimtab.methods import Strategy
 from trimtab.metrics import Findings, Sample, Score, exact_match, rouge_l, score_answers
 from trimtab.models import ModelSource
@@ -114,6 +116,22 @@ class Answers(Objective):
         wanted = set(np.linspace(0, len(split) - 1, num=min(_SAMPLES, len(split)), dtype=np.int64).tolist())
         talks = [example.conversation for row, example in enumerate(split) if row in wanted]
         return Findings(samples=tuple(_sample(model, tokenizer, talk) for talk in talks if talk is not None))
+
+    def asked(self, text: tuple[str, ...], file: str | None, columns: tuple[str, ...]) -> Iterator[Example]:
+        """Conversations that end with a question."""
+        return (Example((), None, Conversation(turns)) for turns in read_prompts(text, file, columns))
+
+    def predict(
+        self, model: PreTrainedModel, tokenizer: Tokenizer, facts: ArtifactFacts, examples: Sequence[Example]
+    ) -> Iterator[Prediction]:
+        """What the model writes."""
+        for example in examples:
+            assert example.conversation is not None, "a chat model is asked conversations"
+            written = answer(model, tokenizer, example.conversation.turns)
+            yield Prediction(None, None, None, (), text=written.text, ended=written.ended)
+
+    def before_writing(self, model: PreTrainedModel, tokenizer: Tokenizer) -> None:
+        remember_stops(model, tokenizer)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,34 +17,20 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from trimtab import tuning
 from trimtab.data import Split
-from trimtab.data.spec import Example, Turn
+from trimtab.data.spec import Example
 from trimtab.errors import ArtifactError
 from trimtab.evaluation.encode import Encoded
 from trimtab.evaluation.facts import NAME as FACTS_FILE
 from trimtab.evaluation.facts import ArtifactFacts, read_facts
-from trimtab.evaluation.generate import answer, remember_stops
 from trimtab.evaluation.objective import Objective, Opening, ScoredRows
 from trimtab.evaluation.objectives import OBJECTIVES
-from trimtab.evaluation.predict import probabilities
+from trimtab.evaluation.prediction import Prediction
 from trimtab.metrics import Score
 from trimtab.models import ModelSource, load_config, locate, read_spec, weights_hash
 from trimtab.models.spec import ModelSpec
 
 _WINDOW = 512  # texts read ahead, so that batches have like lengths
 _ALLOWED = {"fp32": 1e-4, "bf16": 2e-2, "fp16": 2e-2}  # of the largest output; the same machine gives 0
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """What a model says of one input: a label with its probability and all labels' probabilities (highest
-    first), or the value of a regression, or the `text` it answers. `ended`: it ended its answer itself."""
-
-    label: str | None
-    probability: float | None
-    value: float | None
-    scores: tuple[tuple[str, float], ...]
-    text: str | None = None
-    ended: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,25 +64,12 @@ class Artifact:
         )
         return self.objective.score(self.model, rows)
 
-    def answer(self, prompts: Iterable[tuple[Turn, ...]]) -> Iterator[Prediction]:
-        """What a chat model writes, prompt by prompt."""
-        for turns in prompts:
-            written = answer(self.model, self.tokenizer, turns)
-            yield Prediction(None, None, None, (), text=written.text, ended=written.ended)
-
-    def predict(self, inputs: Iterable[tuple[str, ...]], *, ahead: int = _WINDOW) -> Iterator[Prediction]:
-        """One Prediction an input, in order, reading `ahead` inputs at a time (1 = answer each at
-        once). Each input is one text, or two
-        for a pair. Raises ArtifactError TT-A008 where the number of texts is wrong."""
-        iterator = iter(inputs)
-        wanted = len(self.facts.columns)
+    def predict(self, examples: Iterable[Example], *, ahead: int = _WINDOW) -> Iterator[Prediction]:
+        """One Prediction an example, in order, reading `ahead` of them at a time (1 = answer each at once). Raises
+        ArtifactError TT-A008 where one has another number of texts than the model was trained on."""
+        iterator = iter(examples)
         while window := list(islice(iterator, ahead)):
-            for texts in window:
-                if len(texts) != wanted:
-                    columns = ", ".join(self.facts.columns)
-                    raise ArtifactError("TT-A008", wanted=wanted, given=len(texts), columns=columns)
-            outputs = self.logits(self.encode(Example(texts, 0) for texts in window))
-            yield from (_prediction(row, self.facts.labels) for row in outputs)
+            yield from self.objective.predict(self.model, self.tokenizer, self.facts, window)
 
 
 def save_artifact(
@@ -111,8 +84,7 @@ def save_artifact(
             tuning.save_adapter(facts.strategy, model, spec, beside, base)
         else:
             tuning.unpack(model)
-            if facts.task == "instruct":
-                remember_stops(model, tokenizer)
+            OBJECTIVES[facts.task].before_writing(model, tokenizer)
             model.save_pretrained(str(beside))
         tokenizer.save_pretrained(str(beside))
         facts.write(beside)
@@ -178,12 +150,3 @@ def _base_source(facts: ArtifactFacts, trust_remote_code: bool) -> ModelSource:
 def _revisable(facts: ArtifactFacts) -> bool:
     base = facts.base
     return bool(base.revision) and base.name == base.hub_id
-
-
-def _prediction(outputs: np.ndarray, labels: tuple[str, ...]) -> Prediction:
-    if not labels:
-        return Prediction(None, None, float(outputs[0]), ())
-    shares = probabilities(outputs[None])[0]
-    order = np.argsort(-shares, kind="stable")
-    scores = tuple((labels[index], float(shares[index])) for index in order)
-    return Prediction(scores[0][0], scores[0][1], None, scores)

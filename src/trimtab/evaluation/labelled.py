@@ -1,6 +1,6 @@
-"""The tasks whose rows have a label or a number: classify, pair, regress."""
+"""The tasks whose rows have texts and a target of their own: classify, pair, regress."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -8,17 +8,18 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from trimtab import tuning
+from trimtab import data, tuning
 from trimtab.data import Split
-from trimtab.data.spec import Example, Task
-from trimtab.errors import ModelError
+from trimtab.data.spec import Example
+from trimtab.errors import ArtifactError, ModelError
 from trimtab.evaluation.encode import Collator, Encoded, encode
-from trimtab.evaluation.loss import Loss
+from trimtab.evaluation.facts import ArtifactFacts
 from trimtab.evaluation.objective import Inputs, Objective, Opening, ScoredRows
-from trimtab.evaluation.predict import logits, losses, predictions
+from trimtab.evaluation.predict import logits
+from trimtab.evaluation.prediction import Prediction
+from trimtab.evaluation.targets import Target
 from trimtab.methods import Strategy
-from trimtab.metrics import Confusion, Findings, Score, WorstExample, confusion_matrix, main_metric
-from trimtab.metrics.scoring import score
+from trimtab.metrics import Findings, Score, WorstExample
 from trimtab.models.spec import ModelSpec
 from trimtab.tuning.shapes import config_of
 
@@ -26,13 +27,12 @@ _WORST = 20
 
 
 class Labelled(Objective):
-    """Classes: cross entropy, accuracy and its like."""
+    """A classifier of texts, or of pairs of texts; `target` says what a row has. Final."""
 
     can_start = False  # the head is freshly made
-    target_type: torch.dtype = torch.int64
 
-    def __init__(self, task: Task) -> None:
-        self.task = task
+    def __init__(self, target: Target) -> None:
+        self.target = target
 
     def model(self, opening: Opening) -> PreTrainedModel:
         return tuning.load_classifier(
@@ -56,11 +56,11 @@ class Labelled(Objective):
         return encode(examples, tokenizer, max_length)
 
     def targets(self, encoded: Encoded, collator: Collator, rows: np.ndarray) -> torch.Tensor:
-        """Labels, int64 (rows)."""
+        """Labels, (rows)."""
         return torch.from_numpy(encoded.labels[rows])
 
     def imagined_targets(self, rows: int, length: int, learned: int) -> torch.Tensor:
-        return torch.zeros(rows, dtype=self.target_type)
+        return torch.zeros(rows, dtype=self.target.dtype)
 
     def weight(self, encoded: Encoded, rows: np.ndarray) -> int:
         return len(rows)
@@ -68,7 +68,7 @@ class Labelled(Objective):
     def loss_sum(
         self, model: nn.Module, inputs: Inputs, targets: torch.Tensor, strategy: Strategy
     ) -> torch.Tensor:
-        return Loss.of(strategy, self.task)(model(**inputs).logits, targets)
+        return self.target.loss_sum(model(**inputs).logits, targets, strategy)
 
     def run(self, model: nn.Module, inputs: Inputs, targets: torch.Tensor) -> None:
         model(**inputs)
@@ -76,18 +76,17 @@ class Labelled(Objective):
     def score(self, model: PreTrainedModel, rows: ScoredRows) -> Score:
         targets = rows.encoded.labels
         outputs = logits(model, rows.encoded, rows.collator)
-        return score(
-            self.task,
+        return self.target.score(
+            self.target.predictions(outputs),
+            targets,
             split=rows.split,
-            predictions=predictions(outputs, self.task),
-            targets=targets,
             labels=rows.labels,
-            loss=float(losses(outputs, targets, self.task).mean()),
+            loss=float(self.target.losses(outputs, targets).mean()),
             main=rows.main,
         )
 
     def main_metric(self, label_counts: tuple[int, ...]) -> str:
-        return main_metric(self.task, label_counts)
+        return self.target.main_metric(label_counts)
 
     def outputs(self, model: PreTrainedModel, encoded: Encoded, collator: Collator) -> np.ndarray:
         """Head outputs, (rows, outputs)."""
@@ -95,32 +94,51 @@ class Labelled(Objective):
 
     def findings(self, model: PreTrainedModel, tokenizer: Tokenizer, rows: ScoredRows, split: Split) -> Findings:
         """The rows with the highest losses, and which labels are taken for which."""
-        labels, targets = rows.labels, rows.encoded.labels
+        target, targets, labels = self.target, rows.encoded.labels, rows.labels
         outputs = logits(model, rows.encoded, rows.collator)
-        guessed, lost = predictions(outputs, self.task), losses(outputs, targets, self.task)
+        guessed, lost = target.predictions(outputs), target.losses(outputs, targets)
         worst = {int(row): rank for rank, row in enumerate(np.argsort(-lost, kind="stable")[:_WORST])}
         found: list[tuple[int, WorstExample]] = []
         for row, example in enumerate(split):
             if row in worst:
                 shown = WorstExample(
                     texts=example.texts,
-                    expected=_shown(targets[row], labels),
-                    predicted=_shown(guessed[row], labels),
+                    expected=target.shown(targets[row], labels),
+                    predicted=target.shown(guessed[row], labels),
                     loss=float(lost[row]),
                 )
                 found.append((worst[row], shown))
-        counts = confusion_matrix(guessed, targets, len(labels)).tolist() if labels else None
         return Findings(
             worst=tuple(example for _, example in sorted(found, key=lambda pair: pair[0])),
-            confusion=counts and Confusion(labels=labels, counts=tuple(map(tuple, counts))),
+            confusion=target.confusion(guessed, targets, labels),
         )
 
+    def asked(self, text: tuple[str, ...], file: str | None, columns: tuple[str, ...]) -> Iterator[Example]:
+        """Of pairs, `text` holds the two texts of one, and the next two. Raises ArtifactError TT-A008 where one
+        is missing."""
+        inputs = _grouped(text, columns) if file is None else data.read_texts(file, columns)
+        return (Example(texts, None) for texts in inputs)
 
-class Regression(Labelled):
-    """A number: squared error, correlations."""
+    def predict(
+        self, model: PreTrainedModel, tokenizer: Tokenizer, facts: ArtifactFacts, examples: Sequence[Example]
+    ) -> Iterator[Prediction]:
+        """Raises ArtifactError TT-A008 where an example has another number of texts than the model was trained
+        on."""
+        for example in examples:
+            if len(example.texts) != len(facts.columns):
+                raise _other_number(len(example.texts), facts.columns)
+        length = facts.strategy.max_length
+        encoded = self.encode(examples, tokenizer, length)
+        for outputs in logits(model, encoded, self.collator(tokenizer, length)):
+            yield self.target.prediction(outputs, facts.labels)
 
-    target_type = torch.float32
+
+def _grouped(text: tuple[str, ...], columns: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    if len(text) % len(columns):
+        raise _other_number(len(text), columns)
+    for start in range(0, len(text), len(columns)):
+        yield text[start : start + len(columns)]
 
 
-def _shown(value: float, labels: tuple[str, ...]) -> str:
-    return labels[int(value)] if labels else f"{value:.3f}"
+def _other_number(given: int, columns: tuple[str, ...]) -> ArtifactError:
+    return ArtifactError("TT-A008", wanted=len(columns), given=given, columns=", ".join(columns))

@@ -2,11 +2,11 @@
 tokens, what a batch is to predict, its loss, how it is scored and shown. Loop, dry run, artifacts and reports ask
 here.
 
-Final classes: `labelled.Labelled` and its regression, `answers.Answers`.
+Final classes: `labelled.Labelled`, `answers.Answers`.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,8 @@ from trimtab import tuning
 from trimtab.data import Split
 from trimtab.data.spec import Example
 from trimtab.evaluation.encode import Collator, Encoded
+from trimtab.evaluation.facts import ArtifactFacts
+from trimtab.evaluation.prediction import Prediction
 from trimtab.methods import Strategy
 from trimtab.metrics import Findings, Score
 from trimtab.models import ModelSource
@@ -116,3 +118,18 @@ class Objective(ABC):
     @abstractmethod
     def findings(self, model: PreTrainedModel, tokenizer: Tokenizer, rows: ScoredRows, split: Split) -> Findings:
         """What a report shows of single rows of `split`, which are `rows`."""
+
+    @abstractmethod
+    def asked(self, text: tuple[str, ...], file: str | None, columns: tuple[str, ...]) -> Iterator[Example]:
+        """What a finished model is asked, streamed: each of `text`, or each row of `file` ("-" = lines of standard
+        input). `columns` are those of its training. Raises DataError."""
+
+    @abstractmethod
+    def predict(
+        self, model: PreTrainedModel, tokenizer: Tokenizer, facts: ArtifactFacts, examples: Sequence[Example]
+    ) -> Iterator[Prediction]:
+        """What it says, one Prediction an example, in order."""
+
+    def before_writing(self, model: PreTrainedModel, tokenizer: Tokenizer) -> None:
+        """What a whole model needs beside its weights, so that other programs use it as it was trained."""
+        return None

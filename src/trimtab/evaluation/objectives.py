@@ -4,12 +4,13 @@ from collections.abc import Mapping
 
 from trimtab.data.spec import Task
 from trimtab.evaluation.answers import Answers
-from trimtab.evaluation.labelled import Labelled, Regression
+from trimtab.evaluation.labelled import Labelled
 from trimtab.evaluation.objective import Objective
+from trimtab.evaluation.targets import Number, OneClass
 
 OBJECTIVES: Mapping[Task, Objective] = {
-    "classify": Labelled("classify"),
-    "pair": Labelled("pair"),
-    "regress": Regression("regress"),
+    "classify": Labelled(OneClass()),
+    "pair": Labelled(OneClass()),
+    "regress": Labelled(Number()),
     "instruct": Answers(),
 }

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from trimtab.data.spec import EVALUATION_TOKENS, Task, padded_length
+from trimtab.data.spec import EVALUATION_TOKENS, padded_length
 from trimtab.evaluation.encode import Collator, Encoded
 
 
@@ -27,15 +27,8 @@ def logits(
     return results
 
 
-def predictions(outputs: np.ndarray, task: Task) -> np.ndarray:
-    """Class index of every row (int64), or the value itself (float32) in a regression."""
-    return outputs[:, 0] if task == "regress" else outputs.argmax(axis=1)
-
-
-def losses(outputs: np.ndarray, labels: np.ndarray, task: Task) -> np.ndarray:
-    """Loss of every row: squared error, or cross entropy."""
-    if task == "regress":
-        return (outputs[:, 0] - labels) ** 2
+def cross_entropies(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Cross entropy of every row."""
     return -np.log(np.maximum(probabilities(outputs)[np.arange(len(labels)), labels], 1e-30))
 
 

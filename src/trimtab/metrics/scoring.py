@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from trimtab.data.spec import Task
 from trimtab.errors import Diverged, Message, message
 from trimtab.metrics.classification import class_scores, confusion_matrix, macro_f1, margins, matthews
 from trimtab.metrics.intervals import (
@@ -16,53 +15,57 @@ from trimtab.metrics.intervals import (
     wilson,
 )
 from trimtab.metrics.regression import is_constant, pearson, spearman
-from trimtab.metrics.score import ClassScore, Metric, Score
+from trimtab.metrics.score import Metric, Score
 
 _DOMINANT_SHARE = 0.8
 _BOOTSTRAPPED: dict[str, Statistic] = {"macro_f1": macro_f1, "mcc": matthews}
 
 
-def main_metric(task: Task, label_counts: Sequence[int]) -> str:
-    """The metric that decides. Pearson for a regression; accuracy for classes, or macro-F1 where the largest
-    class outnumbers all others together by more than 4 to 1, so that always naming it would look good."""
-    if task == "regress":
-        return "pearson"
+def class_metric(label_counts: Sequence[int]) -> str:
+    """The metric of classes that decides: accuracy, or macro-F1 where the largest class outnumbers all others
+    together by more than 4 to 1, so that always naming it would look good."""
     dominant = max(label_counts) > _DOMINANT_SHARE * sum(label_counts)
     return "macro_f1" if dominant else "accuracy"
 
 
-def score(
-    task: Task,
-    *,
-    split: str,
+def score_classes(
     predictions: np.ndarray,
     targets: np.ndarray,
+    *,
+    split: str,
     labels: tuple[str, ...],
     loss: float,
     main: str | None = None,
 ) -> Score:
-    """Score of n >= 1 predictions.
-
-    For classify and pair, `predictions` and `targets` are int[n] indexes into `labels`; metrics are accuracy
-    (Wilson interval), macro_f1 and mcc (bootstrap). For regress they are float[n]; metrics are pearson and
-    spearman (Fisher's z), mse and rmse (Student's interval of the squared errors). `main` names the metric
-    put first; without it `main_metric` decides by `targets`, so give the same one for dev and test of a run.
-
-    Raises Diverged TT-E003 where a prediction is not finite.
-    """
+    """Score of n >= 1 predictions and targets, int[n] indexes into `labels`: accuracy (Wilson interval), macro_f1
+    and mcc (bootstrap). `main` names the metric put first; without it `class_metric` decides by `targets`, so give
+    the same one for dev and test of a run."""
     assert len(predictions) == len(targets) > 0, "a score needs rows, one prediction for each"
-    if task == "regress":
-        metrics = _regression_metrics(predictions.astype(np.float64), targets.astype(np.float64))
-        classes: tuple[ClassScore, ...] = ()
-        first = main or main_metric(task, ())
-    else:
-        confusion = confusion_matrix(predictions, targets, len(labels))
-        metrics = _class_metrics(confusion)
-        classes = class_scores(confusion, labels)
-        first = main or main_metric(task, confusion.sum(1).tolist())
-    assert first in {metric.name for metric in metrics}, f"{task} has no metric {first}"
-    ordered = sorted(metrics, key=lambda metric: metric.name != first)
-    return Score(split=split, n=len(targets), loss=loss, metrics=tuple(ordered), classes=classes)
+    confusion = confusion_matrix(predictions, targets, len(labels))
+    return Score(
+        split=split,
+        n=len(targets),
+        loss=loss,
+        metrics=put_first(_class_metrics(confusion), main or class_metric(confusion.sum(1).tolist())),
+        classes=class_scores(confusion, labels),
+    )
+
+
+def score_numbers(
+    predictions: np.ndarray, targets: np.ndarray, *, split: str, loss: float, main: str | None = None
+) -> Score:
+    """Score of n >= 1 predictions and targets, float[n]: pearson and spearman (Fisher's z), mse and rmse
+    (Student's interval of the squared errors). `main` names the metric put first, without it pearson. Raises
+    Diverged TT-E003 where a prediction is not finite."""
+    assert len(predictions) == len(targets) > 0, "a score needs rows, one prediction for each"
+    metrics = _regression_metrics(predictions.astype(np.float64), targets.astype(np.float64))
+    return Score(split=split, n=len(targets), loss=loss, metrics=put_first(metrics, main or "pearson"))
+
+
+def put_first(metrics: Sequence[Metric], main: str) -> tuple[Metric, ...]:
+    """The same metrics, `main` before the others."""
+    assert main in {metric.name for metric in metrics}, f"there is no metric {main}"
+    return tuple(sorted(metrics, key=lambda metric: metric.name != main))
 
 
 def _class_metrics(confusion: np.ndarray) -> list[Metric]:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from trimtab import data as data_room
 from trimtab.data import DataSpec, Split
-from trimtab.errors import ArtifactError
 from trimtab.hardware.doctor import Diagnosis, examine
 from trimtab.metrics import Score
 from trimtab.models import TokenizerFile, outline_of
@@ -48,15 +47,11 @@ def predict(
     from trimtab.evaluation import open_artifact
 
     artifact = open_artifact(Path(folder), trust_remote_code=trust_remote_code)
-    columns = artifact.facts.columns
-    if artifact.facts.task == "instruct":
-        yield from artifact.answer(data_room.read_prompts(text, file, columns))
-        return
-    inputs = _grouped(text, columns) if file is None else data_room.read_texts(file, columns)
+    asked = artifact.objective.asked(text, file, artifact.facts.columns)
     if file == "-":  # whoever types or pipes lines waits for each answer
-        yield from artifact.predict(inputs, ahead=1)
+        yield from artifact.predict(asked, ahead=1)
     else:
-        yield from artifact.predict(inputs)
+        yield from artifact.predict(asked)
 
 
 def evaluate(folder: str, data: str, reading: Reading = Reading(), *, trust_remote_code: bool = False) -> Score:
@@ -80,13 +75,6 @@ def ledger() -> Ledger:
     """All entries of the store, and the scoreboard over them and over the runs that others have published."""
     entries = open_store().entries()
     return Ledger(scoreboard=scoreboard((*entries, *published_entries())), entries=entries)
-
-
-def _grouped(text: tuple[str, ...], columns: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    if len(text) % len(columns):
-        raise ArtifactError("TT-A008", wanted=len(columns), given=len(text), columns=", ".join(columns))
-    for start in range(0, len(text), len(columns)):
-        yield text[start : start + len(columns)]
 
 
 def _rows_to_score(data: str, facts: "ArtifactFacts", reading: Reading) -> Split:

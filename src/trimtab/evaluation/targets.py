@@ -1,0 +1,140 @@
+"""What a row of a labelled task has: a class, or a number. Its loss, and what the outputs of the head say.
+
+Final classes, one a kind; `labelled.Labelled` is the same for all of them.
+"""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from trimtab.evaluation.loss import class_loss, squared_error
+from trimtab.evaluation.predict import cross_entropies, probabilities
+from trimtab.evaluation.prediction import Prediction
+from trimtab.methods import Strategy
+from trimtab.metrics import Confusion, Score, class_metric, confusion_matrix, score_classes, score_numbers
+
+
+class Target(ABC):
+    """Abstract. Stateless. `outputs` are those of the head, float32 (rows, numbers)."""
+
+    dtype: ClassVar[torch.dtype]
+
+    @abstractmethod
+    def loss_sum(self, logits: torch.Tensor, targets: torch.Tensor, strategy: Strategy) -> torch.Tensor:
+        """Summed over rows, in fp32."""
+
+    @abstractmethod
+    def predictions(self, outputs: np.ndarray) -> np.ndarray:
+        """What the outputs come to, a target for every row."""
+
+    @abstractmethod
+    def losses(self, outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """Of every row, as the task alone has it."""
+
+    @abstractmethod
+    def score(
+        self,
+        predictions: np.ndarray,
+        targets: np.ndarray,
+        *,
+        split: str,
+        labels: tuple[str, ...],
+        loss: float,
+        main: str | None,
+    ) -> Score: ...
+
+    @abstractmethod
+    def main_metric(self, label_counts: tuple[int, ...]) -> str: ...
+
+    @abstractmethod
+    def shown(self, target: np.ndarray, labels: tuple[str, ...]) -> str:
+        """One target in words."""
+
+    @abstractmethod
+    def prediction(self, outputs: np.ndarray, labels: tuple[str, ...]) -> Prediction:
+        """What the outputs of one row, (numbers), say."""
+
+    def confusion(self, predictions: np.ndarray, targets: np.ndarray, labels: tuple[str, ...]) -> Confusion | None:
+        """Which labels are taken for which, where a row has one of them."""
+        return None
+
+
+class OneClass(Target):
+    """Cross entropy; targets are indexes into the labels, int64 (rows)."""
+
+    dtype = torch.int64
+
+    def loss_sum(self, logits: torch.Tensor, targets: torch.Tensor, strategy: Strategy) -> torch.Tensor:
+        return class_loss(logits, targets, strategy)
+
+    def predictions(self, outputs: np.ndarray) -> np.ndarray:
+        return outputs.argmax(axis=1)
+
+    def losses(self, outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        return cross_entropies(outputs, targets)
+
+    def score(
+        self,
+        predictions: np.ndarray,
+        targets: np.ndarray,
+        *,
+        split: str,
+        labels: tuple[str, ...],
+        loss: float,
+        main: str | None,
+    ) -> Score:
+        return score_classes(predictions, targets, split=split, labels=labels, loss=loss, main=main)
+
+    def main_metric(self, label_counts: tuple[int, ...]) -> str:
+        return class_metric(label_counts)
+
+    def shown(self, target: np.ndarray, labels: tuple[str, ...]) -> str:
+        return labels[int(target)]
+
+    def prediction(self, outputs: np.ndarray, labels: tuple[str, ...]) -> Prediction:
+        shares = probabilities(outputs[None])[0]
+        order = np.argsort(-shares, kind="stable")
+        scores = tuple((labels[index], float(shares[index])) for index in order)
+        return Prediction(scores[0][0], scores[0][1], None, scores)
+
+    def confusion(self, predictions: np.ndarray, targets: np.ndarray, labels: tuple[str, ...]) -> Confusion | None:
+        counts = confusion_matrix(predictions, targets, len(labels)).tolist()
+        return Confusion(labels=labels, counts=tuple(map(tuple, counts)))
+
+
+class Number(Target):
+    """Squared error; targets are float32 (rows)."""
+
+    dtype = torch.float32
+
+    def loss_sum(self, logits: torch.Tensor, targets: torch.Tensor, strategy: Strategy) -> torch.Tensor:
+        return squared_error(logits, targets)
+
+    def predictions(self, outputs: np.ndarray) -> np.ndarray:
+        return outputs[:, 0]
+
+    def losses(self, outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        return (outputs[:, 0] - targets) ** 2
+
+    def score(
+        self,
+        predictions: np.ndarray,
+        targets: np.ndarray,
+        *,
+        split: str,
+        labels: tuple[str, ...],
+        loss: float,
+        main: str | None,
+    ) -> Score:
+        return score_numbers(predictions, targets, split=split, loss=loss, main=main)
+
+    def main_metric(self, label_counts: tuple[int, ...]) -> str:
+        return "pearson"
+
+    def shown(self, target: np.ndarray, labels: tuple[str, ...]) -> str:
+        return f"{target:.3f}"
+
+    def prediction(self, outputs: np.ndarray, labels: tuple[str, ...]) -> Prediction:
+        return Prediction(None, None, float(outputs[0]), ())
