@@ -2,7 +2,8 @@
 
 The public face. Every name in `__all__` is stable; everything else is a room's own business. A name is
 imported when it is first used (PEP 562), so that `import trimtab` stays instant: `predict`, `evaluate`,
-running a `train`, and the events of a training bring torch; the rest never does.
+`AdapterSet`, merging and importing an adapter, running a `train`, and the events of a training bring torch; the
+rest never does.
 
     >>> import trimtab
     >>> trimtab.plan("demo", "demo", on="laptop-16g").plan.chosen.fits
@@ -27,15 +28,18 @@ if TYPE_CHECKING:
         UsageError,
     )
     from trimtab.estimation import Estimate, MoneyEstimate
-    from trimtab.evaluation import Prediction
+    from trimtab.evaluation import AdapterSet, Prediction
     from trimtab.hardware import Diagnosis, Machine, Offer, Price
     from trimtab.methods import Choices, Strategy
     from trimtab.metrics import Metric, Score
     from trimtab.models import ModelSpec
     from trimtab.planning import Candidate, Limits, ModelRow, NoPlan, Plan, Settings
     from trimtab.study import (
+        ArtifactRow,
+        ArtifactView,
         CostedOffer,
         Ledger,
+        MadeArtifact,
         Misfit,
         ModelChoice,
         ModelRefusal,
@@ -49,14 +53,20 @@ if TYPE_CHECKING:
         TrainRequest,
         check,
         cost_train,
+        deletable_adapter,
+        delete_adapter,
         doctor,
         estimate,
         estimate_rows,
         evaluate,
+        import_adapter,
         ledger,
+        list_adapters,
+        merge_adapter,
         plan,
         plan_models,
         predict,
+        show_adapter,
         train,
     )
     from trimtab.training import Evaluated, Event, Finished, Notice, Preflight, Run, Saved, Started, Step
@@ -65,7 +75,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AdapterSet",
     "ArtifactError",
+    "ArtifactRow",
+    "ArtifactView",
     "BadInput",
     "Candidate",
     "Choices",
@@ -85,6 +98,7 @@ __all__ = [
     "Ledger",
     "Limits",
     "Machine",
+    "MadeArtifact",
     "Message",
     "Metric",
     "Misfit",
@@ -122,14 +136,20 @@ __all__ = [
     "UsageError",
     "check",
     "cost_train",
+    "deletable_adapter",
+    "delete_adapter",
     "doctor",
     "estimate",
     "estimate_rows",
     "evaluate",
+    "import_adapter",
     "ledger",
+    "list_adapters",
+    "merge_adapter",
     "plan",
     "plan_models",
     "predict",
+    "show_adapter",
     "train",
 ]
 
@@ -139,15 +159,16 @@ _NAMES_OF_ROOM = {
     "errors": "ArtifactError BadInput DataError Diverged Interrupted Message ModelError NothingFits "
     "TrimtabError UsageError",
     "estimation": "Estimate MoneyEstimate",
-    "evaluation": "Prediction",
+    "evaluation": "AdapterSet Prediction",
     "hardware": "Diagnosis Machine Offer Price",
     "methods": "Choices Strategy",
     "metrics": "Metric Score",
     "models": "ModelSpec",
     "planning": "Candidate Limits ModelRow NoPlan Plan Settings",
-    "study": "CostedOffer Ledger Misfit ModelChoice ModelRefusal Planned Pricing Reading RowEstimate Shape "
-    "TrainRequest Trained TrainingCost check cost_train doctor estimate estimate_rows evaluate ledger plan "
-    "plan_models predict train",
+    "study": "ArtifactRow ArtifactView CostedOffer Ledger MadeArtifact Misfit ModelChoice ModelRefusal Planned "
+    "Pricing Reading RowEstimate Shape TrainRequest Trained TrainingCost check cost_train deletable_adapter "
+    "delete_adapter doctor estimate estimate_rows evaluate import_adapter ledger list_adapters merge_adapter plan "
+    "plan_models predict show_adapter train",
     "training": "Evaluated Event Finished Notice Preflight Run Saved Started Step",
     "units": "Evidence ExchangeRate Figure Money",
 }

@@ -1,12 +1,15 @@
-"""Where Trimtab keeps its own files, and how one is written so that a crash leaves the old or the new, never
-half.
+"""Where Trimtab keeps its own files, and how a file or a folder is written so that a crash leaves the old or the
+new, never half.
 
 Leaves out: model and data caches (theirs are the hub's), and the files of a run (in the folder the user
 names).
 """
 
 import os
+import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -32,3 +35,19 @@ def write_atomically(path: Path, text: str) -> None:
         if isinstance(error, OSError) and error.filename is None:
             error.filename = str(path)
         raise
+
+
+@contextmanager
+def folder_atomically(out: Path) -> Iterator[Path]:
+    """A new folder beside `out`, which becomes `out` when the block ends; where it ends with an error, nothing is
+    left of it. `out` is not there yet, or is an empty folder. Raises OSError."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        yield beside
+        beside.chmod(0o755)  # mkdtemp makes it for its owner alone
+        if out.is_dir():
+            out.rmdir()
+        beside.rename(out)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)

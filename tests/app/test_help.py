@@ -12,8 +12,21 @@ from rich.cells import cell_len
 
 from trimtab.app.cli import application
 
-VERBS = ["demo", "doctor", "plan", "estimate", "train", "predict", "evaluate", "ledger", "data", "cost"]
+VERBS = [
+    "demo",
+    "doctor",
+    "plan",
+    "estimate",
+    "train",
+    "predict",
+    "evaluate",
+    "ledger",
+    "adapters",
+    "data",
+    "cost",
+]
 PAGES = [[], *([verb] for verb in VERBS), ["data", "check"], ["cost", "train"]]
+PAGES += [["adapters", verb] for verb in ("list", "show", "merge", "import", "delete")]
 
 
 def parameters(path: list[str]) -> list[object]:

@@ -74,7 +74,15 @@ def test_import_is_light(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["--help"], ["plan", "--help"], ["train", "--help"], ["cost", "train", "--help"], ["--version"]]
+    "words",
+    [
+        ["--help"],
+        ["plan", "--help"],
+        ["train", "--help"],
+        ["cost", "train", "--help"],
+        ["adapters", "merge", "--help"],
+        ["--version"],
+    ],
 )
 def test_help_is_light(words: list[str], tmp_path: Path) -> None:
     code = f"import os\nfrom trimtab.app.cli import run\nassert run({words!r}, os.environ) == 0"

@@ -3,10 +3,9 @@
 import csv
 from pathlib import Path
 
-from trimtab.evaluation.facts import NAME, ArtifactFacts, Base
+from trimtab.artifacts import ArtifactFacts, Base
 from trimtab.methods import Head, Strategy
 from trimtab.study import Reading, gather
-from trimtab.study.opening import ARTIFACT_FILE
 from trimtab.study.results import _rows_to_score
 
 
@@ -32,7 +31,3 @@ def test_a_split_is_cut_again_as_it_was_cut(tmp_path: Path) -> None:
     assert scored and not scored & {example.texts for example in trained.train}
     held_out = trained.test or trained.dev
     assert scored == {example.texts for example in held_out}
-
-
-def test_the_name_of_the_facts_is_spelled_alike() -> None:
-    assert ARTIFACT_FILE == NAME

@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save_file
 
 from plain_chinese import english_in
 from tiny_training import assert_equal, run, run_until, tiny_job, tiny_strategy, trained
+from trimtab.artifacts import facts
 from trimtab.data import Corpus
 from trimtab.errors import BadInput, Message, TrimtabError
-from trimtab.evaluation import facts
 from trimtab.training import Job, Notice, Saved, Started, Training, checkpoint
 from trimtab.training.checkpoint import Checkpoints, Progress
 

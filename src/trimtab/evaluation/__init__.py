@@ -3,9 +3,10 @@
 Leaves out: metrics themselves (metrics) and training.
 """
 
+from trimtab.artifacts import ArtifactFacts, Base, read_facts
+from trimtab.evaluation.adapter_set import AdapterSet
 from trimtab.evaluation.artifact import Artifact, open_artifact, require_equal, save_artifact
 from trimtab.evaluation.encode import Collator, Encoded, encode
-from trimtab.evaluation.facts import ArtifactFacts, Base, read_facts
 from trimtab.evaluation.objective import Objective, Opening, ScoredRows
 from trimtab.evaluation.objectives import OBJECTIVES
 from trimtab.evaluation.predict import cross_entropies, logits, probabilities
@@ -13,6 +14,7 @@ from trimtab.evaluation.prediction import Prediction
 
 __all__ = [
     "OBJECTIVES",
+    "AdapterSet",
     "Artifact",
     "ArtifactFacts",
     "Base",

@@ -10,13 +10,13 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from trimtab import tuning
+from trimtab.artifacts import ArtifactFacts
 from trimtab.data import Split, read_prompts
 from trimtab.data.spec import EVALUATION_TOKENS, Conversation, Example
 from trimtab.errors import DataError, ModelError
 from trimtab.evaluation import vocabulary
 from trimtab.evaluation.chat import encode_conversations, prepared
 from trimtab.evaluation.encode import Collator, Encoded
-from trimtab.evaluation.facts import ArtifactFacts
 from trimtab.evaluation.generate import answer, remember_stops
 from trimtab.evaluation.objective import Inputs, Objective, Opening, ScoredRows
 from trimtab.evaluation.predict import row_batches

@@ -6,7 +6,7 @@ the trained model computes: a silent difference is an error.
 """
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -16,29 +16,32 @@ from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from trimtab import tuning
+from trimtab.artifacts import FACTS_FILE, ArtifactFacts, read_facts
 from trimtab.data import Split
 from trimtab.data.spec import Example
 from trimtab.errors import ArtifactError
 from trimtab.evaluation.encode import Encoded
-from trimtab.evaluation.facts import NAME as FACTS_FILE
-from trimtab.evaluation.facts import ArtifactFacts, read_facts
+from trimtab.evaluation.fitting import require_fitting
 from trimtab.evaluation.objective import Objective, Opening, ScoredRows
 from trimtab.evaluation.objectives import OBJECTIVES
 from trimtab.evaluation.prediction import Prediction
+from trimtab.methods import Precision
 from trimtab.metrics import Score
 from trimtab.models import ModelSource, load_config, locate, read_spec, weights_hash
 from trimtab.models.spec import ModelSpec
 
 _WINDOW = 512  # texts read ahead, so that batches have like lengths
-_ALLOWED = {"fp32": 1e-4, "bf16": 2e-2, "fp16": 2e-2}  # of the largest output; the same machine gives 0
+# Of the largest output; the same machine gives 0.
+_ALLOWED: Mapping[Precision, float] = {"fp32": 1e-4, "bf16": 2e-2, "fp16": 2e-2}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Artifact:
-    """A loaded artifact."""
+    """A loaded artifact. `spec` is of the model it computes with: of an adapter, its base."""
 
     folder: Path
     facts: ArtifactFacts
+    spec: ModelSpec
     model: PreTrainedModel
     tokenizer: Tokenizer
 
@@ -103,11 +106,13 @@ def open_artifact(folder: Path, *, trust_remote_code: bool = False) -> Artifact:
     facts = read_facts(folder)
     own = ModelSource(folder=folder, name=str(folder), kind="folder")
     if facts.adapter:
-        source = _base_source(facts, trust_remote_code)
+        source = base_source(facts, trust_remote_code)
+        spec = read_spec(source)
+        require_fitting(facts, spec, folder, trust_remote_code=trust_remote_code)
     else:
         # Where code is not trusted transformers takes its own class in silence, which computes something else.
         load_config(folder, trust_remote_code=trust_remote_code)
-        source = own
+        source, spec = own, read_spec(own)
     objective = OBJECTIVES[facts.task]
     tokenizer = objective.tokenizer(own, trust_remote_code=trust_remote_code)
     opening = Opening(
@@ -119,11 +124,37 @@ def open_artifact(folder: Path, *, trust_remote_code: bool = False) -> Artifact:
     )
     model = objective.model(opening)
     if facts.adapter:
-        tuning.apply(facts.strategy, model, read_spec(source))
+        tuning.apply(facts.strategy, model, spec)
         tuning.cast(model, facts.strategy.precision)
-        tuning.load_adapter(model, folder)
+        tuning.load_adapter(facts.strategy, model, folder)
     model.requires_grad_(False)
-    return Artifact(folder=folder, facts=facts, model=model.eval(), tokenizer=tokenizer)
+    return Artifact(folder=folder, facts=facts, spec=spec, model=model.eval(), tokenizer=tokenizer)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Equality:
+    """How far two models are from giving the same: on `rows` rows their outputs differ by up to `difference`,
+    and `allowed` is rounding."""
+
+    rows: int
+    difference: float
+    allowed: float
+
+    @property
+    def holds(self) -> bool:
+        return self.difference <= self.allowed  # NaN is not
+
+
+def equality(
+    artifact: Artifact, encoded: Encoded, before: np.ndarray, allowed: Mapping[Precision, float] = _ALLOWED
+) -> Equality:
+    """What `artifact` gives for `encoded`, beside what another model gave (`Objective.outputs`). `allowed`: of the
+    largest output, by number format."""
+    return Equality(
+        rows=len(encoded),
+        difference=float(np.abs(artifact.logits(encoded) - before).max()),
+        allowed=allowed[artifact.facts.strategy.precision] * max(1.0, float(np.abs(before).max())),
+    )
 
 
 def require_equal(artifact: Artifact, encoded: Encoded, trained: np.ndarray) -> None:
@@ -131,15 +162,20 @@ def require_equal(artifact: Artifact, encoded: Encoded, trained: np.ndarray) -> 
 
     Raises ArtifactError TT-A007 with the largest difference.
     """
-    difference = float(np.abs(artifact.logits(encoded) - trained).max())
-    allowed = _ALLOWED[artifact.facts.strategy.precision] * max(1.0, float(np.abs(trained).max()))
-    if not difference <= allowed:
+    found = equality(artifact, encoded, trained)
+    if not found.holds:
         raise ArtifactError(
-            "TT-A007", rows=len(encoded), difference=difference, allowed=allowed, folder=str(artifact.folder)
+            "TT-A007",
+            rows=found.rows,
+            difference=found.difference,
+            allowed=found.allowed,
+            folder=str(artifact.folder),
         )
 
 
-def _base_source(facts: ArtifactFacts, trust_remote_code: bool) -> ModelSource:
+def base_source(facts: ArtifactFacts, trust_remote_code: bool) -> ModelSource:
+    """The base of an adapter, found by the name it was trained from. Raises ArtifactError TT-A004 where it is
+    another by now."""
     name = f"{facts.base.name}@{facts.base.revision}" if _revisable(facts) else facts.base.name
     source = locate(name, trust_remote_code=trust_remote_code)
     if weights_hash(source.folder) != facts.base.weights_sha256:

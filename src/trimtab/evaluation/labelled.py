@@ -9,11 +9,11 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from trimtab import data, tuning
+from trimtab.artifacts import ArtifactFacts
 from trimtab.data import Split
 from trimtab.data.spec import Example
 from trimtab.errors import ArtifactError, ModelError
 from trimtab.evaluation.encode import Collator, Encoded, encode
-from trimtab.evaluation.facts import ArtifactFacts
 from trimtab.evaluation.objective import Inputs, Objective, Opening, ScoredRows
 from trimtab.evaluation.predict import logits
 from trimtab.evaluation.prediction import Prediction

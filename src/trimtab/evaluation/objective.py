@@ -16,10 +16,10 @@ from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from trimtab import tuning
+from trimtab.artifacts import ArtifactFacts
 from trimtab.data import Split
 from trimtab.data.spec import Example
 from trimtab.evaluation.encode import Collator, Encoded
-from trimtab.evaluation.facts import ArtifactFacts
 from trimtab.evaluation.prediction import Prediction
 from trimtab.methods import Strategy
 from trimtab.metrics import Findings, Score

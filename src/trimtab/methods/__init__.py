@@ -5,7 +5,7 @@ Leaves out: anything with weights. The torch half of each part is in `trimtab.tu
 
 import difflib
 
-from trimtab.errors import UsageError
+from trimtab.errors import ModelError, UsageError
 from trimtab.methods.base_precision import QUANTISED, BasePrecision
 from trimtab.methods.biases import Biases
 from trimtab.methods.bottleneck import PLACEMENTS, Bottleneck, Placement
@@ -17,7 +17,7 @@ from trimtab.methods.part import Adapter, LayerLoad, Part, Place, Shape, Shapes,
 from trimtab.methods.preset import METHODS, PARTS, Choices, Method, lora_targets, parts_for
 from trimtab.methods.serial import strategy_from_json, strategy_to_json
 from trimtab.methods.strategy import DECAYS, PRECISIONS, Decay, Precision, Schedule, Strategy, balanced_weights
-from trimtab.methods.trained import TrainedTensors
+from trimtab.methods.trained import TrainedTensors, grouped_tensors
 from trimtab.methods.update_rule import (
     UPDATE_RULES,
     Adafactor,
@@ -66,10 +66,12 @@ __all__ = [
     "UpdateRule",
     "Weights",
     "balanced_weights",
+    "grouped_tensors",
     "lora_targets",
     "lowest_place",
     "method_named",
     "parts_for",
+    "refuse_unmergeable",
     "strategy_from_json",
     "strategy_to_json",
     "update_rule_named",
@@ -92,3 +94,10 @@ def update_rule_named(name: str) -> UpdateRule:
         return known[name]()
     nearest = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.0)[0]
     raise UsageError("TT-U040", name=name, suggestion=nearest, known=", ".join(known))
+
+
+def refuse_unmergeable(strategy: Strategy) -> None:
+    """Raises ModelError TT-T071 where no weights of the base compute what the strategy adds: asked before anything
+    is loaded."""
+    if any(part.adapter and not part.mergeable for part in strategy.parts):
+        raise ModelError("TT-T071", method=strategy.method)

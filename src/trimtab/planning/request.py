@@ -1,5 +1,6 @@
 """Request: all that a plan is asked for, and the refusal of what cannot be done, before anything loads."""
 
+import difflib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
@@ -35,6 +36,7 @@ from trimtab.planning.plan import GOALS, Goal, Limits
 _LARGEST_SEED = 2**32 - 1  # what every library that draws takes
 # Up to four special tokens and a token of each of two texts; with less room a tokenizer cuts nothing at all.
 _SHORTEST_LENGTH = 8
+_LONGEST_WORD = 60  # characters of a word that is no target
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,6 +131,7 @@ class Request:
         _check_task(self)
         _check_goal(self.goal)
         _check_words(self.settings, self.choices)
+        _check_targets(self.spec, self.choices)
         _check_price(self)
         _check_counts(self.settings, self.choices)
         _check_library(self)
@@ -243,6 +246,21 @@ def _check_words(settings: Settings, choices: Choices) -> None:
         raise UsageError("TT-P060", decay=settings.decay, known=", ".join(DECAYS))
     if settings.class_weights not in (None, "balanced"):
         raise UsageError("TT-P061", weights=settings.class_weights)
+
+
+def _check_targets(spec: ModelSpec, choices: Choices) -> None:
+    """Targets are roles, and nothing is matched: a pattern is no role. Named are those that the model has, each
+    with its matrix; the nearest of either is suggested."""
+    known = {role: linear.module for linear in spec.linears for role in linear.roles}
+    strange = next((target for target in choices.targets or () if target not in known), None)
+    if strange is None:
+        return
+    words = {module.rpartition(".")[2]: role for role, module in known.items()} | {role: role for role in known}
+    nearest = difflib.get_close_matches(strange[:_LONGEST_WORD].lower(), words, n=1, cutoff=0.0)[0]
+    named = ", ".join(f"{role} ({module})" for role, module in known.items())
+    raise UsageError(
+        "TT-U100", target=strange[:_LONGEST_WORD], model=spec.name, suggestion=words[nearest], known=named
+    )
 
 
 def _check_price(request: Request) -> None:

@@ -6,6 +6,17 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from trimtab.study.adapters import (
+    ArtifactRow,
+    ArtifactView,
+    MadeArtifact,
+    deletable_adapter,
+    delete_adapter,
+    import_adapter,
+    list_adapters,
+    merge_adapter,
+    show_adapter,
+)
 from trimtab.study.costs import cost_train
 from trimtab.study.opening import open_training
 from trimtab.study.plans import estimate, plan, plan_models
@@ -29,8 +40,11 @@ if TYPE_CHECKING:
     from trimtab.training.events import Event
 
 __all__ = [
+    "ArtifactRow",
+    "ArtifactView",
     "CostedOffer",
     "Ledger",
+    "MadeArtifact",
     "Misfit",
     "ModelChoice",
     "ModelRefusal",
@@ -44,14 +58,20 @@ __all__ = [
     "TrainingCost",
     "check",
     "cost_train",
+    "deletable_adapter",
+    "delete_adapter",
     "doctor",
     "estimate",
     "estimate_rows",
     "evaluate",
+    "import_adapter",
     "ledger",
+    "list_adapters",
+    "merge_adapter",
     "plan",
     "plan_models",
     "predict",
+    "show_adapter",
     "train",
 ]
 

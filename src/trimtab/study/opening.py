@@ -6,6 +6,7 @@ Nothing here imports torch, so that a mistake is answered in half a second and n
 from dataclasses import dataclass
 from pathlib import Path
 
+from trimtab.artifacts import FACTS_FILE
 from trimtab.data import Corpus, DataSpec
 from trimtab.errors import BadInput
 from trimtab.hardware import Machine, this_machine
@@ -15,7 +16,6 @@ from trimtab.study import gather
 from trimtab.study.margins import with_margins
 from trimtab.study.request import TrainRequest
 
-ARTIFACT_FILE = "artifact.json"  # evaluation.facts.NAME, spelled out: that room loads torch
 REQUEST_FILE = "request.json"  # written when a training starts, deleted when it is finished
 
 
@@ -55,5 +55,5 @@ def refuse_foreign_folder(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise BadInput("TT-T029", path=str(out))
     names = sorted(path.name for path in out.iterdir() if not path.name.startswith(".")) if out.is_dir() else []
-    if names and not {REQUEST_FILE, ARTIFACT_FILE} & set(names):
+    if names and not {REQUEST_FILE, FACTS_FILE} & set(names):
         raise BadInput("TT-T028", folder=str(out), found=names[0])

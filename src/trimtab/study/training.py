@@ -15,16 +15,16 @@ from typing import Literal
 from safetensors import SafetensorError
 
 from trimtab import __version__, planning
+from trimtab.artifacts import FACTS_FILE, ArtifactFacts, base_of
 from trimtab.data import Corpus
 from trimtab.errors import BadInput, TrimtabError, system_reason
 from trimtab.estimation import estimate
-from trimtab.evaluation import ArtifactFacts, Base, open_artifact, require_equal, save_artifact
-from trimtab.evaluation.facts import NAME as ARTIFACT
+from trimtab.evaluation import open_artifact, require_equal, save_artifact
 from trimtab.hardware.calibration import calibration_key
 from trimtab.home import write_atomically
 from trimtab.methods import Strategy, strategy_from_json, strategy_to_json
 from trimtab.metrics import Findings
-from trimtab.models import ModelSource, weights_hash
+from trimtab.models import ModelSource
 from trimtab.study.card import model_card
 from trimtab.study.opening import REQUEST_FILE, Opened
 from trimtab.study.record import record
@@ -39,7 +39,7 @@ _GATE_ROWS = 32
 def carry_out(request: TrainRequest, opened: Opened) -> Iterator[Event | Planned | Trained]:
     """What `trimtab.study.train` does once the request has been opened; yields and raises as it does."""
     out = Path(request.out)
-    if (out / ARTIFACT).exists() and not (request.resume and (out / REQUEST_FILE).exists()):
+    if (out / FACTS_FILE).exists() and not (request.resume and (out / REQUEST_FILE).exists()):
         raise BadInput("TT-T026", folder=str(out))
     source, corpus = opened.source, opened.corpus
     planned = _plan(request, opened)
@@ -86,6 +86,7 @@ def command_of(request: TrainRequest) -> str:
         "--price": request.price and request.price.typed,
         "--rate": request.pricing.cny_per_usd,
         "--rank": choices.rank,
+        "--targets": choices.targets and ",".join(choices.targets),
         "--bottleneck": choices.bottleneck,
         "--placement": choices.placement,
         "--top-layers": choices.top_layers,
@@ -201,22 +202,11 @@ def _artifact_facts(session: Session, source: ModelSource, corpus: Corpus, split
         columns=corpus.columns,
         label_column=corpus.label_column,
         outputs=session.job.data.outputs,
-        base=Base(
-            name=_lasting_name(source),
-            hub_id=source.hub_id,
-            revision=source.revision,
-            family=session.job.spec.family,
-            weights_sha256=weights_hash(source.folder),
-        ),
+        base=base_of(source, session.job.spec.family),
         strategy=strategy,
         trimtab_version=__version__,
         split_seed=split_seed,
     )
-
-
-def _lasting_name(source: ModelSource) -> str:
-    """What finds the base again from any working folder."""
-    return str(source.folder.resolve()) if source.kind == "folder" else source.name
 
 
 def _library(report: Report) -> str:

@@ -23,8 +23,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
+from trimtab.artifacts import sha256_of
 from trimtab.errors import BadInput, Message, message
-from trimtab.evaluation.facts import sha256_of
 from trimtab.training.files import sync_file, sync_folder
 from trimtab.training.run import LossPoint
 from trimtab.training.tensors import write_tensors

@@ -13,7 +13,15 @@ from trimtab.tuning import (  # noqa: F401  each registers its part
     lora,
     weights,
 )
-from trimtab.tuning.adapter import adapter_of, load_adapter, merge, save_adapter
+from trimtab.tuning.adapter import (
+    adapter_of,
+    load_adapter,
+    load_head,
+    merge,
+    parameters_by_key,
+    require_finite,
+    save_adapter,
+)
 from trimtab.tuning.attach import apply, attach, train_mode, trained_names
 from trimtab.tuning.load import (
     DTYPES,
@@ -24,6 +32,7 @@ from trimtab.tuning.load import (
     quiet_transformers,
 )
 from trimtab.tuning.quantised import count_parameters, is_packed, quantise, unpack
+from trimtab.tuning.sharing import on_same_weights, own_bytes, share_backbone
 from trimtab.tuning.trained import trained_tensors
 
 __all__ = [
@@ -36,12 +45,18 @@ __all__ = [
     "is_packed",
     "load_adapter",
     "load_classifier",
+    "load_head",
     "load_language_model",
     "load_tokenizer",
     "merge",
+    "on_same_weights",
+    "own_bytes",
+    "parameters_by_key",
     "quantise",
     "quiet_transformers",
+    "require_finite",
     "save_adapter",
+    "share_backbone",
     "train_mode",
     "trained_names",
     "trained_tensors",

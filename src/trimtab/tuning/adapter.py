@@ -19,9 +19,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
+from trimtab.artifacts import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from trimtab.errors import ArtifactError, ModelError
-from trimtab.methods import Adapter, Strategy
+from trimtab.methods import Adapter, Strategy, refuse_unmergeable
 from trimtab.models.spec import ModelSpec
+from trimtab.models.weights_header import read_header, weight_files
 from trimtab.tuning import structure
 from trimtab.tuning.attach import attach, trained_names
 from trimtab.tuning.quantised import unpack
@@ -59,18 +61,20 @@ def own_parameters(model: PreTrainedModel, config: PeftConfig) -> dict[str, torc
 
 def merge(strategy: Strategy, model: PreTrainedModel, spec: ModelSpec) -> PreTrainedModel:
     """Fold what was added into the base's own weights, in place, and put the plain modules back. A base in few
-    bits is unpacked first: rounded once more, it would lose what has been learnt.
+    bits is unpacked first: rounded once more, it would lose what has been learnt. Sums are made in fp32, a matrix
+    at a time, and rounded once.
 
     Raises ModelError TT-T071, with the model as it was, where that cannot be done.
     """
-    for part in strategy.parts:
-        if part.adapter and not part.mergeable:
-            raise ModelError("TT-T071", method=strategy.method)
+    refuse_unmergeable(strategy)
     if strategy.base_precision != "same":
         _unpack_below(strategy, model, spec)
     for name, module in _tuner_layers(model):
+        base = module.get_base_layer()
+        dtype = next(base.parameters()).dtype
+        module.float()
         module.merge(safe_merge=True)
-        model.set_submodule(name, module.get_base_layer(), strict=True)
+        model.set_submodule(name, base.to(dtype), strict=True)
     return model
 
 
@@ -106,14 +110,10 @@ def save_adapter(strategy: Strategy, model: PreTrainedModel, spec: ModelSpec, fo
     config.task_type = TaskType.SEQ_CLS if model.get_output_embeddings() is None else TaskType.CAUSAL_LM
     config.modules_to_save = sorted({name.rpartition(".")[2] for name in _trained_heads(model)}) or None
     config.save_pretrained(str(folder))
-    _in_order(folder / "adapter_config.json")
-    wanted = set(trained_names(model))
-    tensors = {
-        _key(name): parameter.detach().cpu().contiguous()
-        for name, parameter in model.named_parameters()
-        if name in wanted
-    }
-    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    _in_order(folder / ADAPTER_CONFIG)
+    found = parameters_by_key(adapter_of(strategy), model)
+    tensors = {name: x.detach().cpu().contiguous() for name, x in found.items()}
+    save_file(tensors, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
 
 
 def _trained_heads(model: PreTrainedModel) -> tuple[str, ...]:
@@ -122,21 +122,39 @@ def _trained_heads(model: PreTrainedModel) -> tuple[str, ...]:
     return tuple(name for name, module in heads if any(p.requires_grad for p in module.parameters()))
 
 
-def load_adapter(model: PreTrainedModel, folder: Path) -> None:
-    """Fill a model on which the same strategy was attached. Every trained parameter must be in the file, with
-    its shape and finite. Raises ArtifactError TT-A005 and TT-A006."""
+def parameters_by_key(part: Adapter, model: PreTrainedModel) -> dict[str, torch.nn.Parameter]:
+    """Which parameter each tensor of a folder goes into."""
     parameters = dict(model.named_parameters())
-    with safe_open(folder / "adapter_model.safetensors", framework="pt") as file:
-        names = set(file.keys())
-        for name in trained_names(model):
-            key = _key(name)
-            if key not in names or list(parameters[name].shape) != file.get_slice(key).get_shape():
-                raise ArtifactError("TT-A005", name=key, folder=str(folder))
-            tensor = file.get_tensor(key)
+    return {_key(name): parameters[name] for name in trained_names(model)}
+
+
+def require_finite(folder: Path) -> None:
+    """Read the adapter's file once, tensor by tensor. Raises ArtifactError TT-A006 where a value is not finite."""
+    with safe_open(folder / ADAPTER_WEIGHTS, framework="pt") as file:
+        for name in file.keys():  # noqa: SIM118  it is no dict
+            if not torch.isfinite(file.get_tensor(name)).all():
+                raise ArtifactError("TT-A006", name=name, folder=str(folder))
+
+
+def load_adapter(strategy: Strategy, model: PreTrainedModel, folder: Path) -> None:
+    """Fill a model on which `strategy` was attached, from a file that has been found to fit
+    (`artifacts.require_fit`)."""
+    with safe_open(folder / ADAPTER_WEIGHTS, framework="pt") as file, torch.no_grad():
+        for name, parameter in parameters_by_key(adapter_of(strategy), model).items():
+            parameter.copy_(file.get_tensor(name))
+
+
+def load_head(model: PreTrainedModel, folder: Path) -> None:
+    """Fill what is trained of a model from the folder of a whole one that has been found to fit. Raises
+    ArtifactError TT-A006 where a value is not finite."""
+    places = {tensor.name: path for path in weight_files(folder) for tensor in read_header(path)}
+    parameters = dict(model.named_parameters())
+    for name in trained_names(model):
+        with safe_open(places[name], framework="pt") as file, torch.no_grad():
+            tensor = file.get_tensor(name)
             if not torch.isfinite(tensor).all():
-                raise ArtifactError("TT-A006", name=key, folder=str(folder))
-            with torch.no_grad():
-                parameters[name].copy_(tensor)
+                raise ArtifactError("TT-A006", name=name, folder=str(folder))
+            parameters[name].copy_(tensor)
 
 
 def target_names(

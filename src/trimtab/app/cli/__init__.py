@@ -11,6 +11,7 @@ from typing import NoReturn
 
 import typer
 
+from trimtab.app.cli import adapters
 from trimtab.app.cli.cost import train as cost_train
 from trimtab.app.cli.data import check
 from trimtab.app.cli.demo import demo
@@ -38,6 +39,14 @@ _VERBS = (
     (predict, "TT-V015"),
     (evaluate, "TT-V016"),
     (ledger, "TT-V017"),
+)
+
+_ADAPTER_VERBS = (
+    ("list", adapters.list_, "TT-V023"),
+    ("show", adapters.show, "TT-V024"),
+    ("merge", adapters.merge, "TT-V025"),
+    ("import", adapters.import_, "TT-V026"),
+    ("delete", adapters.delete, "TT-V027"),
 )
 
 
@@ -69,6 +78,10 @@ def application() -> typer.Typer:
     app.callback(invoke_without_command=True)(root)
     for verb, help_code in _VERBS:
         app.command(cls=VerbCommand, help=help_code)(verb)
+    cards = _group("TT-V022")
+    for name, verb, help_code in _ADAPTER_VERBS:
+        cards.command(name, cls=VerbCommand, help=help_code)(verb)
+    app.add_typer(cards, name="adapters")
     data, cost = _group("TT-V018"), _group("TT-V020")
     data.command(cls=VerbCommand, help="TT-V019")(check)
     app.add_typer(data, name="data")

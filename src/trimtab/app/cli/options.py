@@ -15,6 +15,7 @@ from trimtab.errors import UsageError
 
 if TYPE_CHECKING:
     from trimtab import data, methods, planning, study, units
+    from trimtab.models import Role
 
 DATA, LIMITS, METHOD, TRAINING = "TT-V061", "TT-V062", "TT-V063", "TT-V064"
 GOALS = "balanced|quality|memory|time|money"
@@ -124,6 +125,7 @@ class Training:
     """What a training may be told: the choices of its method, and its settings."""
 
     rank: Annotated[int | None, _method("--rank", metavar="N", help="TT-V121")] = None
+    targets: Annotated[str | None, _method("--targets", metavar="q,v,..", help="TT-V408")] = None
     bottleneck: Annotated[int | None, _method("--bottleneck", metavar="N", help="TT-V123")] = None
     placement: Annotated[str | None, _method("--placement", metavar=PLACEMENTS, help="TT-V124")] = None
     top_layers: Annotated[int | None, _method("--top-layers", metavar="N", help="TT-V122")] = None
@@ -145,6 +147,8 @@ class Training:
 
         return Choices(
             rank=self.rank,
+            # the planner refuses what is no role of the model
+            targets=cast("tuple[Role, ...] | None", self.targets and tuple(self.targets.split(","))),
             bottleneck=self.bottleneck,
             placement=cast("methods.Placement | None", self.placement),  # the planner refuses an unknown word
             top_layers=self.top_layers,

@@ -4,15 +4,20 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from trimtab.data.spec import Task
 from trimtab.errors import ArtifactError, Message, message
 from trimtab.home import write_atomically
 from trimtab.methods import Strategy, strategy_from_json, strategy_to_json
+from trimtab.models import ModelSource, weights_hash
 
 NAME = "artifact.json"
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+Origin = Literal["trained", "merged", "imported"]
 _FORMAT = 1
+_PICKLED = "adapter_model.bin"
 _BLOCK = 1 << 20
 
 
@@ -27,10 +32,23 @@ class Base:
     weights_sha256: str
 
 
+def base_of(source: ModelSource, family: str, *, sha256: str = "") -> Base:
+    """`source` as a base. Reads all its weights for the hash, where that is not given."""
+    return Base(
+        # what finds it again from any working folder
+        name=str(source.folder.resolve()) if source.kind == "folder" else source.name,
+        hub_id=source.hub_id,
+        revision=source.revision,
+        family=family,
+        weights_sha256=sha256 or weights_hash(source.folder),
+    )
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ArtifactFacts:
     """`adapter`: the folder holds what was added to the base; else it holds the whole model. `split_seed` decided
-    which rows were held out. `files` are (name, bytes, sha256)."""
+    which rows were held out. `origin`: trained here, merged into its base from an adapter, or imported from a
+    plain PEFT folder, whose training is not known. `files` are (name, bytes, sha256)."""
 
     adapter: bool
     task: Task
@@ -42,6 +60,7 @@ class ArtifactFacts:
     strategy: Strategy
     trimtab_version: str
     split_seed: int = 0
+    origin: Origin = "trained"
     files: tuple[tuple[str, int, str], ...] = ()
 
     def write(self, folder: Path) -> None:
@@ -54,18 +73,36 @@ class ArtifactFacts:
         write_atomically(folder / NAME, json.dumps({"format": _FORMAT, **plain}, ensure_ascii=False, indent=1))
 
 
-def read_facts(folder: Path) -> ArtifactFacts:
-    """artifact.json of a folder, its files checked against their hashes.
+def glance(folder: Path) -> ArtifactFacts:
+    """artifact.json of a folder, its other files not looked at: for lists.
 
-    Raises ArtifactError: TT-A001 no artifact, TT-A002 unreadable, TT-A003 a file was changed.
+    Raises ArtifactError: TT-A001 no artifact, TT-A002 unreadable; TT-A020 weights of a PEFT adapter as pickle
+    alone, TT-A021 a PEFT adapter without artifact.json.
     """
     path = folder / NAME
     if not path.is_file():
-        raise ArtifactError("TT-A001", folder=str(folder))
+        refuse_pickled_adapter(folder)
+        code = "TT-A021" if (folder / ADAPTER_CONFIG).is_file() else "TT-A001"
+        raise ArtifactError(code, folder=str(folder))
     try:
-        facts = _from_plain(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, KeyError, TypeError) as error:
+        return _from_plain(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ArtifactError("TT-A002", folder=str(folder), why=_why(error)) from error
+
+
+def refuse_pickled_adapter(folder: Path) -> None:
+    """Raises ArtifactError TT-A020 where the weights of an adapter are there as pickle alone."""
+    if not (folder / ADAPTER_WEIGHTS).is_file() and (folder / _PICKLED).is_file():
+        raise ArtifactError("TT-A020", folder=str(folder), file=_PICKLED, wanted=ADAPTER_WEIGHTS)
+
+
+def read_facts(folder: Path) -> ArtifactFacts:
+    """artifact.json of a folder, its files checked against their hashes.
+
+    Raises what `glance` raises, and ArtifactError TT-A003 where a file was changed.
+    """
+    facts = glance(folder)
+    refuse_pickled_adapter(folder)
     for name, size, digest in facts.files:
         file = folder / name
         if not file.is_file() or file.stat().st_size != size or sha256_of(file) != digest:
