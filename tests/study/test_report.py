@@ -200,3 +200,10 @@ def test_answers_are_shown_whole_and_harmless_with_what_came_before_training(lan
     assert EVIL in words and "128" in words and "2.345 →" in words
     facts = json.loads(json.dumps(report_json(told, language), allow_nan=False))
     assert facts["samples"][0]["written"].startswith("It is 72.") and facts["run"]["untrained_metric"] == 2.345
+
+
+def test_a_training_that_helped_nothing_says_so() -> None:
+    untouched = replace(report(), run=replace(report().run, best_step=0))
+    said = "No evaluation was better than the model as it came"
+    assert said in " ".join(Parsed(report_html(untouched)).text)
+    assert said not in " ".join(Parsed(report_html(report())).text)

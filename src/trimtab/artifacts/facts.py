@@ -35,13 +35,19 @@ class Base:
 def base_of(source: ModelSource, family: str, *, sha256: str = "") -> Base:
     """`source` as a base. Reads all its weights for the hash, where that is not given."""
     return Base(
-        # what finds it again from any working folder
-        name=str(source.folder.resolve()) if source.kind == "folder" else source.name,
+        name=_lasting_name(source),
         hub_id=source.hub_id,
         revision=source.revision,
         family=family,
         weights_sha256=sha256 or weights_hash(source.folder),
     )
+
+
+def _lasting_name(source: ModelSource) -> str:
+    """What finds it again from any working folder."""
+    if source.kind == "gguf":
+        return str(Path(source.name).expanduser().resolve())
+    return str(source.folder.resolve()) if source.kind == "folder" else source.name
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -26,7 +26,7 @@ from trimtab.evaluation.objectives import OBJECTIVES
 from trimtab.evaluation.prediction import Prediction
 from trimtab.methods import BasePrecision, Head, Precision, Strategy
 from trimtab.metrics import Score
-from trimtab.models import ModelSource, ModelSpec, locate, read_spec, weights_hash
+from trimtab.models import ModelSource, ModelSpec, read_spec, weights_hash
 from trimtab.models.hub import TOKENIZER_FILES as _FILES
 
 _TOKENIZER_FILES = frozenset(_FILES) - {"generation_config.json"} | {"tokenizer_config.json"}
@@ -71,7 +71,9 @@ class AdapterSet:
 
     def __init__(self, base: str | None = None, *, trust_remote_code: bool = False) -> None:
         self._trusted = trust_remote_code
-        self._base = None if base is None else _described(locate(base, trust_remote_code=trust_remote_code))
+        self._base = (
+            None if base is None else _described(tuning.locate_unpacked(base, trust_remote_code=trust_remote_code))
+        )
         self._format: _Format | None = None
         self._bare: dict[type, PreTrainedModel] = {}  # by class: one backbone, under a head of each kind
         self._tokenizers: dict[object, Tokenizer] = {}

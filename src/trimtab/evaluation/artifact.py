@@ -27,7 +27,7 @@ from trimtab.evaluation.objectives import OBJECTIVES
 from trimtab.evaluation.prediction import Prediction
 from trimtab.methods import Precision
 from trimtab.metrics import Score
-from trimtab.models import ModelSource, load_config, locate, read_spec, weights_hash
+from trimtab.models import ModelSource, load_config, read_spec, weights_hash
 from trimtab.models.spec import ModelSpec
 
 _WINDOW = 512  # texts read ahead, so that batches have like lengths
@@ -177,7 +177,7 @@ def base_source(facts: ArtifactFacts, trust_remote_code: bool) -> ModelSource:
     """The base of an adapter, found by the name it was trained from. Raises ArtifactError TT-A004 where it is
     another by now."""
     name = f"{facts.base.name}@{facts.base.revision}" if _revisable(facts) else facts.base.name
-    source = locate(name, trust_remote_code=trust_remote_code)
+    source = tuning.locate_unpacked(name, trust_remote_code=trust_remote_code)
     if weights_hash(source.folder) != facts.base.weights_sha256:
         raise ArtifactError("TT-A004", base=facts.base.name)
     return source

@@ -22,6 +22,7 @@ from trimtab.models.families import (
     stored_layers,
     top_parameters,
 )
+from trimtab.models.gguf import gguf_file
 from trimtab.models.hub import TokenizerFile
 from trimtab.models.read import ModelSource, read_spec, weights_hash
 from trimtab.models.sources import Outline, locate, outline_of, spec_of, tokenizer_of
@@ -40,6 +41,7 @@ __all__ = [
     "catalogue",
     "embedding_parameters",
     "final_norm_parameters",
+    "gguf_file",
     "head_parameters",
     "layer_linears",
     "layer_parameters",

