@@ -3,12 +3,12 @@
     python benchmarks/real_runs.py [--models DIR] [--out FILE.jsonl] [--only TEXT]
     python benchmarks/real_runs.py --edge 30 [--out FILE.jsonl]
 
-A grid of models x methods x precision x batch and length x recompute (`grid`, 72 runs): small and multilingual
-encoders and a decoder, full tuning, freezing, LoRA, head. Every run is what `trimtab train` does, in a process of
-its own: plan, a dozen steps on real text with the longest batch first, saving, opening what was saved. The
-calibration of this machine is the same for all, and none knows of the others. Results go to FILE as they come; a
-run that stands there is not run again. `--edge N`: N of them again, each with a memory limit of exactly what was
-predicted as the high end; a watchdog kills what goes beyond. Run nothing else beside it.
+A grid of models x methods x precision x batch and length x recompute (`grid`, 94 runs): small and multilingual
+encoders and a decoder, full tuning, freezing, LoRA, bottleneck adapters, head. Every run is what `trimtab train`
+does, in a process of its own: plan, a dozen steps on real text with the longest batch first, saving, opening what
+was saved. The calibration of this machine is the same for all, and none knows of the others. Results go to FILE as
+they come; a run that stands there is not run again. `--edge N`: N of them again, each with a memory limit of
+exactly what was predicted as the high end; a watchdog kills what goes beyond. Run nothing else beside it.
 """
 
 import argparse
@@ -52,7 +52,7 @@ class Cell:
 
 
 def grid() -> Iterator[Cell]:
-    methods = ("full", "freeze", "lora", "head")
+    methods = ("full", "freeze", "lora", "adapter", "head")
     english, chinese = ("all-minilm-l6-v2", "ag_news"), ("multilingual-e5-small", "chnsenticorp")
     chat = ("smollm2-135m-instruct", "ag_news")
     shapes = {
@@ -184,6 +184,7 @@ def train(cell: Cell, arguments: argparse.Namespace) -> dict[str, float]:
         "measured": memory.measured,
         "predicted_runtime": calibration.runtime_bytes if calibration else 0,
         "measured_runtime": run.runtime_memory_bytes,
+        "micro_batch": run.micro_batch,
         "phase": planned.plan.chosen.estimate.memory.phase,
         "predicted_step": step.predicted.value,
         "measured_step": step.measured,
@@ -204,11 +205,11 @@ def _cut(cell: Cell, data: Path, folder: Path) -> str:
 
 
 def errors(found: dict[str, float]) -> tuple[float, float, float]:
-    """Of the whole, of the part above the bare runtime, of a step."""
-    above = found["measured"] - found["measured_runtime"]
+    """Of the whole, of the part above the bare runtime (the imports), of a step."""
+    bare = found["predicted_runtime"]
     return (
         found["predicted"] / found["measured"] - 1,
-        (found["predicted"] - found["predicted_runtime"]) / above - 1,
+        (found["predicted"] - bare) / (found["measured"] - bare) - 1,
         found["predicted_step"] / found["measured_step"] - 1,
     )
 

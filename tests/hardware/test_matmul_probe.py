@@ -9,7 +9,7 @@ import pytest
 
 from trimtab.hardware.calibration import cached_calibration, calibration_key, probe_matmul, save_calibration
 from trimtab.hardware.detect import this_machine
-from trimtab.hardware.machine import Calibration
+from trimtab.hardware.machine import Calibration, StepCosts, StepWork
 from trimtab.home import cache_folder
 from trimtab.units import Evidence
 
@@ -26,7 +26,9 @@ def calibration(key: str = "a machine") -> Calibration:
         matmul_rates=(("fp32", 1.5e11),),
         threads=2,
         runtime_bytes=7,
+        working_bytes=5,
         bandwidth=2e10,
+        step_costs=(StepCosts(dtype="fp32", seconds_each=StepWork(flop=1e-11, trained_numbers=2e-9)),),
         evidence=Evidence.MEASURED,
     )
 

@@ -115,7 +115,10 @@ def working_bytes(spec: ModelSpec, machine: Machine) -> int:
     """What a CPU process takes when it starts to work, the tokenizer included. On other devices the host pays."""
     if machine.device.kind != "cpu":
         return 0
-    return _CPU_WORKING_BYTES + _TOKENIZER_SHARE * (spec.tokenizer_bytes or _TOKENIZER_ENTRY_BYTES * spec.vocab)
+    measured = machine.calibration.working_bytes if machine.calibration is not None else 0
+    return (measured or _CPU_WORKING_BYTES) + _TOKENIZER_SHARE * (
+        spec.tokenizer_bytes or _TOKENIZER_ENTRY_BYTES * spec.vocab
+    )
 
 
 def kernel_bytes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine) -> int:

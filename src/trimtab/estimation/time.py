@@ -1,12 +1,12 @@
 """Time of a strategy: work over the machine's rate, plus what a step costs at any size.
 
-    step = matmuls / (rate x share) + numbers made in between x bytes / bandwidth
-           + optimiser bytes / bandwidth + layers x fixed + numbers unpacked x bytes / bandwidth
+    step = FLOP in matmuls x seconds + numbers made in between x seconds + layers x seconds, each by what is asked
+           of a layer, + optimiser bytes / bandwidth + numbers unpacked x bytes / bandwidth
 
-Rate and bandwidth are measured on this machine; of a catalogue device they are published peaks. Share and bytes
-are what the loop reached beside them on a CPU; on a GPU all is in the share, a first guess from published runs.
-Known error: over 65 real runs of the machine it was fitted on 11 % (median), 24 % (nine in ten;
-benchmarks/real_runs.py); elsewhere unknown until a run is in the ledger. Leaves out: loading, saving, tokenising.
+A calibrated machine has timed the first three on steps of its own (`training.probe`). Elsewhere they follow from
+the rate of a matmul and the bandwidth, measured or, of a catalogue device, published peaks: by the share and bytes
+that one machine reached on a CPU; on a GPU all is in the share, a first guess from published runs. Known error:
+docs/formulas.md (benchmarks/real_runs.py). Leaves out: loading, saving, tokenising.
 """
 
 from functools import lru_cache
@@ -16,16 +16,9 @@ from trimtab.estimation.estimate import TimeEstimate
 from trimtab.estimation.held import unpacked_numbers
 from trimtab.estimation.margins import widened
 from trimtab.estimation.updated import updated_parameters
-from trimtab.estimation.work import (
-    forward_flop,
-    head_flop,
-    head_numbers,
-    layer_numbers,
-    training_flop,
-    training_numbers,
-)
-from trimtab.hardware.machine import Machine
-from trimtab.methods import BasePrecision, Strategy
+from trimtab.estimation.work import forward_work, head_work, layers_by_kind, training_work
+from trimtab.hardware.machine import Machine, StepCosts, StepWork
+from trimtab.methods import BasePrecision, Precision, Strategy
 from trimtab.models.spec import ModelSpec
 from trimtab.units import Evidence, Figure
 
@@ -51,15 +44,15 @@ _SPREAD = {Evidence.MEASURED: 0.25, Evidence.PROBE: 0.35, Evidence.FORMULA: 0.6}
 
 def time(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine) -> TimeEstimate:
     """Wall-clock seconds of all epochs and their dev evaluations, without early stop."""
-    rate, evidence = _rate(machine, strategy.precision)
+    costs, evidence = _costs(machine, strategy.precision)
     spread = _SPREAD[evidence]
     shown = Evidence.FORMULA if evidence is Evidence.MEASURED else evidence
-    step = _step_seconds(strategy, spec, data, machine, rate)
+    step = _step_seconds(strategy, spec, data, machine, costs)
     steps = strategy.steps(data.train_rows)
     evaluations = strategy.schedule.epochs * strategy.schedule.evaluations + 1
     if strategy.language_head is not None:
         evaluations += 1  # a chat model is scored before it is trained
-    evaluate = evaluations * _forward_seconds(spec, data, machine, rate, strategy) * data.dev_rows
+    evaluate = evaluations * _forward_seconds(spec, data, machine, costs, strategy) * data.dev_rows
     train = step * steps
     return TimeEstimate(
         step_seconds=Figure.within(step, spread, shown),
@@ -70,31 +63,30 @@ def time(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine) 
     )
 
 
-def _step_seconds(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine, rate: float) -> float:
+def _step_seconds(
+    strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine, costs: StepCosts
+) -> float:
     length = _padded_length(strategy, data)
     rows = min(strategy.batch, max(1, data.train_rows))
     tokens, learned = length * rows, _learned(strategy, data) * rows
-    work, made = training_flop(strategy, spec, length), training_numbers(strategy, spec, length)
     moved = strategy.optimizer.moved_bytes(cpu=machine.device.kind == "cpu") + (
         0 if strategy.ema_decay is None else _AVERAGE_BYTES
     )
     update = updated_parameters(strategy, spec, data) * moved / _bandwidth(machine)
-    fixed = _CPU_LAYER_SECONDS if machine.device.kind == "cpu" else _GPU_LAYER_SECONDS
-    passes = tokens * _token_seconds(work, made, machine, strategy, rate)
-    work, made = head_flop(strategy, spec, backward=True), head_numbers(strategy, spec, backward=True)
-    passes += learned * _token_seconds(work, made, machine, strategy, rate)
+    passes = tokens * costs.seconds(training_work(strategy, spec, length))
+    passes += learned * costs.seconds(head_work(strategy, spec, backward=True))
     _, unpacked = unpacked_numbers(strategy, spec)
-    micro_step = spec.layers * fixed + unpacked * _unpack_seconds(strategy, machine)
+    micro_step = costs.seconds(layers_by_kind(strategy, spec)) + unpacked * _unpack_seconds(strategy, machine)
     return passes + update + strategy.accumulation * micro_step
 
 
-def _forward_seconds(spec: ModelSpec, data: DataSpec, machine: Machine, rate: float, strategy: Strategy) -> float:
+def _forward_seconds(
+    spec: ModelSpec, data: DataSpec, machine: Machine, costs: StepCosts, strategy: Strategy
+) -> float:
     """Seconds to score one row."""
     length = _padded_length(strategy, data)
-    work, made = forward_flop(spec, length), spec.layers * layer_numbers(spec, length)
-    seconds = length * _token_seconds(work, made, machine, strategy, rate)
-    work, made = head_flop(strategy, spec, backward=False), head_numbers(strategy, spec, backward=False)
-    seconds += _learned(strategy, data) * _token_seconds(work, made, machine, strategy, rate)
+    seconds = length * costs.seconds(forward_work(spec, length))
+    seconds += _learned(strategy, data) * costs.seconds(head_work(strategy, spec, backward=False))
     unpacked, _ = unpacked_numbers(strategy, spec)
     shared = unpacked * _unpack_seconds(strategy, machine) * length / EVALUATION_TOKENS  # by the rows of a batch
     return seconds + shared
@@ -113,13 +105,6 @@ def _unpack_seconds(strategy: Strategy, machine: Machine) -> float:
     return table[strategy.base_precision] / _bandwidth(machine)
 
 
-def _token_seconds(work: float, made: float, machine: Machine, strategy: Strategy, rate: float) -> float:
-    """Seconds of `work` FLOP in matmuls and of `made` numbers between them."""
-    if machine.device.kind != "cpu":
-        return work / (rate * _GPU_EFFICIENCY)
-    return work / (rate * _CPU_MATMULS) + made * _CPU_NUMBER_BYTES[strategy.precision] / _bandwidth(machine)
-
-
 def _padded_length(strategy: Strategy, data: DataSpec) -> float:
     """Mean padded length of a micro-batch: batches are made of rows of like length."""
     return _mean_width(data.lengths, strategy.micro_batch, strategy.max_length)
@@ -130,6 +115,33 @@ def _mean_width(lengths: LengthHistogram, batch: int, cap: int) -> float:
     """Kept, since every candidate of a plan asks for one of a few."""
     widths, batches = lengths.batch_widths(batch, cap)
     return float(widths @ batches / batches.sum()) if len(widths) else float(cap)
+
+
+def _costs(machine: Machine, precision: Precision) -> tuple[StepCosts, Evidence]:
+    """What a step costs, as timed on this machine, else by rule from the rate of a matmul; and how it is known."""
+    if machine.calibration is not None and (timed := machine.calibration.costs(precision)):
+        return timed, machine.calibration.evidence
+    rate, evidence = _rate(machine, precision)
+    if machine.device.kind != "cpu":
+        return _same_costs(precision, 1 / (rate * _GPU_EFFICIENCY), 0.0, _GPU_LAYER_SECONDS), evidence
+    number_seconds = _CPU_NUMBER_BYTES[precision] / _bandwidth(machine)
+    return _same_costs(precision, 1 / (rate * _CPU_MATMULS), number_seconds, _CPU_LAYER_SECONDS), evidence
+
+
+def _same_costs(precision: Precision, flop: float, number: float, layer: float) -> StepCosts:
+    """Of a number and of a layer, the same for every kind."""
+    return StepCosts(
+        dtype=precision,
+        seconds_each=StepWork(
+            flop=flop,
+            trained_numbers=number,
+            passed_numbers=number,
+            frozen_numbers=number,
+            trained_layers=layer,
+            passed_layers=layer,
+            frozen_layers=layer,
+        ),
+    )
 
 
 def _rate(machine: Machine, precision: str) -> tuple[float, Evidence]:

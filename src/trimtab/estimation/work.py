@@ -7,6 +7,7 @@ token (L = length, d = heads x head size). What happens between the matmuls is c
 
 from functools import lru_cache
 
+from trimtab.hardware.machine import StepWork
 from trimtab.methods import Place, Strategy, lowest_place
 from trimtab.models.spec import ModelSpec, Role
 
@@ -26,12 +27,39 @@ def forward_flop(spec: ModelSpec, length: float) -> float:
 
 
 @lru_cache(maxsize=4096)
-def training_numbers(strategy: Strategy, spec: ModelSpec, length: float) -> float:
-    """Numbers a token that one forward and backward makes between its matmuls: a layer's forward, twice as many
-    backward, and once more with recompute."""
+def training_work(strategy: Strategy, spec: ModelSpec, length: float) -> StepWork:
+    """A forward and backward, a token: FLOP, and numbers made between the matmuls of each kind of layer: those of
+    a forward, twice as many backward where gradients pass, and once more with recompute."""
+    made, again = layer_numbers(spec, length), 4 if strategy.recompute else 3
+    layers = layers_by_kind(strategy, spec)
+    return StepWork(
+        flop=training_flop(strategy, spec, length),
+        trained_numbers=layers.trained_layers * again * made,
+        passed_numbers=layers.passed_layers * again * made,
+        frozen_numbers=layers.frozen_layers * made,
+    )
+
+
+def forward_work(spec: ModelSpec, length: float) -> StepWork:
+    """A forward pass that keeps nothing, a token."""
+    return StepWork(flop=forward_flop(spec, length), frozen_numbers=spec.layers * layer_numbers(spec, length))
+
+
+@lru_cache(maxsize=1024)
+def layers_by_kind(strategy: Strategy, spec: ModelSpec) -> StepWork:
+    """How many layers are trained, passed by gradients alone, and frozen below those."""
     frozen = min(max(0, strategy.lowest_layer(spec)), spec.layers)
-    passes = frozen + (spec.layers - frozen) * (4 if strategy.recompute else 3)
-    return passes * layer_numbers(spec, length)
+    loads = (strategy.loads(spec, layer) for layer in range(frozen, spec.layers))
+    trained = sum(any(load.trained for load in layer) for layer in loads)
+    return StepWork(
+        flop=0.0, trained_layers=trained, passed_layers=spec.layers - frozen - trained, frozen_layers=frozen
+    )
+
+
+def head_work(strategy: Strategy, spec: ModelSpec, *, backward: bool) -> StepWork:
+    """The head over a vocabulary, a learned token: forward, or with `backward` a step."""
+    flop, made = head_flop(strategy, spec, backward=backward), head_numbers(strategy, spec, backward=backward)
+    return StepWork(flop=flop, passed_numbers=made) if backward else StepWork(flop=flop, frozen_numbers=made)
 
 
 def head_flop(strategy: Strategy, spec: ModelSpec, *, backward: bool) -> float:

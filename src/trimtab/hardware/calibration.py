@@ -7,10 +7,12 @@ the torch line and saves its result through `save_calibration` under the same ke
 import hashlib
 import json
 import time
+from collections.abc import Mapping
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 
-from trimtab.hardware.machine import Calibration, Machine
+from trimtab.hardware.machine import Calibration, Machine, StepCosts, StepWork
 from trimtab.home import cache_folder, write_atomically
 from trimtab.units import GIB, MIB, Evidence
 
@@ -46,7 +48,10 @@ def cached_calibration(key: str) -> Calibration | None:
             matmul_rates=tuple((str(dtype), float(rate)) for dtype, rate in facts["matmul_rates"]),
             threads=int(facts["threads"]),
             runtime_bytes=int(facts["runtime_bytes"]),
+            working_bytes=int(facts["working_bytes"]),
             bandwidth=float(facts["bandwidth"]),
+            step_costs=tuple(_costs(dtype, each) for dtype, each in facts["step_costs"]),
+            busy=bool(facts["busy"]),
             evidence=Evidence(facts["evidence"]),
         )
     except (OSError, ValueError, KeyError, TypeError):
@@ -61,7 +66,10 @@ def save_calibration(calibration: Calibration) -> bool:
         "matmul_rates": calibration.matmul_rates,
         "threads": calibration.threads,
         "runtime_bytes": calibration.runtime_bytes,
+        "working_bytes": calibration.working_bytes,
         "bandwidth": calibration.bandwidth,
+        "step_costs": [(costs.dtype, asdict(costs.seconds_each)) for costs in calibration.step_costs],
+        "busy": calibration.busy,
         "evidence": calibration.evidence,
     }
     try:
@@ -132,6 +140,10 @@ def _copy_rate() -> float:
         np.copyto(target, source)
         best = min(best, time.perf_counter() - start)
     return 2 * _COPY_BYTES / best
+
+
+def _costs(dtype: str, each: Mapping[str, float]) -> StepCosts:
+    return StepCosts(dtype=dtype, seconds_each=StepWork(**{name: float(cost) for name, cost in each.items()}))
 
 
 def _file(key: str) -> Path:

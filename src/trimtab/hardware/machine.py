@@ -1,6 +1,6 @@
 """Machine, Device, Calibration, Price, Margin: what a run stands on. Facts only; others find and fill them."""
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Literal
 
 from trimtab.units import Evidence, ExchangeRate, Money
@@ -35,22 +35,58 @@ class Device:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class StepWork:
+    """What a step has to do: FLOP in matmuls; numbers that the operations between them make, and layers that are
+    gone through (once a micro-batch), each by what is asked of the layer: its weights are trained, gradients only
+    pass, or it runs forward alone."""
+
+    flop: float
+    trained_numbers: float = 0.0
+    passed_numbers: float = 0.0
+    frozen_numbers: float = 0.0
+    trained_layers: float = 0.0
+    passed_layers: float = 0.0
+    frozen_layers: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepCosts:
+    """Seconds for one of each kind of work, in numbers of type `dtype`."""
+
+    dtype: str
+    seconds_each: StepWork
+
+    def seconds(self, work: StepWork) -> float:
+        pairs = zip(astuple(work), astuple(self.seconds_each), strict=True)
+        return float(sum(amount * each for amount, each in pairs))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Calibration:
     """What was measured on this machine. Rates in FLOP/s of a matmul of typical training shape.
 
     `runtime_bytes` is the resident memory of a process that has imported the training stack and trained
-    nothing. `key` names the machine and the library versions it holds for.
+    nothing, `working_bytes` what it holds beyond that when it has trained and let everything go (0 = not
+    measured). `step_costs`: by precision, where steps were timed. `busy`: others were at work meanwhile, so that
+    all of it may be too slow. `key` names the machine and the library versions
+    it holds for.
     """
 
     key: str
     matmul_rates: tuple[tuple[str, float], ...]
     threads: int
     runtime_bytes: int = 0
+    working_bytes: int = 0
     bandwidth: float = 0.0
+    step_costs: tuple[StepCosts, ...] = ()
+    busy: bool = False
     evidence: Evidence = Evidence.PROBE
 
     def rate(self, dtype: str) -> float | None:
         return dict(self.matmul_rates).get(dtype)
+
+    def costs(self, dtype: str) -> StepCosts | None:
+        return next((costs for costs in self.step_costs if costs.dtype == dtype), None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,86 +1,61 @@
-"""Calibrate this machine for the training stack: matmul rates in each precision, threads, bare memory.
+"""Calibrate this machine for the training stack: rates, costs of a step, threads, memory of a process.
 
-Ten seconds at most, once a machine and library version; kept in the cache folder. Leaves out: GPUs, whose
-rates come from the catalogue until runs are in the ledger.
+Some ten seconds, once a machine and library version; kept in the cache folder. Leaves out: GPUs, whose rates come
+from the catalogue until runs are in the ledger.
 """
 
-import os
 import subprocess
 import sys
-import time
+from dataclasses import replace
 
-import torch
+import psutil
 
 from trimtab.hardware.calibration import cached_calibration, save_calibration
 from trimtab.hardware.machine import Calibration
-from trimtab.training.meter import MemoryMeter
+from trimtab.training.probe import Probed, from_json, probe
 from trimtab.units import Evidence
 
-# (rows, inputs, outputs): layers of small and base encoders at a few hundred to a thousand tokens
-_SHAPES = ((800, 384, 384), (800, 384, 1536), (800, 1536, 384), (1024, 768, 768), (1024, 768, 3072))
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-_SECONDS_A_SHAPE = 0.15
-_COPY_NUMBERS = 16 * 1024 * 1024
+_TIMEOUT_SECONDS = 180
+_LOOK_SECONDS = 0.3
+_BUSY_PERCENT = 20
 
 
 def calibrated(key: str, cores: int) -> Calibration:
-    """The kept calibration of `key`, or a fresh one, which is kept. `cores` = cores this process may use."""
+    """The kept calibration of `key`, or a fresh one, which is kept; one that was made while others were at work is
+    made again when they no longer are. `cores` = cores this process may use."""
     kept = cached_calibration(key)
-    if kept is not None and kept.evidence is Evidence.MEASURED:
+    if kept is not None and kept.evidence is not Evidence.MEASURED:
+        kept = None
+    busy = (kept is None or kept.busy) and _others_at_work()
+    if kept is not None and (busy or not kept.busy):
         return kept
-    runtime_bytes = _bare_runtime_bytes()
-    threads = max(1, min(cores, os.cpu_count() or 1))
-    torch.set_num_threads(threads)
-    rates = tuple((name, _rate(dtype)) for name, dtype in _DTYPES.items())
+    probed = _in_fresh_process(cores)
     fresh = Calibration(
         key=key,
-        matmul_rates=rates,
-        threads=threads,
-        runtime_bytes=runtime_bytes,
-        bandwidth=_bandwidth(),
+        matmul_rates=probed.matmul_rates,
+        threads=probed.threads,
+        runtime_bytes=probed.runtime_bytes,
+        working_bytes=probed.working_bytes,
+        bandwidth=probed.bandwidth,
+        step_costs=probed.step_costs,
+        busy=busy,
         evidence=Evidence.MEASURED,
     )
     save_calibration(fresh)
     return fresh
 
 
-def _bare_runtime_bytes() -> int:
-    """Resident memory of a fresh process that has imported the training stack: this one may hold data already."""
-    program = (
-        "import torch, trimtab.training\n"
-        "from trimtab.training.meter import MemoryMeter\n"
-        "print(MemoryMeter(torch.device('cpu')).now_bytes())"
-    )
+def _others_at_work() -> bool:
+    """Whether other processes keep more than a fifth of the processors busy, looked at for a moment."""
+    return psutil.cpu_percent(interval=_LOOK_SECONDS) > _BUSY_PERCENT
+
+
+def _in_fresh_process(cores: int) -> Probed:
+    """A process that holds nothing but the training stack: this one may hold data already. Where no second process
+    is to be had (an embedded Python) this one measures, and says nothing of what steps leave behind."""
+    command = [sys.executable, "-m", "trimtab.training.probe", str(max(1, cores))]
     try:
-        done = subprocess.run(
-            [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120
-        )
-        return int(done.stdout)
-    except (OSError, ValueError, subprocess.SubprocessError):  # no second process to be had: an embedded Python
-        return MemoryMeter(torch.device("cpu")).now_bytes()
-
-
-def _rate(dtype: torch.dtype) -> float:
-    """FLOP/s over the shapes: all work by the sum of the best times."""
-    work = seconds = 0.0
-    for rows, inputs, outputs in _SHAPES:
-        x, weight = torch.randn(rows, inputs).to(dtype), torch.randn(outputs, inputs).to(dtype)
-        seconds += _best_seconds(lambda x=x, weight=weight: torch.nn.functional.linear(x, weight))
-        work += 2.0 * rows * inputs * outputs
-    return work / seconds
-
-
-def _bandwidth() -> float:
-    """Bytes a second of a copy, reading and writing counted."""
-    source, target = torch.empty(_COPY_NUMBERS).fill_(1.0), torch.empty(_COPY_NUMBERS)
-    return 8.0 * _COPY_NUMBERS / _best_seconds(lambda: target.copy_(source))
-
-
-def _best_seconds(work) -> float:  # type: ignore[no-untyped-def]
-    work()
-    best, end = float("inf"), time.perf_counter() + _SECONDS_A_SHAPE
-    while time.perf_counter() < end:
-        start = time.perf_counter()
-        work()
-        best = min(best, time.perf_counter() - start)
-    return best
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=_TIMEOUT_SECONDS)
+        return from_json(done.stdout)
+    except (OSError, ValueError, KeyError, TypeError, subprocess.SubprocessError):
+        return replace(probe(max(1, cores)), working_bytes=0)
