@@ -34,9 +34,18 @@ def test_every_option_of_a_training_is_written_and_read_again() -> None:
         rank=4, targets="q,v", bottleneck=16, placement="pfeiffer", top_layers=2, quantize="nf4",
         epochs=3, batch=8, lr=1e-4, max_length=64, precision="fp32", seed=5,
         optimizer="lion", decay="wsd", ema=0.99, label_smoothing=0.1, class_weights="balanced",
+        temperature=0.02,
     )  # fmt: skip
     assert asdict(told).keys() == {name for name, value in asdict(told).items() if value}, "an option was left out"
     request = TrainRequest(model="demo", data="demo", out="out", choices=told.choices(), settings=told.settings())
     _, verb, *words = shlex.split(command_of(request))
     read = typer.main.get_command(application()).commands[verb].make_context(verb, words).params
     assert {name: read[name] for name in asdict(told)} == asdict(told)
+
+
+def test_prefixes_are_written_and_read_again() -> None:
+    told = options.Columns(task="embed", prefix="query: ", passage_prefix="")
+    request = TrainRequest(model="demo", data="demo", out="out", reading=told.reading(0))
+    _, verb, *words = shlex.split(command_of(request))
+    read = typer.main.get_command(application()).commands[verb].make_context(verb, words).params
+    assert (read["prefix"], read["passage_prefix"]) == ("query: ", "")

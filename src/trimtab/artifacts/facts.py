@@ -6,11 +6,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from trimtab.data.spec import Task
+from trimtab.data.spec import Prefixes, Task
 from trimtab.errors import ArtifactError, Message, message
 from trimtab.home import write_atomically
 from trimtab.methods import Strategy, strategy_from_json, strategy_to_json
 from trimtab.models import ModelSource, weights_hash
+from trimtab.models.sentence import POOLING_FILE
 
 NAME = "artifact.json"
 ADAPTER_CONFIG = "adapter_config.json"
@@ -54,7 +55,8 @@ def _lasting_name(source: ModelSource) -> str:
 class ArtifactFacts:
     """`adapter`: the folder holds what was added to the base; else it holds the whole model. `split_seed` decided
     which rows were held out. `origin`: trained here, merged into its base from an adapter, or imported from a
-    plain PEFT folder, whose training is not known. `files` are (name, bytes, sha256)."""
+    plain PEFT folder, whose training is not known. `prefixes` stand before texts that become vectors. `files` are
+    (path, bytes, sha256)."""
 
     adapter: bool
     task: Task
@@ -67,15 +69,18 @@ class ArtifactFacts:
     trimtab_version: str
     split_seed: int = 0
     origin: Origin = "trained"
+    prefixes: Prefixes = Prefixes()
     files: tuple[tuple[str, int, str], ...] = ()
 
     def write(self, folder: Path) -> None:
         """Write artifact.json with the hash of every other file of the folder. Written last: it makes the
         folder an artifact."""
-        names = sorted(file for file in folder.iterdir() if file.is_file() and file.name != "README.md")
+        names = sorted(file for file in folder.rglob("*") if file.is_file() and file.name != "README.md")
         plain = asdict(self)
         plain["strategy"] = strategy_to_json(self.strategy)
-        plain["files"] = [(file.name, file.stat().st_size, sha256_of(file)) for file in names]
+        plain["files"] = [
+            (file.relative_to(folder).as_posix(), file.stat().st_size, sha256_of(file)) for file in names
+        ]
         write_atomically(folder / NAME, json.dumps({"format": _FORMAT, **plain}, ensure_ascii=False, indent=1))
 
 
@@ -146,6 +151,12 @@ def _from_plain(plain: dict[str, Any]) -> ArtifactFacts:
     plain["strategy"] = strategy_from_json(plain["strategy"])
     plain["labels"], plain["columns"] = tuple(plain["labels"]), tuple(plain["columns"])
     plain["files"] = tuple((str(name), int(size), str(digest)) for name, size, digest in plain["files"])
-    if any("/" in name or "\\" in name or name.startswith("..") for name, _, _ in plain["files"]):
+    plain["prefixes"] = Prefixes(**plain.get("prefixes", {}))
+    if any(_leads_out(name) for name, _, _ in plain["files"]):
         raise _Refused("TT-A014")
     return ArtifactFacts(**plain)
+
+
+def _leads_out(name: str) -> bool:
+    """Whether a path may be of a file that is not in the folder. In a folder below it stands one file alone."""
+    return name != POOLING_FILE and ("/" in name or "\\" in name or name.startswith(".."))

@@ -106,7 +106,7 @@ def deletable(folder: Path) -> StoredArtifact:
     if folder.is_symlink():
         raise ArtifactError("TT-A024", folder=str(folder), target=str(folder.resolve()))
     facts = glance(folder)
-    ours = _BESIDE | {name for name, _, _ in facts.files}
+    ours = _BESIDE | {name.partition("/")[0] for name, _, _ in facts.files}
     strange = sorted(
         path.name for path in folder.iterdir() if path.name not in ours and not path.name.startswith(_OWN_LEFTOVER)
     )

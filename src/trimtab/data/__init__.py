@@ -18,14 +18,16 @@ from trimtab.data.spec import (
     Example,
     LengthHistogram,
     Place,
+    Prefixes,
     Problem,
+    RowTexts,
     Severity,
     Task,
     TokenCount,
     Turn,
 )
 from trimtab.data.storage import from_json, to_json
-from trimtab.data.texts import read_texts
+from trimtab.data.texts import read_single_texts, read_texts
 from trimtab.data.tokens import (
     approximate_tokens,
     count_tokens,
@@ -43,7 +45,9 @@ __all__ = [
     "Example",
     "LengthHistogram",
     "Place",
+    "Prefixes",
     "Problem",
+    "RowTexts",
     "Severity",
     "Split",
     "Task",
@@ -59,6 +63,7 @@ __all__ = [
     "open_held_out",
     "open_labelled",
     "read_prompts",
+    "read_single_texts",
     "read_texts",
     "to_json",
     "truncation_problem",

@@ -14,11 +14,14 @@ from dataclasses import dataclass
 from enum import IntEnum
 from functools import partial
 from itertools import islice
+from typing import ClassVar
 
 from trimtab.data.columns import LABEL_NAMES
-from trimtab.data.spec import Conversation, Example, Speaker, Turn
+from trimtab.data.corpus import RowKind
+from trimtab.data.formed import RowKeys, Unfit
+from trimtab.data.spec import Conversation, Example, Speaker, Task, Turn
 from trimtab.data.table import Table
-from trimtab.data.texts import cell_text
+from trimtab.data.texts import cell_text, text_key
 from trimtab.errors import DataError, UsageError
 
 _ROLES: Mapping[str, Speaker] = {
@@ -59,18 +62,22 @@ class Defect(IntEnum):
     ROLES = 3
 
 
-class Unfit(ValueError):
-    """A row that is left out for its `defect`. Final."""
-
-    def __init__(self, defect: Defect) -> None:
-        super().__init__(defect.name)
-        self.defect = defect
-
-
 @dataclass(frozen=True, slots=True)
 class ChatForm:
     """One form as one table has it. `columns` are those it reads, the column of the answer last; `turns` gives the
-    turns of a row, with their roles as the file writes them, and raises TypeError for a cell of another kind."""
+    turns of a row, with their roles as the file writes them, and raises TypeError for a cell of another kind.
+
+    Two rows are the same question where all turns before the last answer are equal."""
+
+    task: ClassVar[Task] = "instruct"
+    kind: ClassVar[RowKind] = "conversation"
+    left_out: ClassVar[Mapping[int, str]] = {
+        Defect.NO_ANSWER: "TT-D103",
+        Defect.EMPTY: "TT-D104",
+        Defect.ROLES: "TT-D105",
+    }
+    remarked: ClassVar[Mapping[int, str]] = {}
+    broken: ClassVar[str] = "TT-D102"
 
     name: str
     columns: tuple[str, ...]
@@ -99,6 +106,20 @@ class ChatForm:
             raise Unfit(Defect.EMPTY)
         _check_order(turns)
         return tuple(turns)
+
+    @property
+    def text_columns(self) -> tuple[str, ...]:
+        return self.columns[:-1] or self.columns
+
+    @property
+    def label_column(self) -> str:
+        return self.columns[-1]
+
+    def keys(self, values: Mapping[str, object]) -> RowKeys:
+        """Of what comes before the last answer, and of that answer. Raises as `conversation`."""
+        talk = self.conversation(values)
+        asked = [f"{turn.role}\0{turn.text.strip()}" for turn in talk.prompt]
+        return RowKeys(text_key(asked), text_key((talk.answer,)))
 
     def example(self, values: Mapping[str, object], target: int | float) -> Example:
         return Example((), None, self.conversation(values))

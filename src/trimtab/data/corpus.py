@@ -4,6 +4,7 @@ asked for; only labels and one bit a row stay in memory."""
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from trimtab.data.table import Table
 from trimtab.data.texts import cell_text
 
 ExampleOf = Callable[[Mapping[str, object], "int | float"], Example]
+RowKind = Literal["labelled", "conversation", "apart", "plain"]
+"""How the texts of a row are read: as one sequence with a target; as turns; each by itself (embed); as a piece of
+one long text (text)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,8 +25,8 @@ class Split:
     """The rows of one split that are in use, in file order.
 
     `labels` holds their targets in the same order: int64[n] indexes into the corpus' labels, or float64[n] in
-    a regression; zeros where a row's target is its own answer (instruct). `in_use` is bool over all rows of the
-    tables. `example` makes an Example of a row's cells and its target.
+    a regression; zeros where a row's target is its own (instruct, text). `in_use` is bool over all rows of the
+    tables. `example` makes an Example of a row's cells and its target; `kind`: how its texts are read.
     """
 
     name: SplitName
@@ -31,7 +35,7 @@ class Split:
     in_use: np.ndarray
     labels: np.ndarray
     example: ExampleOf
-    holds_conversations: bool = False
+    kind: RowKind = "labelled"
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -46,13 +50,13 @@ class Split:
                 yield self.example(values, next(labels))
 
 
-def split_of(scan: Scan, conversation: ExampleOf | None = None) -> Split:
-    """The split a scan has come to. A row is its text columns and its target or, by `conversation`, its turns."""
+def split_of(scan: Scan, example: ExampleOf | None = None, kind: RowKind = "labelled") -> Split:
+    """The split a scan has come to. A row is its text columns and its target, or what `example` makes of it."""
     in_use = np.zeros(len(scan.numbers), np.bool_)
     in_use[scan.kept] = True
     texts = scan.columns.texts
-    made = conversation or partial(_labelled_texts, texts)
-    return Split(scan.name, texts, scan.tables, in_use, scan.kept_targets, made, conversation is not None)
+    made = example or partial(_labelled_texts, texts)
+    return Split(scan.name, texts, scan.tables, in_use, scan.kept_targets, made, kind)
 
 
 def _labelled_texts(columns: tuple[str, ...], values: Mapping[str, object], target: int | float) -> Example:

@@ -8,18 +8,21 @@ from typing import NoReturn
 import numpy as np
 
 from trimtab.data import check
-from trimtab.data.chat_forms import ChatForm, detected_form, form_of
-from trimtab.data.chats import asked_form, open_chat_rows, open_chats
 from trimtab.data.columns import Columns, choose_columns
 from trimtab.data.corpus import Corpus, Split, split_of
 from trimtab.data.cut import cut
 from trimtab.data.fingerprint import content_hash
+from trimtab.data.formed import RowForm, open_formed, open_formed_rows
+from trimtab.data.forms import asked_form, form_for_model
 from trimtab.data.labels import MISSING, LabelBook, decide_task, sorted_labels
 from trimtab.data.scan import Scan, scan
+from trimtab.data.scored_pairs import scored_columns, scored_corpus, scored_split
 from trimtab.data.source import Source, SplitName, find_source, held_out
-from trimtab.data.spec import Place, Problem, Task
+from trimtab.data.spec import Place, Prefixes, Problem, Task
 from trimtab.data.table import Table, open_table
 from trimtab.errors import DataError, UsageError, message
+
+_NUMBERS: tuple[Task, ...] = ("regress", "embed")  # tasks whose labels are numbers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,15 +69,18 @@ def open_corpus(
     dev_share: float = 0.1,
     test_share: float = 0.1,
     keep_overlap: bool = False,
+    prefixes: Prefixes = Prefixes(),
 ) -> Corpus:
     """Open a file, a folder of splits or "demo", check it and split it.
 
-    `text` names one or two text columns, `label` the label column; without them they are inferred, and so is
-    the task. Conversations (task instruct) are read as `chats` says; there `text` and `label` name the columns of
-    prompt and answer. `labels` are those of a finished model that the rows are for; the data may lack some. The
-    split it is scored on (test, else dev) must have no others; rows of other splits with others are left out. A
-    missing dev split is cut from train (`dev_share` of its texts); a test split is cut only where the source is a
-    single file. Train rows whose text stands in dev or test are dropped unless `keep_overlap`.
+    `text` names one or two text columns, `label` the label column; without them they are inferred, and so is the
+    task. Conversations (task instruct) are read as `chats` says; there `text` and `label` name the columns of
+    prompt and answer; of embed `text` names query, positive and negatives, or with `label` two texts and their
+    score, and `prefixes` stand before each text. `labels` are those of a finished model that the rows are for; the
+    data may lack some. The split it is scored on (test, else dev) must have no others; rows of other splits with
+    others are left out. A missing dev split is cut from train (`dev_share` of its texts); a test split is cut only
+    where the source is a single file. Train rows whose text stands in dev or test are dropped unless
+    `keep_overlap`.
 
     Raises DataError with file, row and column for data that cannot be used, UsageError for a request that
     cannot be met. Everything repaired or worth knowing is in `Corpus.problems`.
@@ -82,11 +88,17 @@ def open_corpus(
     if not (0 < dev_share < 1 and 0 <= test_share < 1 and dev_share + test_share < 1):
         raise UsageError("TT-D049", dev=f"{dev_share:g}", test=f"{test_share:g}")
     found = find_source(source)
-    form = asked_form(found.train[0], task, text, label)
+    form = asked_form(found.train[0], task, text, label, prefixes)
     if form is not None:
-        return open_chats(
+        return open_formed(
             found, form, seed=seed, dev_share=dev_share, test_share=test_share, keep_overlap=keep_overlap
         )
+    if task == "embed":
+        read = open_corpus(
+            source, task="regress", text=text, label=label, seed=seed, dev_share=dev_share, test_share=test_share,
+            keep_overlap=keep_overlap,
+        )  # fmt: skip
+        return scored_corpus(read, prefixes)
     columns = choose_columns(found.train[0], text, label)
     book = LabelBook()
     splits, problems = _scan_all(found, columns, book)
@@ -121,8 +133,25 @@ def open_corpus(
     return _corpus(found, splits, labels, decided, problems=problems + cuts, choices=choices)
 
 
+@dataclass(frozen=True, slots=True)
+class _TrainedOn:
+    """How the rows were read that a model was trained on: so those are read that it is scored on."""
+
+    task: Task
+    columns: tuple[str, ...]
+    label_column: str
+    labels: tuple[str, ...]
+    prefixes: Prefixes
+
+
 def open_labelled(
-    source: str, *, task: Task, columns: tuple[str, ...], label_column: str, labels: tuple[str, ...]
+    source: str,
+    *,
+    task: Task,
+    columns: tuple[str, ...],
+    label_column: str,
+    labels: tuple[str, ...],
+    prefixes: Prefixes = Prefixes(),
 ) -> Split:
     """All labelled rows of one file, to evaluate a finished model on: nothing is cut or inferred, and no row left
     out but those with an empty text.
@@ -130,72 +159,87 @@ def open_labelled(
     The arguments after `source` are those the model was trained with; a row's label is its index in `labels`.
     Raises DataError: a column that is absent, a missing or infinite label, a label the model does not know.
     """
+    trained = _TrainedOn(task, columns, label_column, labels, prefixes)
     path = Path(source).expanduser()
     if not path.exists():
         raise DataError("TT-D001", path=source)
     table = open_table(path)
-    if task == "instruct":
-        return _chat_split("test", (table,), columns, label_column) or _no_rows(path.name)
-    _require_columns(table, (*columns, label_column))
+    form = _form_for_model(table, trained)
+    if form is not None:
+        return _formed_split("test", (table,), form) or _no_rows(path.name)
+    found = _columns_for_model(table, trained)
+    _require_columns(table, (*found.texts, found.label))
     book = LabelBook()
-    rows = _for_model(scan("test", (table,), Columns(columns, label_column), book), task, labels, book)
-    return split_of(rows) if len(rows) else _no_rows(path.name)
+    rows = _for_model(scan("test", (table,), found, book), trained, book)
+    return _split(rows, trained) if len(rows) else _no_rows(path.name)
 
 
 def open_held_out(
-    folder: str, *, task: Task, columns: tuple[str, ...], label_column: str, labels: tuple[str, ...]
+    folder: str,
+    *,
+    task: Task,
+    columns: tuple[str, ...],
+    label_column: str,
+    labels: tuple[str, ...],
+    prefixes: Prefixes = Prefixes(),
 ) -> Split | None:
     """As `open_labelled`, the test split of a folder or, where that has no labels or no rows, its dev split; no
     other split is read. None where that must be: there is neither, and what was held out was cut from train."""
+    trained = _TrainedOn(task, columns, label_column, labels, prefixes)
     for name, tables in held_out(Path(folder).expanduser()):
-        if task == "instruct":
-            if (split := _chat_split(name, tables, columns, label_column)) is not None:
+        form = _form_for_model(tables[0], trained)
+        if form is not None:
+            if (split := _formed_split(name, tables, form)) is not None:
                 return split
             continue
+        found = _columns_for_model(tables[0], trained)
         for table in tables:
-            _require_columns(table, columns if name == "test" else (*columns, label_column))
+            _require_columns(table, found.texts if name == "test" else (*found.texts, found.label))
         book = LabelBook()
-        rows = scan(name, tables, Columns(columns, label_column), book)
+        rows = scan(name, tables, found, book)
         if name == "test" and len(np.unique(rows.codes)) == 1:
-            if not labels:
+            if not trained.labels:
                 return None  # one target for all: whether it stands for none is told by train and dev
-            if rows.codes[0] < 0 or book.names[rows.codes[0]] not in labels:
+            if rows.codes[0] < 0 or book.names[rows.codes[0]] not in trained.labels:
                 continue
-        rows = _for_model(rows, task, labels, book)
+        rows = _for_model(rows, trained, book)
         if len(rows):
-            return split_of(rows)
+            return _split(rows, trained)
     return None
 
 
-def _chat_split(
-    name: SplitName, tables: tuple[Table, ...], columns: tuple[str, ...], label_column: str
-) -> Split | None:
-    """Conversations with an answer; None where there is none. They may be written in another form than those the
-    model was trained on."""
-    form = _form_for_model(tables[0], columns, label_column)
-    rows = open_chat_rows(tables, form, name)
-    return split_of(rows, form.example) if len(rows) else None
+def _form_for_model(table: Table, trained: _TrainedOn) -> RowForm | None:
+    return form_for_model(table, trained.task, trained.columns, trained.label_column, trained.prefixes)
 
 
-def _form_for_model(table: Table, columns: tuple[str, ...], label_column: str) -> ChatForm:
-    """The form of `table`, which may hold more columns than the model was trained on, or other ones."""
-    found, known = detected_form(table), {*columns, label_column}
-    if found is None and known <= set(table.columns):
-        return form_of(table, columns, label_column)
-    return found or form_of(table, (), None)
+def _formed_split(name: SplitName, tables: tuple[Table, ...], form: RowForm) -> Split | None:
+    """Rows that have what the task asks for; None where there is none."""
+    rows = open_formed_rows(tables, form, name)
+    return split_of(rows, form.example, form.kind) if len(rows) else None
+
+
+def _columns_for_model(table: Table, trained: _TrainedOn) -> Columns:
+    if trained.task == "embed":
+        return scored_columns(table, trained.columns, trained.label_column)
+    return Columns(trained.columns, trained.label_column)
+
+
+def _split(rows: Scan, trained: _TrainedOn) -> Split:
+    split = split_of(rows)
+    return scored_split(split, trained.prefixes) if trained.task == "embed" else split
 
 
 def _no_rows(name: str) -> NoReturn:
     raise DataError("TT-D050", split=name)
 
 
-def _for_model(rows: Scan, task: Task, labels: tuple[str, ...], book: LabelBook) -> Scan:
+def _for_model(rows: Scan, trained: _TrainedOn, book: LabelBook) -> Scan:
     """Rows of one split with the targets the model has for them. Raises DataError for a label that is missing,
-    infinite, or not one of `labels`."""
+    infinite, or not one that the model has."""
     check.refuse_missing_labels([rows])
-    _refuse_unusable_labels(task, [rows], book)
-    rows = rows.with_targets(labels, book)
-    check.refuse_unknown_labels(rows, book.names, labels)
+    _refuse_unusable_labels(trained.task, [rows], book)
+    rows = rows.with_targets(trained.labels, book)
+    check.refuse_unknown_labels(rows, book.names, trained.labels)
     return rows.without_empty_texts()
 
 
@@ -225,7 +269,7 @@ def _require_columns(table: Table, names: tuple[str, ...]) -> None:
 
 def _refuse_unusable_labels(task: Task, scans: list[Scan], book: LabelBook) -> None:
     """Raises DataError: a target that is not finite, or more classes than are told apart (TT-D047)."""
-    if task == "regress":
+    if task in _NUMBERS:
         check.refuse_infinite_targets(scans)
     elif any(scan.overflowed for scan in scans):
         # Those beyond the book were not counted: there is at least one.

@@ -10,8 +10,9 @@ import numpy as np
 
 from trimtab.errors import Message
 
-Task = Literal["classify", "pair", "regress", "instruct"]
-TASKS: tuple[Task, ...] = ("classify", "pair", "regress", "instruct")
+Task = Literal["classify", "pair", "regress", "instruct", "embed"]
+TASKS: tuple[Task, ...] = ("classify", "pair", "regress", "instruct", "embed")
+_HEADLESS: tuple[Task, ...] = ("instruct", "embed")  # what gives their numbers belongs to the model
 Speaker = Literal["system", "user", "assistant"]
 Severity = Literal["fatal", "repaired", "reported"]
 _ROUNDING = 1e-6  # 0.7 x 10 is a little more than 7 in binary
@@ -45,13 +46,35 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One row, ready for a tokenizer. `texts` holds one text, or two for a pair; `label` is the index into
-    `DataSpec.labels` (int), or the target itself (float) in a regression. A row of `instruct` has a `conversation`
-    in the place of both."""
+    """One row, ready for a tokenizer. `texts` holds one text, or two for a pair; of `embed` two and more, which
+    are read one by one. `label` is the index into `DataSpec.labels` (int), or the target itself (float) in a
+    regression and of a scored pair. A row of `instruct` has a `conversation` in the place of both."""
 
     texts: tuple[str, ...]
     label: int | float | None
     conversation: Conversation | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prefixes:
+    """What is put before every text that becomes a vector, as some encoders were trained ("query: " of E5):
+    `query` before queries and before both texts of a scored pair, `passage` before what is found; None = as before
+    queries."""
+
+    query: str = ""
+    passage: str | None = None
+
+    def put(self, query: str, *passages: str) -> tuple[str, ...]:
+        before = self.query if self.passage is None else self.passage
+        return (self.query + query, *(before + text for text in passages))
+
+
+@dataclass(frozen=True, slots=True)
+class RowTexts:
+    """How many texts of a row are run, each by itself: on average and at most. One where they are one sequence."""
+
+    mean: float = 1.0
+    most: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,23 +203,25 @@ class AnswerTokens:
 @dataclass(frozen=True, slots=True)
 class TokenCount:
     """What a tokenizer makes of texts: their lengths, and how many different tokens they hold (0 = unknown). Of
-    conversations also the learned tokens."""
+    conversations also the learned tokens; of rows whose texts are run one by one, the longest of each and how many
+    there are."""
 
     lengths: LengthHistogram
     vocabulary: int = 0
     answers: AnswerTokens | None = None
+    texts: RowTexts = RowTexts()
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataSpec:
     """Facts of a data set after checking and splitting. Row counts are what is left for use.
 
-    `columns` are the text columns, in order. `labels` are the label names in their order of index, empty for
-    a regression. `label_counts` counts train rows per label. `fingerprint` is a hash of the files' bytes and
-    of every choice that decides which rows are used (task, columns, split seed). `vocabulary` is how many
-    different tokens the train texts hold; 0 = not counted. Of conversations `form` is how the files write them
-    ("alpaca") and `answers` what is learned; both are empty for other tasks.
-    """
+    `columns` are the text columns, in order. `labels` are the label names in their order of index, empty for a
+    regression. `label_counts` counts train rows per label. `fingerprint` is a hash of the files' bytes and of
+    every choice that decides which rows are used (task, columns, split seed). `vocabulary` is how many different
+    tokens the train texts hold; 0 = not counted. `form` is how the files write rows that are no labelled texts
+    ("alpaca"), empty for those; of conversations `answers` is what is learned. `texts`: how many a row are run
+    each by itself; `lengths` are then those of the longest text of each row."""
 
     name: str
     task: Task
@@ -215,11 +240,12 @@ class DataSpec:
     files: tuple[str, ...] = ()
     form: str = ""
     answers: AnswerTokens | None = None
+    texts: RowTexts = RowTexts()
 
     @property
     def outputs(self) -> int:
         """How many numbers the task's own head gives: one a label, or one for a regression; 0 where there is none
-        (instruct: the language-model head belongs to the model)."""
-        if self.task == "instruct":
+        (instruct: the language-model head belongs to the model; embed: the vector is the model's own)."""
+        if self.task in _HEADLESS:
             return 0
         return len(self.labels) if self.labels else 1

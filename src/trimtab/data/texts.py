@@ -62,6 +62,24 @@ def read_texts(source: str, columns: tuple[str, ...] = ()) -> Iterator[tuple[str
             raise DataError("TT-D035", path=path.name, row=number, column=", ".join(names)) from error
 
 
+def read_single_texts(source: str, column: str) -> Iterator[str]:
+    """As `read_texts`, one text a row: of a table those of `column`, or of its own text column where it has
+    none such; of a cell that holds a list of texts the first."""
+    path = Path(source).expanduser()
+    if source == "-" or not path.is_file() or path.suffix.lower() == ".txt":
+        yield from (text for (text,) in read_texts(source))
+        return
+    table = open_table(path)
+    name = column if column in table.columns else choose_text_columns(table, ())[0]
+    for number, values in table.rows():
+        value = values.get(name)
+        first = value[0] if isinstance(value, list | tuple) and value else value
+        try:
+            yield cell_text(first)
+        except TypeError as error:
+            raise DataError("TT-D035", path=path.name, row=number, column=name) from error
+
+
 def _split_lines(lines: Iterator[str], file: str, texts: int) -> Iterator[tuple[str, ...]]:
     for number, line in enumerate(lines, start=1):
         parts = tuple(line.split("\t")) if texts == 2 else (line,)

@@ -13,7 +13,15 @@ import numpy as np
 
 from trimtab.data.chat_template import learned, marked, template_of, turn_end
 from trimtab.data.corpus import Corpus, Split
-from trimtab.data.spec import AnswerTokens, Conversation, DataSpec, LengthHistogram, Problem, TokenCount
+from trimtab.data.spec import (
+    AnswerTokens,
+    Conversation,
+    DataSpec,
+    LengthHistogram,
+    Problem,
+    RowTexts,
+    TokenCount,
+)
 from trimtab.errors import DataError, message
 
 if TYPE_CHECKING:
@@ -31,8 +39,10 @@ def count_tokens(split: Split, tokenizer_file: Path, batch: int = 1024) -> Token
     examples at a time. Raises DataError TT-D077 where the file is no tokenizer, ModelError TT-M040 and TT-M041 for
     a template that cannot be used."""
     tokenizer = _open(tokenizer_file)
-    if split.holds_conversations:
+    if split.kind == "conversation":
         return _count_conversations(split, tokenizer, tokenizer_file.parent, batch)
+    if split.kind == "apart":
+        return _count_apart(split, tokenizer, batch)
     counts, seen = np.zeros(1, np.int64), _Seen(tokenizer)
     for texts in _batches(split, batch):
         inputs = [pair if len(pair) == 2 else pair[0] for pair in texts]
@@ -58,6 +68,35 @@ def _count_conversations(split: Split, tokenizer: "Tokenizer", folder: Path, bat
         seen.add([row.ids for row in rows])
     answers = AnswerTokens(learns, LengthHistogram(tuple(starts.tolist())))
     return TokenCount(LengthHistogram(tuple(counts.tolist())), seen.count, answers)
+
+
+def _count_apart(split: Split, tokenizer: "Tokenizer", batch: int) -> TokenCount:
+    lengths, seen = _ApartLengths(), _Seen(tokenizer)
+    for rows in _batches(split, batch):
+        found = [encoded.ids for encoded in tokenizer.encode_batch_fast(list(chain.from_iterable(rows)))]
+        lengths.add([len(row) for row in rows], [len(ids) for ids in found])
+        seen.add(found)
+    return lengths.count(seen.count)
+
+
+class _ApartLengths:
+    """Of rows whose texts are run one by one: the longest text of each row, and how many there are. Final."""
+
+    def __init__(self) -> None:
+        self._counts = np.zeros(1, np.int64)
+        self._texts = self._rows = self._most = 0
+
+    def add(self, texts: list[int], lengths: list[int]) -> None:
+        """`texts` of each row, and the lengths of all of them, row by row."""
+        starts = np.cumsum([0, *texts[:-1]])
+        longest = np.maximum.reduceat(np.array(lengths), starts)
+        self._counts = _add(self._counts, longest.tolist())
+        self._texts, self._rows = self._texts + sum(texts), self._rows + len(texts)
+        self._most = max(self._most, *texts)
+
+    def count(self, vocabulary: int) -> TokenCount:
+        texts = RowTexts(self._texts / max(1, self._rows), max(1, self._most))
+        return TokenCount(LengthHistogram(tuple(self._counts.tolist())), vocabulary, texts=texts)
 
 
 def _open(tokenizer_file: Path) -> "Tokenizer":
@@ -98,12 +137,22 @@ def approximate_tokens(split: Split, batch: int = 1024) -> TokenCount:
     """Lengths by rule, for a model whose tokenizer is not at hand: a token for every four characters of text
     and for each character beyond U+2E7F (Chinese, Japanese, Korean), and two special tokens, three for a
     pair. A turn of a conversation takes five more than its text."""
-    if split.holds_conversations:
+    if split.kind == "conversation":
         return _approximate_conversations(split, batch)
+    if split.kind == "apart":
+        return _approximate_apart(split, batch)
     counts = np.zeros(1, np.int64)
     for texts in _batches(split, batch):
         counts = _add(counts, [_SPECIAL_TOKENS - 1 + sum(1 + _rule(text) for text in row) for row in texts])
     return TokenCount(LengthHistogram(tuple(counts.tolist())))
+
+
+def _approximate_apart(split: Split, batch: int) -> TokenCount:
+    lengths = _ApartLengths()
+    for rows in _batches(split, batch):
+        texts = chain.from_iterable(rows)
+        lengths.add([len(row) for row in rows], [_SPECIAL_TOKENS + _rule(text) for text in texts])
+    return lengths.count(0)
 
 
 def _approximate_conversations(split: Split, batch: int) -> TokenCount:
@@ -146,6 +195,7 @@ def describe(corpus: Corpus, tokens: TokenCount, *, approximate: bool = False, u
         files=corpus.files,
         form=corpus.form,
         answers=tokens.answers,
+        texts=tokens.texts,
     )
 
 

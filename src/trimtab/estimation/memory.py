@@ -191,7 +191,7 @@ def _sizes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine
         temporaries=temporaries,
         holes=holes,
         left=left_bytes(activations + temporaries + holes, machine),
-        logits=rows * data.outputs * (number + 4) * 2,
+        logits=rows * data.outputs * (number + 4) * 2 + _vector_bytes(strategy, spec, data, rows),
         scores=_head_bytes(strategy, spec, data, rows, length),
         head_gradient=_head_gradient_bytes(strategy, spec),
         waiting_gradient=_waiting_gradient_bytes(strategy, spec),
@@ -273,6 +273,16 @@ def _head_bytes(strategy: Strategy, spec: ModelSpec, data: DataSpec, rows: int, 
         return 0
     positions = rows * learned_tokens(data, length)
     return _scores_bytes(strategy, spec, positions) + 2 * positions * spec.hidden * BYTES[strategy.precision]
+
+
+def _vector_bytes(strategy: Strategy, spec: ModelSpec, data: DataSpec, texts: int) -> int:
+    """Of embeddings: the vectors of `texts` in fp32, as pooled and of length 1, with a gradient; and the cosines
+    of each row's query with all that it may find, as divided, masked, and with their gradient. 0 for other
+    tasks."""
+    if strategy.pooling is None:
+        return 0
+    queries = texts // data.texts.most
+    return 4 * (3 * texts * spec.hidden + 4 * queries * (texts - queries))
 
 
 def _scores_bytes(strategy: Strategy, spec: ModelSpec, positions: int) -> int:

@@ -14,9 +14,10 @@ from trimtab.models.spec import ModelSpec
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Question:
-    """One training step: `rows` of `length` tokens, padding included, are its largest micro-batch. `tokens`: rows
-    of the token embedding that training reads. `learned`: tokens a row that have a loss, where not the row has one
-    (instruct). `evaluated`: rows of an evaluation batch. `device`: whose kernels run."""
+    """One training step: `rows` of `length` tokens, padding included, are its largest micro-batch; of embeddings
+    each row of the data is `texts` of them. `tokens`: rows of the token embedding that training reads. `learned`:
+    tokens a row that have a loss, where not the row has one (instruct). `evaluated`: rows of an evaluation batch.
+    `device`: whose kernels run."""
 
     spec: ModelSpec
     strategy: Strategy
@@ -28,6 +29,7 @@ class Question:
     evaluated: int
     device: DeviceKind
     learned: int = 0
+    texts: int = 1
 
 
 def question_of(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine) -> Question:
@@ -44,6 +46,7 @@ def question_of(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Ma
         evaluated=evaluated_rows(data, length),
         device=machine.device.kind,
         learned=learned_tokens(data, length),
+        texts=data.texts.most,
     )
 
 
@@ -57,11 +60,13 @@ def learned_tokens(data: DataSpec, length: int) -> int:
 
 def evaluated_rows(data: DataSpec, length: int) -> int:
     """Rows of `length` tokens that an evaluation scores at once: no more than there are."""
-    return max(1, min(max(data.dev_rows, data.test_rows), EVALUATION_TOKENS // length))
+    there = max(data.dev_rows, data.test_rows) * data.texts.most
+    return max(1, min(there, EVALUATION_TOKENS // length))
 
 
 def longest_batch(strategy: Strategy, data: DataSpec) -> tuple[int, int]:
-    """Rows and padded tokens a row of the largest micro-batch."""
+    """Rows and padded tokens a row of the largest micro-batch; where the texts of a row are run one by one, each
+    is one, and every row is taken to have as many as the one with most."""
     most = strategy.max_length
     length = padded_length(min(most, max(1, data.lengths.longest)), most)
-    return min(strategy.micro_batch, max(1, data.train_rows)), length
+    return min(strategy.micro_batch, max(1, data.train_rows)) * data.texts.most, length

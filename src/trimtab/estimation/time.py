@@ -50,8 +50,8 @@ def time(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine) 
     step = _step_seconds(strategy, spec, data, machine, costs)
     steps = strategy.steps(data.train_rows)
     evaluations = strategy.schedule.epochs * strategy.schedule.evaluations + 1
-    if strategy.language_head is not None:
-        evaluations += 1  # a chat model is scored before it is trained
+    if strategy.starts_scored:
+        evaluations += 1
     evaluate = evaluations * _forward_seconds(spec, data, machine, costs, strategy) * data.dev_rows
     train = step * steps
     return TimeEstimate(
@@ -68,7 +68,7 @@ def _step_seconds(
 ) -> float:
     length = _padded_length(strategy, data)
     rows = min(strategy.batch, max(1, data.train_rows))
-    tokens, learned = length * rows, _learned(strategy, data) * rows
+    tokens, learned = length * rows * data.texts.mean, _learned(strategy, data) * rows
     moved = strategy.optimizer.moved_bytes(cpu=machine.device.kind == "cpu") + (
         0 if strategy.ema_decay is None else _AVERAGE_BYTES
     )
@@ -85,7 +85,7 @@ def _forward_seconds(
 ) -> float:
     """Seconds to score one row."""
     length = _padded_length(strategy, data)
-    seconds = length * costs.seconds(forward_work(spec, length))
+    seconds = length * data.texts.mean * costs.seconds(forward_work(spec, length))
     seconds += _learned(strategy, data) * costs.seconds(head_work(strategy, spec, backward=False))
     unpacked, _ = unpacked_numbers(strategy, spec)
     shared = unpacked * _unpack_seconds(strategy, machine) * length / EVALUATION_TOKENS  # by the rows of a batch

@@ -51,7 +51,8 @@ def _shapes(parts: tuple[Part, ...], spec: ModelSpec, outputs: int, rows: int) -
 def table_rows(spec: ModelSpec, data: DataSpec) -> int:
     """Rows of the token embedding that training reads, the padding's included. Where the tokens have not been
     counted: at most one a token of text."""
-    return min(spec.vocab, 1 + (data.vocabulary or data.lengths.tokens(data.lengths.longest)))
+    texts = data.lengths.tokens(data.lengths.longest) * data.texts.mean
+    return min(spec.vocab, 1 + (data.vocabulary or round(texts)))
 
 
 def _width(spec: ModelSpec) -> int:

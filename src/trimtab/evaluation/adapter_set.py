@@ -196,6 +196,7 @@ class AdapterSet:
                 outputs=facts.outputs,
                 pad_token_id=int(tokenizer.pad_token_id),
                 labels=facts.labels,
+                pooling=facts.strategy.pooling.kind if facts.strategy.pooling else None,
                 trust_remote_code=self._trusted,
             )
             model = objective.model(opening).requires_grad_(False)

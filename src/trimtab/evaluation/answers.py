@@ -74,7 +74,7 @@ class Answers(Objective):
         """`Collator.next_tokens`: places and ids, int64 (2, tokens)."""
         return collator.next_tokens(encoded, rows)
 
-    def imagined_targets(self, rows: int, length: int, learned: int) -> torch.Tensor:
+    def imagined_targets(self, rows: int, texts: int, learned: int) -> torch.Tensor:
         return torch.zeros(2, learned, dtype=torch.int64)
 
     def weight(self, encoded: Encoded, rows: np.ndarray) -> int:

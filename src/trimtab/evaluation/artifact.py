@@ -7,7 +7,7 @@ the trained model computes: a silent difference is an error.
 
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 from trimtab import tuning
 from trimtab.artifacts import FACTS_FILE, ArtifactFacts, read_facts
 from trimtab.data import Split
-from trimtab.data.spec import Example
+from trimtab.data.spec import Example, Prefixes
 from trimtab.errors import ArtifactError
 from trimtab.evaluation.encode import Encoded
 from trimtab.evaluation.fitting import require_fitting
@@ -67,6 +67,13 @@ class Artifact:
         )
         return self.objective.score(self.model, rows)
 
+    def of_passages(self) -> "Artifact":
+        """The same, taking what it is asked for passages and not for queries: behind another prefix, of a table in
+        another column."""
+        _, before = self.facts.prefixes.put("", "")
+        facts = replace(self.facts, prefixes=Prefixes(query=before), columns=self.facts.columns[1:])
+        return replace(self, facts=facts)
+
     def predict(self, examples: Iterable[Example], *, ahead: int = _WINDOW) -> Iterator[Prediction]:
         """One Prediction an example, in order, reading `ahead` of them at a time (1 = answer each at once). Raises
         ArtifactError TT-A008 where one has another number of texts than the model was trained on."""
@@ -90,11 +97,14 @@ def save_artifact(
             OBJECTIVES[facts.task].before_writing(model, tokenizer)
             model.save_pretrained(str(beside))
         tokenizer.save_pretrained(str(beside))
+        OBJECTIVES[facts.task].write_beside(beside, facts, model)
         facts.write(beside)
-        files = sorted(beside.iterdir(), key=lambda file: file.name == FACTS_FILE)
-        for file in files:
+        files = [file for file in beside.rglob("*") if file.is_file()]
+        for file in sorted(files, key=lambda file: file.name == FACTS_FILE):
+            target = folder / file.relative_to(beside)
+            target.parent.mkdir(exist_ok=True)
             file.chmod(0o644)
-            file.replace(folder / file.name)
+            file.replace(target)
 
 
 def open_artifact(folder: Path, *, trust_remote_code: bool = False) -> Artifact:
@@ -120,6 +130,7 @@ def open_artifact(folder: Path, *, trust_remote_code: bool = False) -> Artifact:
         outputs=facts.outputs,
         pad_token_id=int(tokenizer.pad_token_id),
         labels=facts.labels,
+        pooling=facts.strategy.pooling.kind if facts.strategy.pooling else None,
         trust_remote_code=trust_remote_code,
     )
     model = objective.model(opening)

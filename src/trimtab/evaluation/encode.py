@@ -6,6 +6,7 @@ the split streams by.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from hashlib import blake2b
 from itertools import islice
 
 import numpy as np
@@ -18,16 +19,39 @@ _BLOCK = 1024
 
 
 @dataclass(frozen=True, slots=True)
+class Apart:
+    """Where the texts of rows stand that are run one by one. `starts` int64 (texts + 1): the first token of each;
+    `rows` int64 (rows + 1): the first text of each row; `keys` int64 (texts): equal for equal tokens."""
+
+    starts: np.ndarray
+    rows: np.ndarray
+    keys: np.ndarray
+
+    @property
+    def texts(self) -> np.ndarray:
+        """Texts of every row, int64."""
+        return np.diff(self.rows)
+
+    def order(self, rows: np.ndarray) -> np.ndarray:
+        """The texts of `rows`: the first of each row, then the second of each, then all others, row by row;
+        int64."""
+        first, texts = self.rows[rows], self.texts[rows]
+        others = [np.arange(start + 2, start + count) for start, count in zip(first, texts, strict=True)]
+        return np.concatenate([first, first[texts > 1] + 1, *others]).astype(np.int64)
+
+
+@dataclass(frozen=True, slots=True)
 class Encoded:
     """Tokenised rows. `ids` int32 (tokens), `starts` int64 (rows + 1), `seconds` int32 (rows): where the second
     text of a pair begins, 0 for a single text; `labels` int64 or float32 (rows). `learned` bool (tokens): of
-    conversations, the tokens of answers."""
+    conversations, the tokens of answers; `apart`: the texts of a row, where they are run one by one."""
 
     ids: np.ndarray
     starts: np.ndarray
     seconds: np.ndarray
     labels: np.ndarray
     learned: np.ndarray | None = None
+    apart: Apart | None = None
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -37,12 +61,38 @@ class Encoded:
         """Tokens of every row, int64."""
         return np.diff(self.starts)
 
+    @property
+    def widths(self) -> np.ndarray:
+        """To how many tokens every row alone would be padded, int64: batches are made of rows of like width."""
+        if self.apart is None:
+            return self.lengths
+        texts = np.diff(self.apart.starts)
+        return np.maximum.reduceat(texts, self.apart.rows[:-1]) if len(self) else texts
+
+    @property
+    def loads(self) -> np.ndarray:
+        """Padded tokens of every row alone, int64: those with most need most memory."""
+        return self.widths if self.apart is None else self.widths * self.apart.texts
+
+    @property
+    def texts(self) -> "Encoded":
+        """The texts that are run one by one, as rows of one text each."""
+        assert self.apart is not None, "rows are one sequence each"
+        nothing = np.zeros(len(self.apart.keys), np.int32)
+        return Encoded(self.ids, self.apart.starts, nothing, nothing.astype(np.int64))
+
     def first(self, count: int) -> "Encoded":
         """The first `count` rows, or all where there are fewer."""
         rows = min(count, len(self))
         end = self.starts[rows]
         learned = None if self.learned is None else self.learned[:end]
-        return Encoded(self.ids[:end], self.starts[: rows + 1], self.seconds[:rows], self.labels[:rows], learned)
+        apart = self.apart
+        if apart is not None:
+            texts = apart.rows[rows]
+            apart = Apart(apart.starts[: texts + 1], apart.rows[: rows + 1], apart.keys[:texts])
+        return Encoded(
+            self.ids[:end], self.starts[: rows + 1], self.seconds[:rows], self.labels[:rows], learned, apart
+        )
 
     def distinct_tokens(self, padding: int) -> np.ndarray:
         """Ids of all tokens in these rows and of the padding token, int64, ascending."""
@@ -71,7 +121,10 @@ class Collator:
 
     def batch(self, encoded: Encoded, rows: np.ndarray) -> dict[str, torch.Tensor]:
         """Model inputs of `rows`, padded to `padded_length` of the longest: input_ids, attention_mask and,
-        where the tokenizer has them, token_type_ids; each int64 (rows, width)."""
+        where the tokenizer has them, token_type_ids; each int64 (rows, width). Of rows whose texts are run one by
+        one, those texts in the order of `Apart.order`."""
+        if encoded.apart is not None:
+            rows, encoded = encoded.apart.order(rows), encoded.texts
         columns, mask = self._places(encoded, rows)
         ids = np.full(mask.shape, self.pad_token_id, dtype=np.int64)
         ids[mask] = encoded.ids[(encoded.starts[rows][:, None] + columns)[mask]]
@@ -122,6 +175,41 @@ def encode(examples: Iterable[Example], tokenizer: Tokenizer, max_length: int) -
         seconds=np.asarray(seconds, dtype=np.int32),
         labels=np.asarray(labels, dtype=np.int64 if integer else np.float32),
     )
+
+
+def encode_apart(examples: Iterable[Example], tokenizer: Tokenizer, max_length: int) -> Encoded:
+    """Tokenise a stream of examples whose texts are run one by one, each cut at `max_length` tokens. `labels`
+    float32 where every row has one, else int64 zeros."""
+    ids: list[np.ndarray] = []
+    lengths: list[int] = []
+    texts: list[int] = []
+    labels: list[float | None] = []
+    for block in _blocks(examples):
+        found = tokenizer(
+            [text for example in block for text in example.texts],
+            truncation=True,
+            max_length=max_length,
+            padding=False,
+            return_attention_mask=False,
+        )["input_ids"]
+        ids += [np.array(row, np.int32) for row in found]
+        lengths += map(len, found)
+        texts += [len(example.texts) for example in block]
+        labels += [example.label for example in block]
+    starts = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
+    rows = np.concatenate([[0], np.cumsum(texts, dtype=np.int64)]).astype(np.int64)
+    scored = bool(labels) and None not in labels
+    return Encoded(
+        ids=np.concatenate(ids) if ids else np.zeros(0, np.int32),
+        starts=starts[rows],
+        seconds=np.zeros(len(texts), np.int32),
+        labels=np.array(labels, np.float32) if scored else np.zeros(len(texts), np.int64),
+        apart=Apart(starts, rows, np.array([_key(row) for row in ids], np.int64)),
+    )
+
+
+def _key(ids: np.ndarray) -> int:
+    return int.from_bytes(blake2b(ids.tobytes(), digest_size=8).digest(), "little", signed=True)
 
 
 def _tokenise(

@@ -59,7 +59,7 @@ class Labelled(Objective):
         """Labels, (rows)."""
         return torch.from_numpy(encoded.labels[rows])
 
-    def imagined_targets(self, rows: int, length: int, learned: int) -> torch.Tensor:
+    def imagined_targets(self, rows: int, texts: int, learned: int) -> torch.Tensor:
         return torch.zeros(rows, dtype=self.target.dtype)
 
     def weight(self, encoded: Encoded, rows: np.ndarray) -> int:

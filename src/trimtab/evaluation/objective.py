@@ -2,12 +2,13 @@
 tokens, what a batch is to predict, its loss, how it is scored and shown. Loop, dry run, artifacts and reports ask
 here.
 
-Final classes: `labelled.Labelled`, `answers.Answers`.
+Final classes: `labelled.Labelled`, `answers.Answers`, `embeddings.Embeddings`.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from trimtab.evaluation.prediction import Prediction
 from trimtab.methods import Strategy
 from trimtab.metrics import Findings, Score
 from trimtab.models import ModelSource
+from trimtab.models.sentence import PoolingKind
 from trimtab.models.spec import ModelSpec
 
 Inputs = dict[str, torch.Tensor]
@@ -32,12 +34,14 @@ Inputs = dict[str, torch.Tensor]
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Opening:
     """What a model is opened from, and for what: `outputs` numbers of its head, with their names where they have
-    `labels`. Weights that the folder does not have are made from `seed`."""
+    `labels`; `pooling`: how one vector is made of a text, where embeddings are trained. Weights that the folder
+    does not have are made from `seed`."""
 
     source: ModelSource
     outputs: int
     pad_token_id: int
     labels: tuple[str, ...] = ()
+    pooling: PoolingKind | None = None
     seed: int = 0
     trust_remote_code: bool = False
 
@@ -87,8 +91,9 @@ class Objective(ABC):
         """What a batch of `rows` is to predict, for `loss_sum` and `run`."""
 
     @abstractmethod
-    def imagined_targets(self, rows: int, length: int, learned: int) -> torch.Tensor:
-        """Targets of a batch of that shape, of which `learned` tokens have a loss: for a dry run."""
+    def imagined_targets(self, rows: int, texts: int, learned: int) -> torch.Tensor:
+        """Targets of a batch of `rows`, each of that many texts, of which `learned` tokens have a loss: for a dry
+        run."""
 
     @abstractmethod
     def weight(self, encoded: Encoded, rows: np.ndarray) -> int:
@@ -132,4 +137,8 @@ class Objective(ABC):
 
     def before_writing(self, model: PreTrainedModel, tokenizer: Tokenizer) -> None:
         """What a whole model needs beside its weights, so that other programs use it as it was trained."""
+        return None
+
+    def write_beside(self, folder: Path, facts: ArtifactFacts, model: PreTrainedModel) -> None:
+        """Files that other programs want beside a model or an adapter, in subfolders too."""
         return None

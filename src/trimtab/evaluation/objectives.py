@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from trimtab.data.spec import Task
 from trimtab.evaluation.answers import Answers
+from trimtab.evaluation.embeddings import Embeddings
 from trimtab.evaluation.labelled import Labelled
 from trimtab.evaluation.objective import Objective
 from trimtab.evaluation.targets import Number, OneClass
@@ -13,4 +14,5 @@ OBJECTIVES: Mapping[Task, Objective] = {
     "pair": Labelled(OneClass()),
     "regress": Labelled(Number()),
     "instruct": Answers(),
+    "embed": Embeddings(),
 }

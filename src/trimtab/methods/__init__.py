@@ -14,9 +14,19 @@ from trimtab.methods.ia3 import Ia3
 from trimtab.methods.language_head import LanguageHead
 from trimtab.methods.lora import Lora
 from trimtab.methods.part import Adapter, LayerLoad, Part, Place, Shape, Shapes, lowest_place
+from trimtab.methods.pooling import Pooling
 from trimtab.methods.preset import METHODS, PARTS, Choices, Method, lora_targets, parts_for
 from trimtab.methods.serial import strategy_from_json, strategy_to_json
-from trimtab.methods.strategy import DECAYS, PRECISIONS, Decay, Precision, Schedule, Strategy, balanced_weights
+from trimtab.methods.strategy import (
+    DECAYS,
+    DEFAULT_TEMPERATURE,
+    PRECISIONS,
+    Decay,
+    Precision,
+    Schedule,
+    Strategy,
+    balanced_weights,
+)
 from trimtab.methods.trained import TrainedTensors, grouped_tensors
 from trimtab.methods.update_rule import (
     UPDATE_RULES,
@@ -31,6 +41,7 @@ from trimtab.methods.weights import Weights
 
 __all__ = [
     "DECAYS",
+    "DEFAULT_TEMPERATURE",
     "METHODS",
     "PARTS",
     "PLACEMENTS",
@@ -57,6 +68,7 @@ __all__ = [
     "Part",
     "Place",
     "Placement",
+    "Pooling",
     "Precision",
     "Schedule",
     "Shape",

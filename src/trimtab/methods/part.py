@@ -1,9 +1,8 @@
 """Part: one kind of trainable thing, on a range of layers. The pure half; its torch half is in tuning/.
 
-A new part is one file here (fields and arithmetic), one file in tuning/ (attach to a real model) and one
-name in `methods.PARTS`. The exams in tests/exams then hold the two halves to each other. `LanguageHead` is no
-choice of a user and not in PARTS: `parts_for` puts it where a chat model is trained.
-"""
+A new part is one file here (fields and arithmetic), one file in tuning/ (attach to a real model) and one name in
+`methods.PARTS`. The exams in tests/exams then hold the two halves to each other. `LanguageHead` and `Pooling` are
+no choice of a user and not in PARTS: `parts_for` puts them where a task has them in place of a head."""
 
 import math
 from abc import ABC, abstractmethod

@@ -1,6 +1,6 @@
 """Method: a named preset of parts and base precision, the word a user types. Combinations need no new code."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from trimtab.errors import Message
@@ -12,7 +12,9 @@ from trimtab.methods.ia3 import Ia3
 from trimtab.methods.language_head import LanguageHead
 from trimtab.methods.lora import Lora
 from trimtab.methods.part import Part
+from trimtab.methods.pooling import Pooling
 from trimtab.methods.weights import Weights
+from trimtab.models.sentence import POOLINGS
 from trimtab.models.spec import ModelSpec, Role
 
 PARTS: tuple[type[Part], ...] = (Weights, Head, Lora, Bottleneck, Ia3, Biases)
@@ -99,14 +101,31 @@ def lora_targets(spec: ModelSpec) -> tuple[Role, ...]:
 
 
 def parts_for(method: Method, task: str, spec: ModelSpec, choices: Choices) -> tuple[Part, ...]:
-    """The method's parts for a task. In a chat model the language-model head stands where a classifier has its
-    own; it is trained where all weights are. Empty where the method then trains nothing (the head alone)."""
+    """The method's parts for a task. Where a classifier has its own head stands what the task has in its place
+    (`_TOPS`). Empty where the method then trains nothing (the head alone)."""
     parts = method.parts(spec, choices)
-    if task != "instruct":
+    top = _TOPS.get(task)
+    if top is None:
         return parts
     kept = tuple(part for part in parts if not isinstance(part, Head))
-    whole = any(isinstance(part, Weights) and part.top_layers is None for part in kept)
-    return (*kept, LanguageHead(trained=whole)) if kept else ()
+    return (*kept, top(kept, spec)) if kept else ()
+
+
+def _language_head(kept: tuple[Part, ...], spec: ModelSpec) -> Part:
+    """Trained where all weights are."""
+    return LanguageHead(trained=any(isinstance(part, Weights) and part.top_layers is None for part in kept))
+
+
+def _pooling(kept: tuple[Part, ...], spec: ModelSpec) -> Part:
+    """As the model was published, else the mean: what most sentence encoders were trained with."""
+    kind = next((kind for kind in POOLINGS if kind == spec.pooling), None)
+    return Pooling() if kind is None else Pooling(kind=kind)
+
+
+_TOPS: Mapping[str, Callable[[tuple[Part, ...], ModelSpec], Part]] = {
+    "instruct": _language_head,
+    "embed": _pooling,
+}
 
 
 _LORA = Method(

@@ -4,14 +4,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 from trimtab.methods.base_precision import QUANTISER, BasePrecision
+from trimtab.methods.head import Head
 from trimtab.methods.language_head import LanguageHead
 from trimtab.methods.part import LayerLoad, Part
+from trimtab.methods.pooling import Pooling
 from trimtab.methods.update_rule import AdamW, UpdateRule
 from trimtab.models.spec import Linear, ModelSpec
 
 Precision = Literal["fp32", "bf16", "fp16"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "fp16")
 Decay = Literal["linear", "cosine", "constant", "wsd"]
+DEFAULT_TEMPERATURE = 0.05  # of cosines, as BGE, E5 and SimCSE are trained with: 0.01 to 0.05
 DECAYS: tuple[Decay, ...] = ("linear", "cosine", "constant", "wsd")
 
 
@@ -47,7 +50,8 @@ class Strategy:
     weights is kept with this decay, between 0 and 1, and is what is evaluated and saved; None = the weights
     themselves are.
     `label_smoothing`: that share of each target is spread over all classes; `class_weights`: what a
-    row of each class counts in the loss, empty = all the same.
+    row of each class counts in the loss, empty = all the same. `temperature`: what cosines are divided by in the
+    loss of embeddings.
     """
 
     method: str
@@ -64,6 +68,7 @@ class Strategy:
     ema_decay: float | None = None
     label_smoothing: float = 0.0
     class_weights: tuple[float, ...] = ()
+    temperature: float = DEFAULT_TEMPERATURE
     seed: int = 0
     devices: int = 1
 
@@ -86,6 +91,22 @@ class Strategy:
     def language_head(self) -> LanguageHead | None:
         """The head over the vocabulary, where a chat model is trained."""
         return next((part for part in self.parts if isinstance(part, LanguageHead)), None)
+
+    @property
+    def pooling(self) -> Pooling | None:
+        """How one vector is made of a text, where embeddings are trained."""
+        return next((part for part in self.parts if isinstance(part, Pooling)), None)
+
+    @property
+    def compared_rows(self) -> int:
+        """Rows that the loss holds against one another: of embeddings those of a micro-batch, elsewhere each
+        stands alone. The more, the more a query has to be told apart from."""
+        return 1 if self.pooling is None else self.micro_batch
+
+    @property
+    def starts_scored(self) -> bool:
+        """The model does the task before it is trained, having no fresh head, and is scored then."""
+        return not any(isinstance(part, Head) for part in self.parts)
 
     def trainable_parameters(self, spec: ModelSpec, outputs: int) -> int:
         return sum(part.trainable_parameters(spec, outputs) for part in self.parts)

@@ -7,7 +7,7 @@ and the token. Leaves out uploading.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -15,6 +15,7 @@ from typing import TypeVar
 from trimtab.errors import Message, ModelError, message, system_reason
 from trimtab.models.config import Config, load_config, shape_from
 from trimtab.models.read import ModelSource, read_spec, spec_from
+from trimtab.models.sentence import SENTENCE_FILES, pooling_of
 from trimtab.models.spec import ModelSpec
 from trimtab.models.weights_header import WeightsHeader, refuse_pickle, stored_tensor
 
@@ -73,10 +74,11 @@ def download(name: str, repo: str, revision: str | None, trust_remote_code: bool
             trust_remote_code=trust_remote_code,
         )
 
-    wanted = [*CONFIG_FILES, *TOKENIZER_FILES, *WEIGHT_FILES, *(CODE_FILES if trust_remote_code else ())]
+    code = CODE_FILES if trust_remote_code else ()
+    wanted = [*CONFIG_FILES, *SENTENCE_FILES, *TOKENIZER_FILES, *WEIGHT_FILES, *code]
     try:
         with _hub_errors(repo, revision):
-            _, config = _first_look(name, repo, revision, trust_remote_code, once=False)
+            _, config, _ = _first_look(name, repo, revision, trust_remote_code, once=False)
             shape_from(config, name)  # what cannot be read is not fetched
             # by its name, not its commit: only then does the cache know the name when there is no network
             return source(snapshot_download(repo, revision=revision, allow_patterns=wanted))
@@ -103,25 +105,27 @@ def read_remote_spec(name: str, repo: str, revision: str | None, trust_remote_co
     """The spec of a repository from its config.json and safetensors headers, for a plan: the hub is asked once.
     Raises as `download` does, but HubUnreachable for one that is cached too: see `read_cached_spec`."""
     with _hub_errors(repo, revision), _quiet_hub():
-        commit, config = _first_look(name, repo, revision, trust_remote_code, once=True)
+        commit, config, folder = _first_look(name, repo, revision, trust_remote_code, once=True)
         header = _remote_header(repo, commit)
-    return spec_from(config, header, name, repo, read_from=f"{_endpoint()}/{repo}@{commit[:12]}")
+    spec = spec_from(config, header, name, repo, read_from=f"{_endpoint()}/{repo}@{commit[:12]}")
+    return replace(spec, pooling=pooling_of(folder))
 
 
 def read_cached_spec(
     name: str, repo: str, revision: str | None, trust_remote_code: bool, unreachable: HubUnreachable
 ) -> ModelSpec:
     """The spec of a repository that was downloaded before. Raises `unreachable` where it was not."""
-    folder = _cached_snapshot(repo, revision, [*CONFIG_FILES, *WEIGHT_FILES], unreachable)
+    wanted = [*CONFIG_FILES, *SENTENCE_FILES, *WEIGHT_FILES]
+    folder = _cached_snapshot(repo, revision, wanted, unreachable)
     source = ModelSource(folder=Path(folder), name=name, hub_id=repo, trust_remote_code=trust_remote_code)
     return read_spec(source)
 
 
 def _first_look(
     name: str, repo: str, revision: str | None, trust_remote_code: bool, *, once: bool
-) -> tuple[str, Config]:
-    """The commit `revision` stands for and its config, after file names and config have been checked. `once`: a
-    hub that does not answer is not asked again."""
+) -> tuple[str, Config, Path]:
+    """The commit `revision` stands for, its config, after file names and config have been checked, and the folder
+    they are cached in. `once`: a hub that does not answer is not asked again."""
     from huggingface_hub import HfApi, hf_hub_download
 
     look = partial(HfApi().model_info, repo, revision=revision, timeout=_PATIENCE_SECONDS)
@@ -131,12 +135,13 @@ def _first_look(
     if not set(files) & set(WEIGHT_FILES):
         raise ModelError("TT-M010", path=name)
     commit = info.sha or revision or "main"
-    wanted = {"config.json"} | (set(CONFIG_FILES) & set(files))
+    wanted = ["config.json", *sorted({*CONFIG_FILES[1:], *SENTENCE_FILES} & set(files))]
     if once:
         paths = [_cached_file(repo, file, commit) or _fetch_once(repo, file, commit) for file in wanted]
     else:
         paths = [Path(hf_hub_download(repo, file, revision=commit)) for file in wanted]
-    return commit, load_config(paths[0].parent, name=repo, trust_remote_code=trust_remote_code)
+    folder = paths[0].parent
+    return commit, load_config(folder, name=repo, trust_remote_code=trust_remote_code), folder
 
 
 def _remote_header(repo: str, commit: str) -> WeightsHeader:

@@ -7,6 +7,7 @@ from trimtab.errors import ModelError, system_reason
 from trimtab.models.config import load_config
 from trimtab.models.hub import CODE_FILES, CONFIG_FILES, TOKENIZER_FILES, WEIGHT_FILES
 from trimtab.models.read import ModelSource
+from trimtab.models.sentence import SENTENCE_FILES
 
 
 def download(
@@ -18,11 +19,12 @@ def download(
     Raises ModelError: TT-M024 the package is missing, TT-M026 ModelScope did not give it, and what
     `load_config` refuses, before any weights are fetched.
     """
-    folder = _fetch(repo, revision, CONFIG_FILES)
+    folder = _fetch(repo, revision, (*CONFIG_FILES, *SENTENCE_FILES))
     load_config(folder, name=name, trust_remote_code=trust_remote_code)
     if weights:
         code = CODE_FILES if trust_remote_code else ()
-        folder = _fetch(repo, revision, (*CONFIG_FILES, *TOKENIZER_FILES, *WEIGHT_FILES, *code))
+        wanted = (*CONFIG_FILES, *SENTENCE_FILES, *TOKENIZER_FILES, *WEIGHT_FILES, *code)
+        folder = _fetch(repo, revision, wanted)
     return ModelSource(
         folder=folder,
         name=name,

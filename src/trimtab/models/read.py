@@ -8,6 +8,7 @@ from typing import Literal
 
 from trimtab.errors import ModelError
 from trimtab.models.config import Config, load_config, shape_from
+from trimtab.models.sentence import pooling_of
 from trimtab.models.spec import ModelSpec
 from trimtab.models.weights_header import WeightsHeader, read_headers, weight_files
 
@@ -43,7 +44,8 @@ def read_spec(source: ModelSource, *, weights_needed: bool = True) -> ModelSpec:
         raise ModelError("TT-M010", path=str(source.folder))
     spec = spec_from(config, header, source.name, source.hub_id, read_from=str(source.folder))
     tokenizer = source.folder / "tokenizer.json"
-    return replace(spec, tokenizer_bytes=tokenizer.stat().st_size) if tokenizer.is_file() else spec
+    size = tokenizer.stat().st_size if tokenizer.is_file() else 0
+    return replace(spec, tokenizer_bytes=size, pooling=pooling_of(source.folder))
 
 
 def spec_from(config: Config, header: WeightsHeader, name: str, hub_id: str, *, read_from: str) -> ModelSpec:

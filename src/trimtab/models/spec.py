@@ -44,12 +44,12 @@ class ModelSpec:
     """Shapes of one model. All sizes are counts of numbers, not bytes.
 
     `family` is transformers' `model_type` ("bert", "xlm-roberta", "gemma2"). `name` is what the user typed,
-    `hub_id` the published name where known. `weights_dtype` is the dtype of the stored weights ("fp32",
-    "bf16", "fp16"; "unknown" where only a shape is known), `stored_bytes` their bytes (0 where only a shape
-    is known), `tokenizer_bytes` the size of tokenizer.json (0 where it is not at hand). `pooler`: the published
-    weights hold a pooler; whether a classifier runs one is `families.pooler_parameters`. `fingerprint` is a hash
-    of config and weights header, empty for a catalogue shape. `source` says where the facts were read.
-    """
+    `hub_id` the published name where known. `weights_dtype` is the dtype of the stored weights ("fp32", "bf16",
+    "fp16"; "unknown" where only a shape is known), `stored_bytes` their bytes (0 where only a shape is known),
+    `tokenizer_bytes` the size of tokenizer.json (0 where it is not at hand). `pooler`: the published weights hold
+    a pooler; whether a classifier runs one is `families.pooler_parameters`. `pooling`: how it was published to
+    make one vector of a text (`sentence.pooling_of`), empty where it says nothing. `fingerprint` is a hash of
+    config and weights header, empty for a catalogue shape. `source` says where the facts were read."""
 
     name: str
     hub_id: str = ""
@@ -87,6 +87,7 @@ class ModelSpec:
     weights_dtype: str = "unknown"
     stored_bytes: int = 0
     tokenizer_bytes: int = 0
+    pooling: str = ""
     fingerprint: str = ""
     source: str = ""
 

@@ -10,6 +10,7 @@ from itertools import product
 from trimtab.data.spec import DataSpec
 from trimtab.hardware.machine import Machine
 from trimtab.methods import (
+    DEFAULT_TEMPERATURE,
     AdamW,
     AdamW8bit,
     BasePrecision,
@@ -76,6 +77,7 @@ def strategies(variant: Variant, request: Request, rule: UpdateRule | None = Non
         ema_decay=settings.ema,
         label_smoothing=settings.label_smoothing or 0.0,
         class_weights=balanced_weights(request.data.label_counts) if settings.class_weights else (),
+        temperature=settings.temperature or DEFAULT_TEMPERATURE,
         seed=settings.seed,
     )
     something_below = base.lowest_layer(spec) < spec.layers

@@ -2,7 +2,7 @@
 
 import difflib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
@@ -30,13 +30,17 @@ from trimtab.methods import (
 )
 from trimtab.models import TRAINED_FAMILIES
 from trimtab.models.families import transposed
-from trimtab.models.spec import ModelSpec
+from trimtab.models.sentence import POOLINGS
+from trimtab.models.spec import Kind, ModelSpec
 from trimtab.planning.plan import GOALS, Goal, Limits
 
+_COUNTED = ("epochs", "batch", "learning_rate", "max_length", "temperature")
 _LARGEST_SEED = 2**32 - 1  # what every library that draws takes
 # Up to four special tokens and a token of each of two texts; with less room a tokenizer cuts nothing at all.
 _SHORTEST_LENGTH = 8
 _LONGEST_WORD = 60  # characters of a word that is no target
+# The kind of model that a task needs, and the refusal of another.
+_KINDS: Mapping[str, tuple[Kind, str]] = {"instruct": ("decoder", "TT-P021"), "embed": ("encoder", "TT-M065")}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,7 +50,8 @@ class Settings:
     `batch` is the global batch, in rows. `max_length` is in tokens. `recompute` is gradient checkpointing.
     `base_precision`: how frozen matrices are stored, None = as the method has it. `optimizer` names an update
     rule. `ema` is the decay of a moving average of the weights, None = none is kept.
-    `label_smoothing` and `class_weights` change the loss of tasks with classes, None = they do not.
+    `label_smoothing` and `class_weights` change the loss of tasks with classes, None = they do not; `temperature`
+    that of embeddings.
     """
 
     epochs: int | None = None
@@ -61,6 +66,7 @@ class Settings:
     ema: float | None = None
     label_smoothing: float | None = None
     class_weights: Literal["balanced"] | None = None
+    temperature: float | None = None
     seed: int = 0
 
 
@@ -163,10 +169,14 @@ def refuse_untrained(spec: ModelSpec) -> None:
 
 
 def refuse_unanswering(task: str, spec: ModelSpec) -> None:
-    """Raises UsageError TT-P021 for conversations and a model that writes no text. Asked before tokens are
-    counted, since such a model has no chat template either."""
-    if task == "instruct" and spec.kind != "decoder":
-        raise UsageError("TT-P021", model=spec.name, family=spec.family)
+    """Raises UsageError TT-P021 for conversations and a model that writes no text, TT-M065 for embeddings and one
+    that is no encoder, TT-M067 for a sentence encoder that makes its vectors in a way that is not trained here.
+    Asked before tokens are counted, since the first has no chat template either."""
+    wanted = _KINDS.get(task)
+    if wanted is not None and spec.kind != wanted[0]:
+        raise UsageError(wanted[1], model=spec.name, family=spec.family)
+    if task == "embed" and spec.pooling not in ("", *POOLINGS):
+        raise UsageError("TT-M067", model=spec.name, pooling=spec.pooling, known=", ".join(POOLINGS))
 
 
 def can_compute(machine: Machine, precision: Precision) -> bool:
@@ -213,14 +223,12 @@ def _check_layers(spec: ModelSpec) -> None:
 
 
 def _check_task(request: Request) -> None:
-    """Raises UsageError TT-P021 for conversations and a model that writes no text, TT-P022 for a method that
-    trains nothing which such a model has."""
+    """Raises as `refuse_unanswering`, and UsageError TT-P022 for a method that trains nothing which a model has
+    that does the task."""
     refuse_unanswering(request.data.task, request.spec)
-    if request.data.task != "instruct":
-        return
     if request.method is not None and not request.parts(method_named(request.method), Choices()):
         able = ", ".join(method.name for method in _answering(request))
-        raise UsageError("TT-P022", method=request.method, able=able)
+        raise UsageError("TT-P022", method=request.method, task=request.data.task, able=able)
 
 
 def _answering(request: Request) -> Iterator[Method]:
@@ -274,7 +282,7 @@ def _check_price(request: Request) -> None:
 
 
 def _check_counts(settings: Settings, choices: Choices) -> None:
-    counts = {name: getattr(settings, name) for name in ("epochs", "batch", "learning_rate", "max_length")}
+    counts = {name: getattr(settings, name) for name in _COUNTED}
     counts |= {name: getattr(choices, name) for name in ("rank", "alpha", "bottleneck", "top_layers")}
     for name, value in counts.items():
         if value is not None and not 0 < value < math.inf:
@@ -409,3 +417,5 @@ def _check_loss(data: DataSpec, settings: Settings) -> None:
     for name in ("label_smoothing", "class_weights"):
         if getattr(settings, name) is not None and not data.labels:
             raise UsageError("TT-P063", flag=_flag(name), task=data.task)
+    if settings.temperature is not None and data.task != "embed":
+        raise UsageError("TT-D147", option="--temperature", task=data.task)

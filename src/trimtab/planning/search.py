@@ -127,7 +127,11 @@ def _best(variant: Variant, request: Request) -> _Row:
     if not fitting:
         excess, guess = min(trials, key=lambda trial: (trial[0], preference("time", trial[1])))
         return _Row(guess, excess)
-    best = min(fitting, key=lambda guess: preference(request.goal, guess))
+    most = max(guess.strategy.compared_rows for guess in fitting)  # fewer would teach something else
+    best = min(
+        (guess for guess in fitting if guess.strategy.compared_rows == most),
+        key=lambda guess: preference(request.goal, guess),
+    )
     saved = best.strategy.recompute and all(guess.strategy.recompute for guess in fitting)
     excess = overrun(best, request.machine, request.limits)
     return _Row(best, excess, saved_by_recompute=saved, saved_by_states=not plain)

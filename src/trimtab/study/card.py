@@ -16,6 +16,7 @@ _PIPELINES = {
     "pair": "text-classification",
     "regress": "text-classification",
     "instruct": "text-generation",
+    "embed": "sentence-similarity",
 }
 Say = Callable[..., str]  # a code and its facts to the sentence, in one language
 

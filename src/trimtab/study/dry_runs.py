@@ -72,6 +72,7 @@ def _key(question: Question) -> str:
             question.evaluated,
             question.device,
             question.learned,
+            question.texts,
         ],
     }
     return _hash(facts)

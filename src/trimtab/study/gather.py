@@ -3,13 +3,14 @@
 import contextlib
 import hashlib
 import os
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from importlib import metadata
 from pathlib import Path
 
 from trimtab import data as data_room
-from trimtab.data import AnswerTokens, Corpus, DataSpec, LengthHistogram, Task
+from trimtab.data import AnswerTokens, Corpus, DataSpec, LengthHistogram, Prefixes, RowTexts, Task
 from trimtab.errors import BadInput, Message, UsageError, message
 from trimtab.hardware import machine_named, this_machine
 from trimtab.hardware.calibration import cached_calibration, calibration_key, probe_matmul
@@ -25,7 +26,7 @@ from trimtab.units import Money, exchange_rate
 # Beyond these a shape is a slip of the keyboard: one label is nothing to learn, and memory grows with the rest.
 _SMALLEST_SHAPE = Shape(examples=1, length=1, labels=2)
 _LARGEST_SHAPE = Shape(examples=10**8, length=10**6, labels=10**5)
-_IMAGINED = ("classify", "instruct")  # tasks that can be imagined
+_IMAGINED = ("classify", "instruct", "embed")  # tasks that can be imagined
 _EXAMPLE_SHAPE = Shape(examples=5_000, length=64, labels=4)
 
 
@@ -130,7 +131,7 @@ def tokenizer_file(model: str) -> TokenizerFile:
 def open_corpus(data: str, reading: Reading, labels: tuple[str, ...] = ()) -> Corpus:
     """The checked corpus; `labels` are those of the model it is for, where there is one. Raises DataError,
     UsageError."""
-    return data_room.open_corpus(
+    corpus = data_room.open_corpus(
         data,
         task=reading.task,
         text=reading.text or (),
@@ -138,7 +139,11 @@ def open_corpus(data: str, reading: Reading, labels: tuple[str, ...] = ()) -> Co
         labels=labels,
         seed=reading.seed,
         keep_overlap=reading.keep_overlap,
+        prefixes=reading.prefixes,
     )
+    if corpus.task != "embed" and reading.prefixes != Prefixes():
+        raise UsageError("TT-D147", option="--prefix", task=corpus.task)
+    return corpus
 
 
 def describe(corpus: Corpus, tokenizer: TokenizerFile) -> DataSpec:
@@ -170,18 +175,27 @@ def data_spec(data: str, reading: Reading, tokenizer: TokenizerFile, corpus: Cor
 
 
 def imagined(shape: Shape, task: Task = "classify") -> DataSpec:
-    """A data set of one shape, for estimates without data: classes, or conversations (`instruct`) of which the
-    second half is the answer. A tenth of the rows again is for dev. Raises UsageError for a shape that no data
-    has."""
+    """A data set of one shape, for estimates without data: classes, conversations (`instruct`) of which the second
+    half is the answer, or queries with a positive (`embed`). A tenth of the rows again is for dev. Raises
+    UsageError for a shape that no data has."""
     _check_shape(shape)
-    facts = _imagined_classes(shape)
-    if task != "instruct":
-        return facts
-    question = shape.length // 2
+    return _IMAGINE.get(task, _imagined_classes)(shape)
+
+
+def _imagined_queries(shape: Shape) -> DataSpec:
+    facts = replace(_imagined_classes(shape), task="embed", labels=(), texts=RowTexts(2.0, 2), form="ranked")
+    return replace(facts, columns=("query", "positive"), label_column="")
+
+
+def _imagined_talks(shape: Shape) -> DataSpec:
+    facts, question = _imagined_classes(shape), shape.length // 2
     starts = LengthHistogram((*[0] * question, shape.examples))
     answers = AnswerTokens(tokens=(shape.length - question) * shape.examples, starts=starts)
     facts = replace(facts, columns=("prompt",), label_column="completion", form="prompt")
-    return replace(facts, task=task, labels=(), answers=answers)
+    return replace(facts, task="instruct", labels=(), answers=answers)
+
+
+_IMAGINE: Mapping[Task, Callable[[Shape], DataSpec]] = {"instruct": _imagined_talks, "embed": _imagined_queries}
 
 
 def _imagined_classes(shape: Shape) -> DataSpec:

@@ -376,8 +376,9 @@ class _Writer:
         quantiles = f"{lengths.quantile(0.5)}, {lengths.quantile(0.95)}, {lengths.longest}"
         rows = " / ".join(map(format_count, (data.train_rows, data.dev_rows, data.test_rows)))
         columns, form = " + ".join(data.columns), f", {data.form}" if data.form else ""
+        target = f" → {data.label_column}" if data.label_column else ""
         facts = [
-            (self.say("TT-R234"), f"{data.task} ({columns} → {data.label_column}{form})"),
+            (self.say("TT-R234"), f"{data.task} ({columns}{target}{form})"),
             (self.say("TT-R233"), rows),
             (self.say("TT-R235"), quantiles),
         ]

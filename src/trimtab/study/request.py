@@ -6,8 +6,8 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from trimtab.data import lost_answers_problem
-from trimtab.data.spec import DataSpec, Task
-from trimtab.errors import Message
+from trimtab.data.spec import DataSpec, Prefixes, Task
+from trimtab.errors import Message, message
 from trimtab.estimation import MoneyEstimate, QualityPrior
 from trimtab.hardware import Machine, Offer
 from trimtab.methods import Choices, Strategy, TrainedTensors
@@ -22,13 +22,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reading:
-    """How a data set is to be read; None = inferred. `seed` decides a split that has to be cut."""
+    """How a data set is to be read; None = inferred. `seed` decides a split that has to be cut. `prefixes`: what
+    stands before the texts that become vectors (task embed)."""
 
     task: Task | None = None
     text: tuple[str, ...] | None = None
     label: str | None = None
     seed: int = 0
     keep_overlap: bool = False
+    prefixes: Prefixes = Prefixes()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -169,11 +171,16 @@ class Planned:
 
     @property
     def warnings(self) -> tuple[Message, ...]:
-        """The notices, and what the chosen strategy cannot learn of the data."""
-        if self.data.answers is None:
-            return self.notices
-        lost = lost_answers_problem(self.data.answers, self.plan.chosen.estimate.strategy.max_length)
-        return self.notices if lost is None else (*self.notices, lost.message)
+        """The notices, and what the chosen strategy cannot learn of the data or takes for granted."""
+        strategy, found = self.plan.chosen.estimate.strategy, list(self.notices)
+        if self.data.answers is not None:
+            lost = lost_answers_problem(self.data.answers, strategy.max_length)
+            found += [] if lost is None else [lost.message]
+        if strategy.pooling is not None and not self.model.pooling:
+            found.append(message("TT-M068", model=self.model.name))
+        if strategy.pooling is not None and strategy.accumulation > 1 and self.data.form == "ranked":
+            found.append(message("TT-D148", batch=strategy.batch, micro=strategy.micro_batch))
+        return tuple(found)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

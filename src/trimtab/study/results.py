@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from trimtab import data as data_room
 from trimtab.data import DataSpec, Split
+from trimtab.errors import UsageError
 from trimtab.hardware.doctor import Diagnosis, examine
 from trimtab.metrics import Score
 from trimtab.models import TokenizerFile, outline_of
@@ -37,16 +38,26 @@ def check(data: str, reading: Reading = Reading(), *, model: str | None = None) 
 
 
 def predict(
-    folder: str, *, text: tuple[str, ...] = (), file: str | None = None, trust_remote_code: bool = False
+    folder: str,
+    *,
+    text: tuple[str, ...] = (),
+    file: str | None = None,
+    passages: bool = False,
+    trust_remote_code: bool = False,
 ) -> "Iterator[Prediction]":
     """Predictions of an artifact, in order, streaming: for each of `text`, or for each row of `file` ("-" = lines
     of standard input). For an artifact of pairs, `text` holds the two texts of one pair, and the next two; a chat
-    model answers each text, or the last question of each conversation.
+    model answers each text, or the last question of each conversation; of embeddings each text is a query or, with
+    `passages`, what queries are to find, behind the prefix for that.
     `trust_remote_code` runs the code of a model that brings its own; without it such an artifact is refused.
     """
     from trimtab.evaluation import open_artifact
 
     artifact = open_artifact(Path(folder), trust_remote_code=trust_remote_code)
+    if passages:
+        if artifact.facts.task != "embed":
+            raise UsageError("TT-D147", option="--passages", task=artifact.facts.task)
+        artifact = artifact.of_passages()
     asked = artifact.objective.asked(text, file, artifact.facts.columns)
     if file == "-":  # whoever types or pipes lines waits for each answer
         yield from artifact.predict(asked, ahead=1)
@@ -83,10 +94,24 @@ def _rows_to_score(data: str, facts: "ArtifactFacts", reading: Reading) -> Split
     if data != "demo":
         is_folder = Path(data).expanduser().is_dir()
         open_rows = data_room.open_held_out if is_folder else data_room.open_labelled
-        found = open_rows(data, task=facts.task, columns=columns, label_column=label, labels=facts.labels)
+        found = open_rows(
+            data,
+            task=facts.task,
+            columns=columns,
+            label_column=label,
+            labels=facts.labels,
+            prefixes=facts.prefixes,
+        )
         if found is not None:
             return found
     # Cut as it was cut for the training: another seed would score rows the model has learned from.
-    as_trained = replace(reading, task=facts.task, text=columns, label=label, seed=facts.split_seed)
+    as_trained = replace(
+        reading,
+        task=facts.task,
+        text=columns,
+        label=label or None,
+        seed=facts.split_seed,
+        prefixes=facts.prefixes,
+    )
     corpus = gather.open_corpus(data, as_trained, facts.labels)
     return corpus.test or corpus.dev

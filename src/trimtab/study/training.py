@@ -29,7 +29,7 @@ from trimtab.study.card import model_card
 from trimtab.study.opening import REQUEST_FILE, Opened
 from trimtab.study.record import record
 from trimtab.study.report import Report, comparisons, report_html, report_json
-from trimtab.study.request import Planned, Trained, TrainRequest
+from trimtab.study.request import Planned, Reading, Trained, TrainRequest
 from trimtab.training import Event, Finished, Job, Run, Session, Started, Training, checkpoint
 from trimtab.training.calibrate import calibrated
 
@@ -56,7 +56,7 @@ def carry_out(request: TrainRequest, opened: Opened) -> Iterator[Event | Planned
     assert run is not None, "a training ends with Finished"
 
     try:
-        findings = _keep(training, source, corpus, out, split_seed=request.reading.seed)
+        findings = _keep(training, source, corpus, out, request.reading)
         run = replace(run, peak_memory_bytes=max(run.peak_memory_bytes, training.peak_memory_bytes()))
         report = _report(request, planned, run, findings)
         _write_pages(report, out, request.language)
@@ -101,6 +101,9 @@ def command_of(request: TrainRequest) -> str:
         "--ema": settings.ema,
         "--label-smoothing": settings.label_smoothing,
         "--class-weights": settings.class_weights,
+        "--temperature": settings.temperature,
+        "--prefix": reading.prefixes.query or None,
+        "--passage-prefix": reading.prefixes.passage,
         "--seed": settings.seed or None,
         "--task": reading.task,
         "--label": reading.label,
@@ -169,7 +172,7 @@ def _job(request: TrainRequest, source: ModelSource, planned: Planned) -> Job:
     )
 
 
-def _keep(training: Training, source: ModelSource, corpus: Corpus, out: Path, *, split_seed: int) -> Findings:
+def _keep(training: Training, source: ModelSource, corpus: Corpus, out: Path, reading: Reading) -> Findings:
     """Save the artifact, let the model go, open the artifact, and hold it to what the model computed: at no time
     are two models in memory. Returns what is found in the rows of the split that is reported."""
     session = training.session
@@ -177,7 +180,7 @@ def _keep(training: Training, source: ModelSource, corpus: Corpus, out: Path, *,
     rows = session.dev.first(_GATE_ROWS)
     trained = session.objective.outputs(session.model, rows, session.collator)
     findings = _findings(session, corpus)
-    facts = _artifact_facts(session, source, corpus, split_seed)
+    facts = _artifact_facts(session, source, corpus, reading)
     save_artifact(out, facts, session.model, session.tokenizer, session.job.spec)
     del session
     training.release()
@@ -193,7 +196,7 @@ def _findings(session: Session, corpus: Corpus) -> Findings:
     return session.objective.findings(session.model, session.tokenizer, rows, split)
 
 
-def _artifact_facts(session: Session, source: ModelSource, corpus: Corpus, split_seed: int) -> ArtifactFacts:
+def _artifact_facts(session: Session, source: ModelSource, corpus: Corpus, reading: Reading) -> ArtifactFacts:
     strategy = session.job.strategy
     return ArtifactFacts(
         adapter=any(part.adapter for part in strategy.parts),
@@ -205,7 +208,8 @@ def _artifact_facts(session: Session, source: ModelSource, corpus: Corpus, split
         base=base_of(source, session.job.spec.family),
         strategy=strategy,
         trimtab_version=__version__,
-        split_seed=split_seed,
+        split_seed=reading.seed,
+        prefixes=reading.prefixes,
     )
 
 

@@ -69,7 +69,7 @@ def traced(question: Question) -> tuple[Phase, ...]:
         evaluated = _inputs(question.evaluated, question.length)
         objective = OBJECTIVES[question.task]
         targets, scored = (
-            objective.imagined_targets(rows, question.length, question.learned * rows)
+            objective.imagined_targets(rows // question.texts, question.texts, question.learned * rows)
             for rows in (question.rows, question.evaluated)
         )
         with live:

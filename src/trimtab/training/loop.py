@@ -146,7 +146,7 @@ class _Loop:
             return  # a resumed run has been through it, and its optimiser states must stay
         start = time.perf_counter()
         random = _random_state()
-        rows = batches.longest_rows(self.session.train.lengths, self.strategy.batch)
+        rows = batches.longest_rows(self.session.train.loads, self.strategy.batch)
         train_mode(self.strategy, self.session.model, self.job.spec)
         self.session.optimizer.reserve()
         yield from self._gradients(rows)
@@ -158,7 +158,7 @@ class _Loop:
         _set_random_state(random)
         yield Preflight(
             rows=len(rows),
-            tokens_per_row=int(self.session.train.lengths[rows[0]]),
+            tokens_per_row=int(self.session.train.widths[rows[0]]),
             seconds=time.perf_counter() - start,
             memory_bytes=self.meter.peak_bytes(),
         )
@@ -176,8 +176,8 @@ class _Loop:
         progress = self.progress
         while progress.step < self.steps and not progress.stopped_early:
             epoch, position = divmod(progress.step, self.steps_per_epoch)
-            lengths = self.session.train.lengths
-            plan = batches.epoch_batches(lengths, self.strategy.batch, seed=self.strategy.seed, epoch=epoch)
+            widths = self.session.train.widths
+            plan = batches.epoch_batches(widths, self.strategy.batch, seed=self.strategy.seed, epoch=epoch)
             for rows in plan[position:]:
                 yield from self._step(rows)
                 if self._evaluation_due():
@@ -240,7 +240,7 @@ class _Loop:
                 torch.cuda.empty_cache()
             before = self.progress.micro_batch
             if before == 1:
-                raise TrimtabError("TT-T030", tokens=int(self.session.train.lengths[rows].max()))
+                raise TrimtabError("TT-T030", tokens=int(self.session.train.widths[rows].max()))
             self.progress.micro_batch = (before + 1) // 2
             _set_random_state(random)
             yield Notice(

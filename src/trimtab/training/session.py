@@ -128,6 +128,7 @@ def prepare(job: Job, corpus: Corpus) -> Session:
         outputs=job.data.outputs,
         pad_token_id=int(tokenizer.pad_token_id),
         labels=job.data.labels,
+        pooling=strategy.pooling.kind if strategy.pooling else None,
         seed=strategy.seed,
         trust_remote_code=job.trust_remote_code,
     )

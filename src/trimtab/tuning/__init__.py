@@ -11,6 +11,7 @@ from trimtab.tuning import (  # noqa: F401  each registers its part
     ia3,
     language_head,
     lora,
+    pooling,
     weights,
 )
 from trimtab.tuning.adapter import (
@@ -28,6 +29,7 @@ from trimtab.tuning.load import (
     DTYPES,
     cast,
     load_classifier,
+    load_encoder,
     load_language_model,
     load_tokenizer,
     quiet_transformers,
@@ -46,6 +48,7 @@ __all__ = [
     "is_packed",
     "load_adapter",
     "load_classifier",
+    "load_encoder",
     "load_head",
     "load_language_model",
     "load_tokenizer",

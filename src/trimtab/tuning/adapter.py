@@ -107,13 +107,20 @@ def save_adapter(strategy: Strategy, model: PreTrainedModel, spec: ModelSpec, fo
     config = peft_config(adapter_of(strategy), model, spec)
     config.base_model_name_or_path = base
     config.inference_mode = True
-    config.task_type = TaskType.SEQ_CLS if model.get_output_embeddings() is None else TaskType.CAUSAL_LM
+    config.task_type = _task_type(model)
     config.modules_to_save = sorted({name.rpartition(".")[2] for name in _trained_heads(model)}) or None
     config.save_pretrained(str(folder))
     _in_order(folder / ADAPTER_CONFIG)
     found = parameters_by_key(adapter_of(strategy), model)
     tensors = {name: x.detach().cpu().contiguous() for name, x in found.items()}
     save_file(tensors, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
+
+
+def _task_type(model: PreTrainedModel) -> TaskType:
+    """By which PEFT wraps the model that it loads the adapter onto."""
+    if structure.backbone(model) is model:
+        return TaskType.FEATURE_EXTRACTION
+    return TaskType.SEQ_CLS if model.get_output_embeddings() is None else TaskType.CAUSAL_LM
 
 
 def _trained_heads(model: PreTrainedModel) -> tuple[str, ...]:

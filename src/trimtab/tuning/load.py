@@ -8,6 +8,7 @@ import transformers
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
+    AutoModel,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -100,6 +101,35 @@ def load_language_model(
             raise ModelError("TT-T004", folder=str(source.folder), why=_first_line(error)) from error
     if missing := sorted(found["missing_keys"]):
         raise ModelError("TT-M042", folder=str(source.folder), name=missing[0], count=len(missing))
+    model.config.pad_token_id = pad_token_id
+    return model
+
+
+def load_encoder(
+    source: ModelSource, *, pad_token_id: int, seed: int = 0, trust_remote_code: bool = False
+) -> PreTrainedModel:
+    """The encoder alone, on the CPU, in the dtype it is stored in: no head, and no pooler, which a sentence
+    encoder does not run. Raises ModelError TT-T004 where the class refuses the folder."""
+    torch.manual_seed(seed)
+    with quiet_transformers():
+        try:
+            model = AutoModel.from_pretrained(
+                source.folder,
+                dtype="auto",
+                use_safetensors=True,
+                trust_remote_code=trust_remote_code,
+                local_files_only=True,
+            )
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+            raise ModelError("TT-T004", folder=str(source.folder), why=_first_line(error)) from error
+    return without_pooler(model, pad_token_id)
+
+
+def without_pooler(model: PreTrainedModel, pad_token_id: int) -> PreTrainedModel:
+    """`model`, an encoder, in place: transformers' classes leave a pooler that is None out of their forward
+    pass."""
+    if getattr(model, "pooler", None) is not None:
+        model.pooler = None
     model.config.pad_token_id = pad_token_id
     return model
 

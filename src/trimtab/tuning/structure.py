@@ -14,19 +14,20 @@ from trimtab.models.spec import ModelSpec
 
 
 def backbone(model: PreTrainedModel) -> nn.Module:
-    """The transformer without its task head."""
-    return getattr(model, model.base_model_prefix)
+    """The transformer without its task head: the model itself, where it has none."""
+    return getattr(model, model.base_model_prefix, model)
 
 
 def layers_path(model: PreTrainedModel, spec: ModelSpec) -> str:
-    """Dotted name of the list of layers inside the whole model: "bert.encoder.layer", "model.layers".
+    """Dotted name of the list of layers inside the whole model: "bert.encoder.layer", "encoder.layer",
+    "model.layers".
 
     Raises ModelError TT-T002 where there is no such list.
     """
     base = backbone(model)
     for name, module in base.named_modules():
         if isinstance(module, nn.ModuleList) and len(module) == spec.layers:
-            return f"{model.base_model_prefix}.{name}"
+            return f"{_prefix(model)}{name}"
     raise ModelError("TT-T002", family=spec.family, layers=spec.layers)
 
 
@@ -49,17 +50,25 @@ def above_layers(model: PreTrainedModel, spec: ModelSpec) -> tuple[nn.Module, ..
 
 
 def head(model: PreTrainedModel) -> dict[str, nn.Module]:
-    """Dotted name -> module of everything above the backbone, and of its pooler where there is one."""
+    """Dotted name -> module of everything above the backbone, and of its pooler where there is one; nothing where
+    the model is a backbone alone."""
     base = backbone(model)
+    if base is model:
+        return {}
     found = {name: child for name, child in model.named_children() if child is not base}
     pooler = getattr(base, "pooler", None)
     if pooler is not None:
-        found[f"{model.base_model_prefix}.pooler"] = pooler
+        found[f"{_prefix(model)}pooler"] = pooler
     return {name: module for name, module in found.items() if any(True for _ in module.parameters())}
 
 
+def _prefix(model: PreTrainedModel) -> str:
+    """What stands before the names of the backbone's modules in those of the whole model."""
+    return "" if backbone(model) is model else f"{model.base_model_prefix}."
+
+
 def _children(model: PreTrainedModel, spec: ModelSpec) -> tuple[tuple[nn.Module, ...], tuple[nn.Module, ...]]:
-    container = layers_path(model, spec).split(".")[1]
+    container = layers_path(model, spec).removeprefix(_prefix(model)).split(".")[0]
     names = [name for name, _ in backbone(model).named_children()]
     modules = [module for _, module in backbone(model).named_children()]
     at = names.index(container)

@@ -5,7 +5,7 @@ The lists of goals, methods, placements, precisions and tasks stand here as word
 make `trimtab --help` slow; tests/app/test_options.py holds them to the rooms they come from.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
@@ -25,7 +25,7 @@ PRECISIONS = "fp32|bf16|fp16"
 QUANTISED = "nf4|int8"
 OPTIMIZERS = "adamw|adamw8bit|paged_adamw8bit|lion|adafactor"
 DECAYS = "linear|cosine|constant|wsd"
-TASKS = "classify|pair|regress|instruct"
+TASKS = "classify|pair|regress|instruct|embed"
 # An option of each panel.
 _data = partial(typer.Option, rich_help_panel=DATA)
 _limits = partial(typer.Option, rich_help_panel=LIMITS)
@@ -63,9 +63,14 @@ class Columns:
     task: Task = None
     text: Text = None
     label: Label = None
+    prefix: Annotated[str | None, _data("--prefix", metavar="TEXT", help="TT-D150")] = None
+    passage_prefix: Annotated[str | None, _data("--passage-prefix", metavar="TEXT", help="TT-D151")] = None
 
     def reading(self, seed: int, keep_overlap: bool = False) -> "study.Reading":
-        return reading(self.task, self.text, self.label, seed, keep_overlap)
+        from trimtab.data import Prefixes
+
+        read = reading(self.task, self.text, self.label, seed, keep_overlap)
+        return replace(read, prefixes=Prefixes(self.prefix or "", self.passage_prefix))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,6 +145,7 @@ class Training:
     ema: Annotated[float | None, _training("--ema", metavar="X", help="TT-V182")] = None
     label_smoothing: Annotated[float | None, _training("--label-smoothing", metavar="X", help="TT-V183")] = None
     class_weights: Annotated[str | None, _training("--class-weights", metavar="balanced", help="TT-V184")] = None
+    temperature: Annotated[float | None, _training("--temperature", metavar="X", help="TT-D149")] = None
     seed: Seed = 0
 
     def choices(self) -> "methods.Choices":
@@ -169,6 +175,7 @@ class Training:
             ema=self.ema,
             label_smoothing=self.label_smoothing,
             class_weights=cast('Literal["balanced"] | None', self.class_weights),
+            temperature=self.temperature,
             seed=self.seed,
         )
 

@@ -15,6 +15,7 @@ def predict(
     folder: options.Folder,
     text: Annotated[list[str] | None, typer.Option("--text", metavar="TEXT", help="TT-V160")] = None,
     file: Annotated[str | None, typer.Option("--file", metavar="F", help="TT-V161")] = None,
+    passages: Annotated[bool, typer.Option("--passages", help="TT-D152")] = False,
     trust_remote_code: options.TrustCode = False,
     json: options.Json = False,
 ) -> None:
@@ -25,7 +26,9 @@ def predict(
 
     if (text is None) == (file is None):
         raise UsageError("TT-V162")
-    answers = study.predict(folder, text=tuple(text or ()), file=file, trust_remote_code=trust_remote_code)
+    answers = study.predict(
+        folder, text=tuple(text or ()), file=file, passages=passages, trust_remote_code=trust_remote_code
+    )
     for prediction in answers:
         if json:
             line = json_module.dumps(jsonable(prediction), ensure_ascii=False, allow_nan=False)

@@ -54,7 +54,7 @@ def show_data(face: Face, data: DataSpec) -> None:
     """What `trimtab data check` found: facts, labels with their shares, lengths, problems."""
     lines = {
         "TT-V202": data_line(data, face),
-        "TT-V251": ", ".join(dict.fromkeys((*data.columns, data.label_column))),
+        "TT-V251": ", ".join(dict.fromkeys(name for name in (*data.columns, data.label_column) if name)),
     }
     lines["TT-V252"] = face.say(
         "TT-V253",

@@ -1,5 +1,6 @@
 """Scores and predictions on a terminal."""
 
+import json
 from typing import TYPE_CHECKING
 
 from rich.text import Text
@@ -30,9 +31,12 @@ def show_score(face: Face, score: Score) -> None:
 
 
 def prediction_line(prediction: "Prediction") -> str:
-    """Label and probability, or the value, between tabs; or the text of an answer, in as many lines as it has."""
+    """Label and probability, or the value, between tabs; or the text of an answer, in as many lines as it has; or
+    a vector as JSON."""
     if prediction.text is not None:
         return prediction.text
+    if prediction.vector is not None:
+        return json.dumps(prediction.vector)
     if prediction.value is not None:
         return f"{prediction.value:.4f}"
     return f"{prediction.label}\t{prediction.probability:.4f}"
