@@ -8,6 +8,7 @@ from trimtab.data.chat_forms import detected_form, form_of
 from trimtab.data.chats import asked_form as asked_chat
 from trimtab.data.embed_forms import ranked_for_model, ranked_form
 from trimtab.data.formed import RowForm
+from trimtab.data.plain_text import plain_for_model, plain_form
 from trimtab.data.spec import Prefixes, Task
 from trimtab.data.table import Table
 
@@ -48,5 +49,9 @@ def _chat_for_model(
     return found or form_of(table, (), None)
 
 
-_ASKED: tuple[_Asked, ...] = (_chat, ranked_form)
-_FOR_MODEL: Mapping[Task, _ForModel] = {"instruct": _chat_for_model, "embed": ranked_for_model}
+_ASKED: tuple[_Asked, ...] = (plain_form, _chat, ranked_form)
+_FOR_MODEL: Mapping[Task, _ForModel] = {
+    "instruct": _chat_for_model,
+    "embed": ranked_for_model,
+    "text": plain_for_model,
+}

@@ -15,6 +15,7 @@ from trimtab.data.fingerprint import content_hash
 from trimtab.data.formed import RowForm, open_formed, open_formed_rows
 from trimtab.data.forms import asked_form, form_for_model
 from trimtab.data.labels import MISSING, LabelBook, decide_task, sorted_labels
+from trimtab.data.readers import PLAIN_SUFFIXES, SUFFIXES
 from trimtab.data.scan import Scan, scan
 from trimtab.data.scored_pairs import scored_columns, scored_corpus, scored_split
 from trimtab.data.source import Source, SplitName, find_source, held_out
@@ -87,7 +88,7 @@ def open_corpus(
     """
     if not (0 < dev_share < 1 and 0 <= test_share < 1 and dev_share + test_share < 1):
         raise UsageError("TT-D049", dev=f"{dev_share:g}", test=f"{test_share:g}")
-    found = find_source(source)
+    found = find_source(source, _suffixes(task))
     form = asked_form(found.train[0], task, text, label, prefixes)
     if form is not None:
         return open_formed(
@@ -163,7 +164,7 @@ def open_labelled(
     path = Path(source).expanduser()
     if not path.exists():
         raise DataError("TT-D001", path=source)
-    table = open_table(path)
+    table = open_table(path, _suffixes(task))
     form = _form_for_model(table, trained)
     if form is not None:
         return _formed_split("test", (table,), form) or _no_rows(path.name)
@@ -186,7 +187,7 @@ def open_held_out(
     """As `open_labelled`, the test split of a folder or, where that has no labels or no rows, its dev split; no
     other split is read. None where that must be: there is neither, and what was held out was cut from train."""
     trained = _TrainedOn(task, columns, label_column, labels, prefixes)
-    for name, tables in held_out(Path(folder).expanduser()):
+    for name, tables in held_out(Path(folder).expanduser(), _suffixes(task)):
         form = _form_for_model(tables[0], trained)
         if form is not None:
             if (split := _formed_split(name, tables, form)) is not None:
@@ -206,6 +207,11 @@ def open_held_out(
         if len(rows):
             return _split(rows, trained)
     return None
+
+
+def _suffixes(task: Task | None) -> tuple[str, ...]:
+    """Of the files that are read for a task."""
+    return PLAIN_SUFFIXES if task == "text" else SUFFIXES
 
 
 def _form_for_model(table: Table, trained: _TrainedOn) -> RowForm | None:

@@ -1,4 +1,4 @@
-"""Rows of a file, streamed: csv, tsv, json, jsonl, parquet. One function a format; a row is never split.
+"""Rows of a file, streamed: csv, tsv, json, jsonl, parquet, and txt. One function a format; a row is never split.
 
 Memory holds one row (one megabyte of text for a json array, one batch for parquet), whatever the size of the
 file. Lines end at a line feed only: U+2028, U+0085 and \\x0b belong to the texts. What a row means (which
@@ -20,6 +20,8 @@ MAX_ROW_CHARACTERS = 8 << 20
 
 _JSON_CHUNK_CHARACTERS = 1 << 20
 _PARQUET_BATCH_ROWS = 1024
+TEXT_COLUMN = "text"
+"""What the only column of a .txt file is called."""
 
 
 class Row(NamedTuple):
@@ -222,6 +224,45 @@ def _parquet_reader(path: Path, encoding: Encoding) -> Reader:
     return _read_parquet
 
 
+# --- plain text
+
+
+def _text_reader(path: Path, encoding: Encoding) -> Reader:
+    """Documents between blank lines; where no blank line stands between two others, one a line."""
+    written = blank = False
+    with _open(path, encoding, newline="\n") as file:
+        while line := file.readline(MAX_ROW_CHARACTERS):
+            if line.isspace():
+                blank = written
+            elif blank:
+                return partial(_read_documents, apart=True)
+            else:
+                written = True
+    return partial(_read_documents, apart=False)
+
+
+def _read_documents(path: Path, encoding: Encoding, *, apart: bool) -> Iterator[Row]:
+    """`apart`: by blank lines. The number of a document is that of its first line."""
+    lines: list[str] = []
+    number = first = characters = 0
+    with _open(path, encoding, newline="\n") as file:
+        while line := file.readline(MAX_ROW_CHARACTERS + 1):
+            number += 1
+            blank = line.isspace()
+            if lines and (blank or not apart):
+                yield Row(first, {TEXT_COLUMN: "".join(lines).rstrip("\r\n")})
+                lines, characters = [], 0
+            if blank:
+                continue
+            first = first if lines else number
+            characters += len(line)
+            if characters > MAX_ROW_CHARACTERS:
+                raise DataError("TT-D012", path=path.name, row=first)
+            lines.append(line)
+    if lines:
+        yield Row(first, {TEXT_COLUMN: "".join(lines).rstrip("\r\n")})
+
+
 _CHOOSERS: dict[str, Callable[[Path, Encoding], Reader]] = {
     ".csv": _csv_reader,
     ".tsv": _tsv_reader,
@@ -229,5 +270,8 @@ _CHOOSERS: dict[str, Callable[[Path, Encoding], Reader]] = {
     ".jsonl": _jsonl_reader,
     ".ndjson": _jsonl_reader,
     ".parquet": _parquet_reader,
+    ".txt": _text_reader,
 }
-SUFFIXES = tuple(_CHOOSERS)
+PLAIN_SUFFIXES = tuple(_CHOOSERS)
+"""Of plain text too, where texts are all that is wanted (task text)."""
+SUFFIXES = tuple(suffix for suffix in PLAIN_SUFFIXES if suffix != ".txt")

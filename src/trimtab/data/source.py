@@ -40,33 +40,38 @@ class Source:
         return self.train + self.dev + self.test
 
 
-def find_source(source: str) -> Source:
-    """Open `source`: a path, or "demo". Raises DataError: absent, refused, empty, no train split."""
+def find_source(source: str, suffixes: tuple[str, ...] = SUFFIXES) -> Source:
+    """Open `source`: a path, or "demo"; files with one of `suffixes`. Raises DataError: absent, refused, empty, no
+    train split."""
     if source == DEMO:
         return Source(name=DEMO, train=(demo_table(),))
     path = Path(source).expanduser()
     if path.is_dir():
-        return _folder(path)
+        return _folder(path, suffixes)
     if not path.exists():
         raise DataError("TT-D001", path=source)
-    return Source(name=path.stem, train=(open_table(path),))
+    return Source(name=path.stem, train=(open_table(path, suffixes),))
 
 
-def held_out(folder: Path) -> Iterator[tuple[SplitName, tuple[Table, ...]]]:
+def held_out(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> Iterator[tuple[SplitName, tuple[Table, ...]]]:
     """The test split of a folder and then its dev split, where it has them, each opened when its turn comes; train
     is left alone. Raises DataError as `find_source`."""
-    found = _split_files(_entries(folder))
+    found = _split_files(_entries(folder), suffixes)
     for split in ("test", "dev"):
         if found[split]:
             _refuse_two_files(split, found[split])
-            yield split, tuple(map(open_table, found[split]))
+            yield split, _opened(found[split], suffixes)
 
 
-def _folder(folder: Path) -> Source:
+def _opened(paths: list[Path], suffixes: tuple[str, ...]) -> tuple[Table, ...]:
+    return tuple(open_table(path, suffixes) for path in paths)
+
+
+def _folder(folder: Path, suffixes: tuple[str, ...]) -> Source:
     """`train-00000-of-00002` and its like are read as one; any other second file for a split is an error, since
     either could be the one that is meant."""
     entries = _entries(folder)
-    found = _split_files(entries)
+    found = _split_files(entries, suffixes)
     if not found["train"]:
         names = ", ".join(entry.name for entry in entries) or "-"
         raise DataError("TT-D021", path=str(folder), files=names)
@@ -75,9 +80,9 @@ def _folder(folder: Path) -> Source:
     used = {path for paths in found.values() for path in paths}
     return Source(
         name=folder.resolve().name,
-        train=tuple(map(open_table, found["train"])),
-        dev=tuple(map(open_table, found["dev"])),
-        test=tuple(map(open_table, found["test"])),
+        train=_opened(found["train"], suffixes),
+        dev=_opened(found["dev"], suffixes),
+        test=_opened(found["test"], suffixes),
         ignored=tuple(entry.name for entry in entries if entry not in used),
     )
 
@@ -86,9 +91,9 @@ def _entries(folder: Path) -> list[Path]:
     return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
 
 
-def _split_files(entries: list[Path]) -> dict[SplitName, list[Path]]:
+def _split_files(entries: list[Path], suffixes: tuple[str, ...]) -> dict[SplitName, list[Path]]:
     """Files named after a split (validation, valid and val mean dev); a file alone is train, whatever its name."""
-    readable = [entry for entry in entries if entry.is_file() and entry.suffix.lower() in SUFFIXES]
+    readable = [entry for entry in entries if entry.is_file() and entry.suffix.lower() in suffixes]
     found: dict[SplitName, list[Path]] = {"train": [], "dev": [], "test": []}
     for path in readable:
         split = _SPLIT_OF_STEM.get(_stem(path))

@@ -2,7 +2,7 @@
 it."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -10,9 +10,9 @@ import numpy as np
 
 from trimtab.errors import Message
 
-Task = Literal["classify", "pair", "regress", "instruct", "embed"]
-TASKS: tuple[Task, ...] = ("classify", "pair", "regress", "instruct", "embed")
-_HEADLESS: tuple[Task, ...] = ("instruct", "embed")  # what gives their numbers belongs to the model
+Task = Literal["classify", "pair", "regress", "instruct", "embed", "text"]
+TASKS: tuple[Task, ...] = ("classify", "pair", "regress", "instruct", "embed", "text")
+_HEADLESS: tuple[Task, ...] = ("instruct", "embed", "text")  # what gives their numbers belongs to the model
 Speaker = Literal["system", "user", "assistant"]
 Severity = Literal["fatal", "repaired", "reported"]
 _ROUNDING = 1e-6  # 0.7 x 10 is a little more than 7 in binary
@@ -249,3 +249,29 @@ class DataSpec:
         if self.task in _HEADLESS:
             return 0
         return len(self.labels) if self.labels else 1
+
+    @property
+    def longest_row(self) -> int:
+        """Tokens that one row may have: of the longest text, or of all documents together (text), which are cut
+        into blocks."""
+        return self.lengths.tokens(self.lengths.longest) if self.task == "text" else self.lengths.longest
+
+    def cut_at(self, max_length: int) -> "DataSpec":
+        """The rows that a model reads: of documents (text) the blocks of `max_length` tokens that they are put
+        into one after the other, every token of which is learned but the first; of other tasks the same. Blocks of
+        dev and test by the mean length of train."""
+        if self.task != "text":
+            return self
+        blocks = max(1, -(-self.longest_row // max_length))
+        length = min(max_length, max(2, self.longest_row))
+        mean = self.longest_row / max(1, self.train_rows)
+        dev, test = (math.ceil(rows * mean / max_length) for rows in (self.dev_rows, self.test_rows))
+        starts = LengthHistogram((0, blocks))
+        return replace(
+            self,
+            train_rows=blocks,
+            dev_rows=dev,
+            test_rows=test,
+            lengths=LengthHistogram((*[0] * length, blocks)),
+            answers=AnswerTokens((length - 1) * blocks, starts),
+        )

@@ -90,13 +90,14 @@ class FileTable:
         return Place(self.path.name, number, column)
 
 
-def open_table(path: Path) -> FileTable:
-    """Open a file by its suffix. Raises DataError: absent, unreadable, refused kind, or without any row."""
+def open_table(path: Path, suffixes: tuple[str, ...] = SUFFIXES) -> FileTable:
+    """Open a file by its suffix, one of `suffixes`. Raises DataError: absent, unreadable, refused kind, or without
+    any row."""
     suffix = path.suffix.lower()
     if suffix in _REFUSED_SUFFIXES:
         raise DataError(_REFUSED_SUFFIXES[suffix], path=path.name, suffix=suffix)
-    if suffix not in SUFFIXES:
-        raise DataError("TT-D005", path=path.name, suffix=suffix or "-", known=", ".join(SUFFIXES))
+    if suffix not in suffixes:
+        raise DataError("TT-D005", path=path.name, suffix=suffix or "-", known=", ".join(suffixes))
     try:
         _refuse_foreign_content(path, suffix)
         stamp = _stamp(path)

@@ -43,6 +43,8 @@ def count_tokens(split: Split, tokenizer_file: Path, batch: int = 1024) -> Token
         return _count_conversations(split, tokenizer, tokenizer_file.parent, batch)
     if split.kind == "apart":
         return _count_apart(split, tokenizer, batch)
+    if split.kind == "plain":
+        return _count_documents(split, tokenizer, tokenizer_file.parent, batch)
     counts, seen = np.zeros(1, np.int64), _Seen(tokenizer)
     for texts in _batches(split, batch):
         inputs = [pair if len(pair) == 2 else pair[0] for pair in texts]
@@ -77,6 +79,24 @@ def _count_apart(split: Split, tokenizer: "Tokenizer", batch: int) -> TokenCount
         lengths.add([len(row) for row in rows], [len(ids) for ids in found])
         seen.add(found)
     return lengths.count(seen.count)
+
+
+def _count_documents(split: Split, tokenizer: "Tokenizer", folder: Path, batch: int) -> TokenCount:
+    """Each document with the end of text behind it, whose token the tokenizer may write itself."""
+    end = tokenizer.token_to_id(template_of(folder).end_of_text)
+    counts, seen = np.zeros(1, np.int64), _Seen(tokenizer)
+    for texts in _batches(split, batch):
+        rows = [encoded.ids for encoded in tokenizer.encode_batch_fast([text for (text,) in texts])]
+        counts = _add(counts, [len(row) + (not row or row[-1] != end) for row in rows])
+        seen.add([*rows, [] if end is None else [end]])
+    return TokenCount(LengthHistogram(tuple(counts.tolist())), seen.count)
+
+
+def _approximate_documents(split: Split, batch: int) -> TokenCount:
+    counts = np.zeros(1, np.int64)
+    for texts in _batches(split, batch):
+        counts = _add(counts, [1 + _rule(text) for (text,) in texts])
+    return TokenCount(LengthHistogram(tuple(counts.tolist())))
 
 
 class _ApartLengths:
@@ -141,6 +161,8 @@ def approximate_tokens(split: Split, batch: int = 1024) -> TokenCount:
         return _approximate_conversations(split, batch)
     if split.kind == "apart":
         return _approximate_apart(split, batch)
+    if split.kind == "plain":
+        return _approximate_documents(split, batch)
     counts = np.zeros(1, np.int64)
     for texts in _batches(split, batch):
         counts = _add(counts, [_SPECIAL_TOKENS - 1 + sum(1 + _rule(text) for text in row) for row in texts])

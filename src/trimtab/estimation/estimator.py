@@ -38,6 +38,7 @@ def estimate(
 ) -> Estimate:
     """Memory, time, money, disk and likely quality of `strategy`, each with its interval and evidence. `traced`:
     phases that a dry run has counted."""
+    data = data.cut_at(strategy.max_length)
     spent = time(strategy, spec, data, machine)
     return Estimate(
         strategy=strategy,

@@ -34,6 +34,7 @@ class Question:
 
 def question_of(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine) -> Question:
     """The largest step of a training."""
+    data = data.cut_at(strategy.max_length)
     rows, length = longest_batch(strategy, data)
     return Question(
         spec=spec,

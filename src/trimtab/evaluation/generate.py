@@ -1,8 +1,8 @@
-"""Answers written by a model: greedy, token by token, until it ends its turn or has written enough. Leaves out
+"""What a model writes: greedy, token by token, until it ends its turn or text or has written enough. Leaves out
 sampling, several prompts at once, and streaming."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from transformers import GenerationConfig, PreTrainedModel
@@ -29,10 +29,23 @@ def answer(
     model: PreTrainedModel, tokenizer: Tokenizer, turns: Sequence[Turn], *, most_tokens: int = MOST_TOKENS
 ) -> Answer:
     """The most likely answer to `turns`. The model is put into evaluation mode and stays there."""
+    written = _written(model, tokenizer, prompt_ids(tokenizer, turns), stop_tokens(tokenizer), most_tokens)
+    return replace(written, text=written.text.strip())
+
+
+@torch.inference_mode()
+def continuation(
+    model: PreTrainedModel, tokenizer: Tokenizer, ids: Sequence[int], *, most_tokens: int = MOST_TOKENS
+) -> Answer:
+    """How a text that begins with the tokens `ids` is most likely to go on, to its end."""
+    return _written(model, tokenizer, ids, [int(tokenizer.eos_token_id)], most_tokens)
+
+
+def _written(
+    model: PreTrainedModel, tokenizer: Tokenizer, before: Sequence[int], ends: list[int], most_tokens: int
+) -> Answer:
     model.eval()
-    device = next(model.parameters()).device
-    ids = torch.tensor([prompt_ids(tokenizer, turns)], device=device)
-    ends = stop_tokens(tokenizer)
+    ids = torch.tensor([list(before)], device=next(model.parameters()).device)
     settings = GenerationConfig(
         do_sample=False,
         max_new_tokens=most_tokens,
@@ -45,7 +58,7 @@ def answer(
     found = written[0, ids.shape[1] :].tolist()
     ended = bool(found) and found[-1] in ends
     text = tokenizer.decode(found[:-1] if ended else found, skip_special_tokens=True)
-    return Answer(text=text.strip(), tokens=len(found), ended=ended)
+    return Answer(text=text, tokens=len(found), ended=ended)
 
 
 def stop_tokens(tokenizer: Tokenizer) -> list[int]:

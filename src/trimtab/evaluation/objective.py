@@ -2,7 +2,7 @@
 tokens, what a batch is to predict, its loss, how it is scored and shown. Loop, dry run, artifacts and reports ask
 here.
 
-Final classes: `labelled.Labelled`, `answers.Answers`, `embeddings.Embeddings`.
+Final classes: `labelled.Labelled`, `answers.Answers`, `plain_text.PlainText`, `embeddings.Embeddings`.
 """
 
 from abc import ABC, abstractmethod

@@ -7,6 +7,7 @@ from trimtab.evaluation.answers import Answers
 from trimtab.evaluation.embeddings import Embeddings
 from trimtab.evaluation.labelled import Labelled
 from trimtab.evaluation.objective import Objective
+from trimtab.evaluation.plain_text import PlainText
 from trimtab.evaluation.targets import Number, OneClass
 
 OBJECTIVES: Mapping[Task, Objective] = {
@@ -15,4 +16,5 @@ OBJECTIVES: Mapping[Task, Objective] = {
     "regress": Labelled(Number()),
     "instruct": Answers(),
     "embed": Embeddings(),
+    "text": PlainText(),
 }

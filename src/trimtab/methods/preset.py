@@ -124,6 +124,7 @@ def _pooling(kept: tuple[Part, ...], spec: ModelSpec) -> Part:
 
 _TOPS: Mapping[str, Callable[[tuple[Part, ...], ModelSpec], Part]] = {
     "instruct": _language_head,
+    "text": _language_head,
     "embed": _pooling,
 }
 

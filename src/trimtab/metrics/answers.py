@@ -21,10 +21,12 @@ _FINAL = re.compile(r"####\s*(.+)\s*$")
 _LARGEST_EXPONENT = 700.0
 
 
-def score_answers(split: str, losses: np.ndarray, right: np.ndarray, tokens: np.ndarray) -> Score:
-    """Score of answers: the sum of the losses of the tokens of each, float[n]; how many of them are the most
-    likely one, int[n]; how many there are, int[n], in one of them at least: those with none are left out. The loss
-    decides, and less of it is better."""
+def score_answers(
+    split: str, losses: np.ndarray, right: np.ndarray, tokens: np.ndarray, *, main: str = "loss"
+) -> Score:
+    """Score of answers, or of blocks of plain text: the sum of the losses of the tokens of each, float[n]; how
+    many of them are the most likely one, int[n]; how many there are, int[n], in one of them at least: those with
+    none are left out. `main` decides: the loss, or perplexity, of which less is better."""
     answered = tokens > 0
     left_out = int((~answered).sum())
     losses, right, tokens = losses[answered], right[answered], tokens[answered]
@@ -44,7 +46,8 @@ def score_answers(split: str, losses: np.ndarray, right: np.ndarray, tokens: np.
         ),
         _share("token_accuracy", _ratio(right, tokens)),
     )
-    return Score(split=split, n=len(tokens), loss=value, metrics=metrics, left_out=left_out)
+    ordered = tuple(sorted(metrics, key=lambda metric: metric.name != main))
+    return Score(split=split, n=len(tokens), loss=value, metrics=ordered, left_out=left_out)
 
 
 def exact_match(expected: str, written: str) -> bool:

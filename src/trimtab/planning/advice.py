@@ -68,7 +68,7 @@ def _shorter_texts(request: Request, fits: Callable[[Request], bool]) -> Iterato
     shorter = 1 << ((length - 1).bit_length() - 1) if length > 1 else 1
     while shorter >= SHORTEST_ADVISED:
         if fits(replace(request, settings=replace(request.settings, max_length=shorter))):
-            cut = request.data.lengths.share_longer_than(shorter)
+            cut = request.data.cut_at(shorter).lengths.share_longer_than(shorter)
             yield message("TT-P033", length=shorter, cut=cut)
             return
         shorter //= 2

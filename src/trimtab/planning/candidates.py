@@ -123,8 +123,8 @@ def precisions(machine: Machine, wanted: Precision | None) -> tuple[Precision, .
 
 
 def default_max_length(spec: ModelSpec, data: DataSpec) -> int:
-    """The longest text, rounded up to a multiple of 8 for the sake of the hardware, below the caps."""
-    longest = -(-max(data.lengths.longest, 1) // 8) * 8
+    """The longest row, rounded up to a multiple of 8 for the sake of the hardware, below the caps."""
+    longest = -(-max(data.longest_row, 1) // 8) * 8
     return min(longest, LENGTH_CAPS[spec.kind], spec.longest_text or longest)
 
 
@@ -148,8 +148,9 @@ def _depths(method: Method, request: Request) -> Iterator[Choices]:
 def _schedule(method: Method, request: Request, rule: UpdateRule) -> Schedule:
     settings = request.settings
     batch = settings.batch or DEFAULT_BATCH
+    length = settings.max_length or default_max_length(request.spec, request.data)
     return Schedule(
-        epochs=settings.epochs or default_epochs(request.data.train_rows, batch),
+        epochs=settings.epochs or default_epochs(request.data.cut_at(length).train_rows, batch),
         learning_rate=settings.learning_rate or method.learning_rate * rule.rate_share,
         decay=settings.decay or Schedule().decay,
     )

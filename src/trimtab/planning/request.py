@@ -40,7 +40,11 @@ _LARGEST_SEED = 2**32 - 1  # what every library that draws takes
 _SHORTEST_LENGTH = 8
 _LONGEST_WORD = 60  # characters of a word that is no target
 # The kind of model that a task needs, and the refusal of another.
-_KINDS: Mapping[str, tuple[Kind, str]] = {"instruct": ("decoder", "TT-P021"), "embed": ("encoder", "TT-M065")}
+_KINDS: Mapping[str, tuple[Kind, str]] = {
+    "instruct": ("decoder", "TT-P021"),
+    "embed": ("encoder", "TT-M065"),
+    "text": ("decoder", "TT-M066"),
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -169,9 +173,10 @@ def refuse_untrained(spec: ModelSpec) -> None:
 
 
 def refuse_unanswering(task: str, spec: ModelSpec) -> None:
-    """Raises UsageError TT-P021 for conversations and a model that writes no text, TT-M065 for embeddings and one
-    that is no encoder, TT-M067 for a sentence encoder that makes its vectors in a way that is not trained here.
-    Asked before tokens are counted, since the first has no chat template either."""
+    """Raises UsageError TT-P021 for conversations and a model that writes no text, TT-M066 for plain text and such
+    a one, TT-M065 for embeddings and one that is no encoder, TT-M067 for a sentence encoder that makes its vectors
+    in a way that is not trained here. Asked before tokens are counted, since the first has no chat template
+    either."""
     wanted = _KINDS.get(task)
     if wanted is not None and spec.kind != wanted[0]:
         raise UsageError(wanted[1], model=spec.name, family=spec.family)

@@ -17,6 +17,7 @@ _PIPELINES = {
     "regress": "text-classification",
     "instruct": "text-generation",
     "embed": "sentence-similarity",
+    "text": "text-generation",
 }
 Say = Callable[..., str]  # a code and its facts to the sentence, in one language
 

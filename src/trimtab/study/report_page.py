@@ -368,7 +368,7 @@ class _Writer:
 
     def data(self) -> Html:
         data, strategy = self.report.data, self.report.plan.chosen.estimate.strategy
-        length, lengths = strategy.max_length, data.lengths
+        length, lengths = strategy.max_length, data.cut_at(strategy.max_length).lengths
         cut = lengths.share_longer_than(length)
         told = self.say("TT-R008" if cut else "TT-R009", cut=cut, length=length, longest=lengths.longest)
         name = self.say("TT-R230")

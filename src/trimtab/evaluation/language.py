@@ -1,0 +1,152 @@
+"""What tasks of a language model have in common: its class, the loss of learned tokens, their scores.
+
+Final classes: `answers.Answers`, `plain_text.PlainText`. Leaves out how rows become tokens, and what a report
+shows."""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedTokenizerBase as Tokenizer
+
+from trimtab import tuning
+from trimtab.data.spec import EVALUATION_TOKENS
+from trimtab.errors import DataError, ModelError
+from trimtab.evaluation import vocabulary
+from trimtab.evaluation.encode import Collator, Encoded
+from trimtab.evaluation.objective import Inputs, Objective, Opening, ScoredRows
+from trimtab.evaluation.predict import row_batches
+from trimtab.methods import Strategy
+from trimtab.metrics import Score, score_answers
+from trimtab.models.spec import ModelSpec
+from trimtab.tuning.shapes import config_of
+
+_GATE_POSITIONS = 16
+
+
+class LanguageModelling(Objective):
+    """Abstract. Cross entropy of the learned tokens; mean over those of the global batch. `main`: the metric that
+    decides; `nothing_left`: the refusal of a split of which not one learned token is left."""
+
+    can_start = True
+    main: ClassVar[str]
+    nothing_left: ClassVar[str]
+
+    def model(self, opening: Opening) -> PreTrainedModel:
+        model = tuning.load_language_model(
+            opening.source,
+            pad_token_id=opening.pad_token_id,
+            seed=opening.seed,
+            trust_remote_code=opening.trust_remote_code,
+        )
+        vocabulary.require_same_logits(model)
+        return model
+
+    def shape(self, spec: ModelSpec, outputs: int) -> PreTrainedModel:
+        config = config_of(spec)
+        config.pad_token_id, config.use_cache = 0, False
+        try:
+            return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        except ValueError as error:  # "Unrecognized configuration class"
+            raise ModelError("TT-T007", model=spec.name, family=spec.family) from error
+
+    def collator(self, tokenizer: Tokenizer, max_length: int) -> Collator:
+        """Padded on the right: no token of a causal model sees the padding, and positions count from the first."""
+        return replace(Collator.of(tokenizer, max_length), left=False)
+
+    def require_targets(self, encoded: Encoded, split: str, max_length: int) -> None:
+        """Raises DataError where not one learned token is left."""
+        if not _learned_tokens(encoded).any():
+            raise DataError(self.nothing_left, split=split, rows=len(encoded), length=max_length)
+
+    def targets(self, encoded: Encoded, collator: Collator, rows: np.ndarray) -> torch.Tensor:
+        """`Collator.next_tokens`: places and ids, int64 (2, tokens)."""
+        return collator.next_tokens(encoded, rows)
+
+    def imagined_targets(self, rows: int, texts: int, learned: int) -> torch.Tensor:
+        return torch.zeros(2, learned, dtype=torch.int64)
+
+    def weight(self, encoded: Encoded, rows: np.ndarray) -> int:
+        """Learned tokens; 1 where all of the batch were cut away, whose loss is 0."""
+        assert encoded.learned is not None, "only a language model has learned tokens"
+        starts, ends = encoded.starts[rows] + 1, encoded.starts[rows + 1]
+        return max(1, sum(int(encoded.learned[start:end].sum()) for start, end in zip(starts, ends, strict=True)))
+
+    def loss_sum(
+        self, model: nn.Module, inputs: Inputs, targets: torch.Tensor, strategy: Strategy
+    ) -> torch.Tensor:
+        """Never all logits at once: see `vocabulary`."""
+        hidden = _before(model, inputs, targets)
+        return vocabulary.cross_entropy_sum(hidden, targets[1], vocabulary.head_of(model))
+
+    def run(self, model: nn.Module, inputs: Inputs, targets: torch.Tensor) -> None:
+        vocabulary.token_scores(_before(model, inputs, targets), targets[1], vocabulary.head_of(model))
+
+    def score(self, model: PreTrainedModel, rows: ScoredRows) -> Score:
+        """Raises DataError where not one learned token is left."""
+        self.require_targets(rows.encoded, rows.split, rows.collator.max_length)
+        sums = _token_sums(model, rows.encoded, rows.collator)
+        return score_answers(rows.split, sums.losses, sums.right, sums.tokens, main=self.main)
+
+    def main_metric(self, label_counts: tuple[int, ...]) -> str:
+        return self.main
+
+    def outputs(self, model: PreTrainedModel, encoded: Encoded, collator: Collator) -> np.ndarray:
+        """Logits before the first learned tokens, (at most 16, vocabulary)."""
+        with torch.inference_mode():
+            model.eval()
+            rows = np.flatnonzero(_learned_tokens(encoded))[:_GATE_POSITIONS]
+            if not len(rows):
+                rows = np.arange(1)
+            targets = _moved(model, {"": collator.next_tokens(encoded, rows)[:, :_GATE_POSITIONS]})[""]
+            hidden = _before(model, _moved(model, collator.batch(encoded, rows)), targets)
+            return vocabulary.head_of(model).logits(hidden).cpu().numpy()
+
+
+@dataclass(frozen=True, slots=True)
+class _Sums:
+    """Over the learned tokens of each row: their losses, float64; how many are the most likely ones and how many
+    there are, int64."""
+
+    losses: np.ndarray
+    right: np.ndarray
+    tokens: np.ndarray
+
+
+@torch.inference_mode()
+def _token_sums(
+    model: PreTrainedModel, encoded: Encoded, collator: Collator, tokens: int = EVALUATION_TOKENS
+) -> _Sums:
+    model.eval()
+    head = vocabulary.head_of(model)
+    sums = _Sums(np.zeros(len(encoded)), np.zeros(len(encoded), np.int64), _learned_tokens(encoded))
+    for rows in row_batches(encoded.lengths, tokens, collator.max_length):
+        inputs, targets = collator.batch(encoded, rows), collator.next_tokens(encoded, rows)
+        row = rows[targets[0].numpy() // inputs["input_ids"].shape[1]]
+        targets = _moved(model, {"": targets})[""]
+        losses, right = vocabulary.token_scores(_before(model, _moved(model, inputs), targets), targets[1], head)
+        np.add.at(sums.losses, row, losses.double().cpu().numpy())
+        np.add.at(sums.right, row, right.cpu().numpy())
+    return sums
+
+
+def _before(model: nn.Module, inputs: Inputs, targets: torch.Tensor) -> torch.Tensor:
+    """What the head sees at the places before the learned tokens, (tokens, width)."""
+    return vocabulary.hidden_states(model, inputs).flatten(0, 1)[targets[0]]
+
+
+def _learned_tokens(encoded: Encoded) -> np.ndarray:
+    """Learned tokens of every row, int64; the first token of a row, which nothing predicts, is none."""
+    assert encoded.learned is not None, "only a language model has learned tokens"
+    learned = encoded.learned.copy()
+    learned[encoded.starts[:-1][encoded.lengths > 0]] = False
+    running = np.concatenate([np.zeros(1, np.int64), np.cumsum(learned, dtype=np.int64)])
+    return np.diff(running[encoded.starts])
+
+
+def _moved(model: nn.Module, inputs: Inputs) -> Inputs:
+    device = next(model.parameters()).device
+    return {name: tensor.to(device) for name, tensor in inputs.items()}
