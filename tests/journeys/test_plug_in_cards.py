@@ -21,8 +21,8 @@ MODEL = "multilingual-e5-small"
 # data set -> method, epochs
 TASKS = {
     "chnsenticorp": ("lora", "1"),
-    "tnews": ("adapter", "6"),
-    "medical_department": ("bitfit", "4"),
+    "tnews": ("adapter", "4"),
+    "medical_department": ("bitfit", "3"),
 }
 SHORT = ("--max-length", "64", "--precision", "bf16", "--batch", "16")
 
