@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from trimtab.artifacts import sha256_of
 from trimtab.data import Example
 from trimtab.errors import ArtifactError, TrimtabError, UsageError
 from trimtab.evaluation import AdapterSet, Prediction, open_artifact
+from trimtab.evaluation.generate import answer
 from trimtab.methods import METHODS, Choices, Part
 from trimtab.models import read_spec
 
@@ -50,7 +52,7 @@ def refusal(load: Callable[[], object], kind: type[TrimtabError] = ArtifactError
     return caught.value
 
 
-@pytest.mark.parametrize("family", ["bert", "llama"])
+@pytest.mark.parametrize("family", ["bert", pytest.param("llama", marks=pytest.mark.soak)])
 def test_every_method_on_one_base_says_what_it_says_alone(family: str, tmp_path: Path) -> None:
     """Heads of two, three, ... labels and a regression, all in memory at once; one base in fp32, one in nf4."""
     source = tiny_base(tmp_path, family)
@@ -112,8 +114,9 @@ def test_adapters_are_listed_switched_disabled_and_unloaded_by_name(tmp_path: Pa
     assert adapters.predict(TEXTS, "law") == law
 
 
-def test_a_chat_model_answers_as_published_once_its_adapter_is_disabled(tmp_path: Path) -> None:
+def test_a_chat_model_answers_as_published_once_its_adapter_is_disabled(tmp_path: Path, monkeypatch) -> None:
     """And a classifier stands on the same backbone, under a head of its own."""
+    monkeypatch.setattr("trimtab.evaluation.answers.answer", partial(answer, most_tokens=12))
     source = chat_model(tmp_path / "base")
     adapters = AdapterSet()
     adapters.load("mood", moved_artifact(tmp_path / "mood", source))

@@ -1,6 +1,7 @@
 """LoRA adapters that plain PEFT has made come in, and compute here what they compute there."""
 
 import json
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -54,6 +55,14 @@ def refusal(import_it: Callable[[], object]) -> TrimtabError:
     return caught.value
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base and a classifier of plain PEFT on it, to be copied."""
+    folder = tmp_path_factory.mktemp("made")
+    peft_folder(folder / "theirs", with_pooler(folder))
+    return folder
+
+
 def with_pooler(folder: Path) -> ModelSource:
     """A BERT as published with its pooler, which plain PEFT leaves as it is."""
     return tiny_model(folder / "base", "bert", layers=3)
@@ -62,9 +71,11 @@ def with_pooler(folder: Path) -> ModelSource:
 @pytest.mark.parametrize(
     ("targets", "roles", "top"),
     [
-        ({}, ("q", "v"), None),
+        pytest.param({}, ("q", "v"), None, marks=pytest.mark.soak),
         ({"layers_to_transform": [1, 2], "layers_pattern": "layer"}, ("q", "v"), 2),
-        ({"target_modules": r".*\.attention\.self\.(key|value)"}, ("k", "v"), None),
+        pytest.param(
+            {"target_modules": r".*\.attention\.self\.(key|value)"}, ("k", "v"), None, marks=pytest.mark.soak
+        ),
         ({"target_modules": r".*layer.*(query|key|value|dense)"}, ("q", "k", "v", "o", "up", "down"), None),
     ],
 )
@@ -149,31 +160,30 @@ def not_finite(folder: Path) -> None:
     ],
 )
 def test_what_is_no_lora_of_this_base_is_refused_unloaded(
-    spoil: Callable[[Path], object], code: str, tmp_path: Path, monkeypatch
+    spoil: Callable[[Path], object], code: str, made: Path, tmp_path: Path, monkeypatch
 ) -> None:
-    source = with_pooler(tmp_path)
-    folder = peft_folder(tmp_path / "theirs", source)
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    folder, base = tmp_path / "theirs", str(tmp_path / "base")
     spoil(folder)
     monkeypatch.setattr("trimtab.tuning.load_classifier", None)
-    error = refusal(lambda: import_adapter(str(folder), str(source.folder), str(tmp_path / "ours")))
+    error = refusal(lambda: import_adapter(str(folder), base, str(tmp_path / "ours")))
     assert (error.code, error.exit_code) == (code, 5), error
     assert len(str(error)) < 1000 and sorted(p.name for p in tmp_path.iterdir()) == ["base", "theirs"]
 
 
-def test_a_pattern_that_never_ends_is_never_matched(tmp_path: Path) -> None:
-    source = with_pooler(tmp_path)
-    folder = peft_folder(tmp_path / "theirs", source)
+def test_a_pattern_that_never_ends_is_never_matched(made: Path, tmp_path: Path) -> None:
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    folder, base = tmp_path / "theirs", str(tmp_path / "base")
     said(folder, target_modules=PATTERN, exclude_modules=PATTERN, layers_pattern=[PATTERN])
     started = time.perf_counter()
-    made = import_adapter(str(folder), str(source.folder), str(tmp_path / "ours"))
-    assert made.difference < 1e-5 and time.perf_counter() - started < 30
+    imported = import_adapter(str(folder), base, str(tmp_path / "ours"))
+    assert imported.difference < 1e-5 and time.perf_counter() - started < 30
     saved = json.loads((tmp_path / "ours" / "adapter_config.json").read_text())
     assert PATTERN not in json.dumps(saved)
 
 
-def test_an_adapter_of_another_base_is_refused_with_numbers(tmp_path: Path) -> None:
-    source, wider = with_pooler(tmp_path), tiny_base(tmp_path, hidden=64, layers=3)
-    folder = peft_folder(tmp_path / "theirs", source)
+def test_an_adapter_of_another_base_is_refused_with_numbers(made: Path, tmp_path: Path) -> None:
+    wider, folder = tiny_base(tmp_path, hidden=64, layers=3), made / "theirs"
     error = refusal(lambda: import_adapter(str(folder), str(wider.folder), str(tmp_path / "ours")))
     assert error.code == "TT-A032" and "4 x 32" in str(error) and "4 x 64" in str(error)
     for other, code in (("bert", "TT-A034"), ("llama", "TT-A028")):
@@ -194,9 +204,7 @@ def test_a_layer_that_nobody_has_kept_is_refused(tmp_path: Path) -> None:
     assert import_adapter(str(folder), str(source.folder), str(tmp_path / "ours")).difference < 1e-5
 
 
-def test_labels_are_as_many_as_the_head_has_numbers(tmp_path: Path) -> None:
-    source = with_pooler(tmp_path)
-    folder = peft_folder(tmp_path / "theirs", source)
+def test_labels_are_as_many_as_the_head_has_numbers(made: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
-        import_adapter(str(folder), str(source.folder), str(tmp_path / "ours"), labels=("a", "b"))
+        import_adapter(str(made / "theirs"), str(made / "base"), str(tmp_path / "ours"), labels=("a", "b"))
     assert caught.value.code == "TT-A049" and not (tmp_path / "ours").exists()

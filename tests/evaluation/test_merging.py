@@ -15,11 +15,16 @@ from trimtab.evaluation.made_rows import ROWS, made_rows
 from trimtab.study import merge_adapter
 
 ROWS_ASKED = [Example((text,), 0) for text in TEXTS]
-MERGEABLE = ("lora", "qlora", "ia3", "bitfit")
 
 
 @pytest.mark.parametrize(
-    ("method", "precision"), [*((method, "fp32") for method in MERGEABLE), ("qlora", "bf16"), ("ia3", "bf16")]
+    ("method", "precision"),
+    [
+        ("lora", "fp32"),
+        ("qlora", "bf16"),
+        *(pytest.param(method, "fp32", marks=pytest.mark.soak) for method in ("qlora", "ia3", "bitfit")),
+        pytest.param("ia3", "bf16", marks=pytest.mark.soak),
+    ],
 )
 def test_a_merged_model_is_the_adapter_on_its_base(method: str, precision: str, tmp_path: Path) -> None:
     source = tiny_base(tmp_path, layers=3)
