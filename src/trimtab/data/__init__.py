@@ -2,8 +2,7 @@
 
     source ─ find_source ─► tables ─ scan ─► facts a row ─ check, repair, cut ─► Corpus ─ describe ─► DataSpec
 
-Files are streamed, never held: a row costs 45 bytes of memory whatever its length. Left out: several labels a
-row, tags a token, text without labels.
+Files are streamed, never held: a row costs 45 bytes of memory whatever its length. Left out: tags that overlap.
 """
 
 from trimtab.data.chats import read_prompts
@@ -27,6 +26,7 @@ from trimtab.data.spec import (
     Turn,
 )
 from trimtab.data.storage import from_json, to_json
+from trimtab.data.tag_forms import read_sentences
 from trimtab.data.texts import read_single_texts, read_texts
 from trimtab.data.tokens import (
     approximate_tokens,
@@ -63,6 +63,7 @@ __all__ = [
     "open_held_out",
     "open_labelled",
     "read_prompts",
+    "read_sentences",
     "read_single_texts",
     "read_texts",
     "to_json",

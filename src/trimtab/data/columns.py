@@ -30,7 +30,7 @@ LABEL_NAMES = (
     "stars", "similarity", "polarity", "is_duplicate", "gold_label", "tag", "y",
     "标签", "类别", "分类", "情感", "得分", "分数",
 )  # fmt: skip
-_ID_NAMES = ("", "id", "idx", "index", "guid", "uid", "unnamed: 0", "编号", "序号")
+ID_NAMES = ("", "id", "idx", "index", "guid", "uid", "unnamed: 0", "编号", "序号")
 _SAMPLE_ROWS = 100
 
 
@@ -79,7 +79,7 @@ def _label_by_name(table: Table, texts: tuple[str, ...]) -> str:
     for name in LABEL_NAMES:
         if name in others:
             return others[name]
-    candidates = [name for lower, name in others.items() if lower not in _ID_NAMES]
+    candidates = [name for lower, name in others.items() if lower not in ID_NAMES]
     if len(candidates) != 1:
         raise DataError("TT-D031", path=_file(table), columns=_listed(table))
     return candidates[0]
@@ -88,7 +88,7 @@ def _label_by_name(table: Table, texts: tuple[str, ...]) -> str:
 def _holding_text(table: Table) -> list[str]:
     """Columns that are neither ids nor labels by name and hold words: strings not all of them numbers."""
     rows = list(islice(table.rows(), _SAMPLE_ROWS))
-    names = [name for name in table.columns if name.lower() not in (*_ID_NAMES, *LABEL_NAMES)]
+    names = [name for name in table.columns if name.lower() not in (*ID_NAMES, *LABEL_NAMES)]
     return [name for name in names if any(_is_words(row.values.get(name)) for row in rows)]
 
 

@@ -15,9 +15,9 @@ from trimtab.data.table import Table
 from trimtab.data.texts import cell_text
 
 ExampleOf = Callable[[Mapping[str, object], "int | float"], Example]
-RowKind = Literal["labelled", "conversation", "apart", "plain"]
+RowKind = Literal["labelled", "conversation", "apart", "plain", "words"]
 """How the texts of a row are read: as one sequence with a target; as turns; each by itself (embed); as a piece of
-one long text (text)."""
+one long text (text); word by word (tag)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +67,8 @@ def _labelled_texts(columns: tuple[str, ...], values: Mapping[str, object], targ
 class Corpus:
     """A data set ready for use. `labels` are the label names by index, empty in a regression; `columns` the
     text columns; `encoding` names every text encoding met, joined by commas; `fingerprint` is a hash of the
-    files and of every choice that decides which rows are used. `form`: how conversations are written in the files
+    files and of every choice that decides which rows are used. `counts`: what `label_counts` is, where a row has
+    several labels. `form`: how conversations are written in the files
     ("alpaca"), empty for other tasks."""
 
     name: str
@@ -83,10 +84,11 @@ class Corpus:
     files: tuple[str, ...]
     fingerprint: str
     form: str = ""
+    counts: tuple[int, ...] = ()
 
     @property
     def label_counts(self) -> tuple[int, ...]:
-        """Train rows of each label; empty in a regression."""
-        if not self.labels:
-            return ()
+        """Train rows of each label, or words; empty in a regression."""
+        if self.counts or not self.labels:
+            return self.counts
         return tuple(np.bincount(self.train.labels, minlength=len(self.labels)).tolist())

@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from enum import IntEnum
 from pathlib import Path
-from typing import ClassVar, NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
 from trimtab.data import check
 from trimtab.data.columns import Columns
-from trimtab.data.corpus import Corpus, RowKind, split_of
+from trimtab.data.corpus import Corpus, RowKind, Split, split_of
 from trimtab.data.cut import cut
 from trimtab.data.fingerprint import content_hash
 from trimtab.data.scan import Scan
@@ -26,6 +26,7 @@ from trimtab.data.table import Table
 from trimtab.errors import DataError, message
 
 _NOTHING = 0
+_LISTED = 10
 
 
 class RowKeys(NamedTuple):
@@ -80,12 +81,40 @@ class RowForm(Protocol):
     def example(self, values: Mapping[str, object], target: int | float) -> Example: ...
 
 
+@runtime_checkable
+class NamedForm(RowForm, Protocol):
+    """A form of rows that have several labels, met as `keys` is asked for."""
+
+    def settle(self, known: tuple[str, ...]) -> tuple[str, ...]:
+        """The labels by number, once all rows have been scanned; from then on `example` can be asked. `known`:
+        those of a finished model. Raises DataError where labels cannot be used."""
+        ...
+
+    def problems(self) -> list[Problem]:
+        """What there is to say of them."""
+        ...
+
+
+def settled(form: RowForm, known: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """The labels of a form whose rows have been scanned; none where rows have none."""
+    return form.settle(known) if isinstance(form, NamedForm) else ()
+
+
 def open_formed(
-    found: Source, form: RowForm, *, seed: int, dev_share: float, test_share: float, keep_overlap: bool
+    found: Source,
+    form: RowForm,
+    *,
+    seed: int,
+    dev_share: float,
+    test_share: float,
+    keep_overlap: bool,
+    labels: tuple[str, ...] = (),
 ) -> Corpus:
     """As `open_corpus`, of rows in a form. Raises DataError with the row and column of a cell that the form cannot
     read, TT-D042 and TT-D050 where no row is left."""
     scans, problems = _scan_all(found, form)
+    labels = settled(form, labels)
+    problems += form.problems() if isinstance(form, NamedForm) else []
     problems += check.encodings(found) + check.ignored_files(found) + check.duplicates(scans)
     # What a row teaches is its own: from here on no row differs from another by its target.
     train, *held_out = [replace(scan, targets=np.zeros(len(scan.numbers), np.int64)) for scan in scans]
@@ -105,7 +134,7 @@ def open_formed(
         problems.append(_told(train, by_name, whole, seed))
     columns = (*form.text_columns, form.label_column)
     choices = (form.task, form.name, columns, keep_overlap, *(() if has_dev else (shares, seed)))
-    return _corpus(found, form, train, by_name, problems=problems, choices=repr(choices))
+    return _corpus(found, form, train, by_name, labels=labels, problems=problems, choices=repr(choices))
 
 
 def open_formed_rows(tables: Sequence[Table], form: RowForm, name: SplitName) -> Scan:
@@ -193,6 +222,7 @@ def _corpus(
     train: Scan,
     by_name: Mapping[SplitName, Scan],
     *,
+    labels: tuple[str, ...],
     problems: list[Problem],
     choices: str,
 ) -> Corpus:
@@ -201,18 +231,41 @@ def _corpus(
     files = [Path(path) for table in found.tables for path in table.files]
     names = dict.fromkeys(encoding.name for table in found.tables for _, encoding in table.encodings)
     test = by_name.get("test")
+    rows = split_of(train, form.example, form.kind)
+    counts = _counts(rows, len(labels))
     return Corpus(
         name=found.name,
         task=form.task,
-        labels=(),
+        labels=labels,
         columns=train.columns.texts,
         label_column=train.columns.label,
-        train=split_of(train, form.example, form.kind),
+        train=rows,
         dev=split_of(by_name["dev"], form.example, form.kind),
         test=split_of(test, form.example, form.kind) if test is not None and len(test) else None,
-        problems=tuple(problems),
+        problems=(*problems, *_never_learned(labels, counts)),
         encoding=", ".join(names),
         files=tuple(str(table.path) for table in found.tables),
         fingerprint=content_hash(files, choices),
         form=form.name,
+        counts=counts,
     )
+
+
+def _counts(rows: Split, labels: int) -> tuple[int, ...]:
+    """How often each label stands in train: read once more, since which rows are used has just been decided."""
+    if not labels:
+        return ()
+    counts = np.zeros(labels, np.int64)
+    for example in rows:
+        assert isinstance(example.label, tuple), "a named form gives the numbers of its names"
+        counts += np.bincount(np.array(example.label, np.int64), minlength=labels)
+    return tuple(counts.tolist())
+
+
+def _never_learned(labels: tuple[str, ...], counts: tuple[int, ...]) -> list[Problem]:
+    """Labels that dev or test have, and train has not."""
+    missing = [label for label, count in zip(labels, counts, strict=True) if not count]
+    if not missing:
+        return []
+    note = message("TT-D139", count=len(missing), labels=", ".join(missing[:_LISTED]))
+    return [Problem(note, "reported", len(missing))]

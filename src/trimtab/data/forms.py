@@ -9,8 +9,10 @@ from trimtab.data.chats import asked_form as asked_chat
 from trimtab.data.embed_forms import ranked_for_model, ranked_form
 from trimtab.data.formed import RowForm
 from trimtab.data.plain_text import plain_for_model, plain_form
+from trimtab.data.several_forms import several_form
 from trimtab.data.spec import Prefixes, Task
 from trimtab.data.table import Table
+from trimtab.data.tag_forms import tag_form, tag_form_for_model
 
 _Asked = Callable[[Table, Task | None, tuple[str, ...], str | None, Prefixes], RowForm | None]
 _ForModel = Callable[[Table, tuple[str, ...], str, Prefixes], RowForm | None]
@@ -49,9 +51,35 @@ def _chat_for_model(
     return found or form_of(table, (), None)
 
 
-_ASKED: tuple[_Asked, ...] = (plain_form, _chat, ranked_form)
+def _tagged(
+    table: Table, task: Task | None, text: tuple[str, ...], label: str | None, prefixes: Prefixes
+) -> RowForm | None:
+    return tag_form(table, task, text, label)
+
+
+def _tagged_for_model(
+    table: Table, columns: tuple[str, ...], label_column: str, prefixes: Prefixes
+) -> RowForm | None:
+    return tag_form_for_model(table, columns, label_column)
+
+
+def _several(
+    table: Table, task: Task | None, text: tuple[str, ...], label: str | None, prefixes: Prefixes
+) -> RowForm | None:
+    return several_form(table, task, text, label)
+
+
+def _several_for_model(
+    table: Table, columns: tuple[str, ...], label_column: str, prefixes: Prefixes
+) -> RowForm | None:
+    return several_form(table, "multilabel", columns, label_column)
+
+
+_ASKED: tuple[_Asked, ...] = (plain_form, _chat, ranked_form, _tagged, _several)
 _FOR_MODEL: Mapping[Task, _ForModel] = {
     "instruct": _chat_for_model,
     "embed": ranked_for_model,
     "text": plain_for_model,
+    "tag": _tagged_for_model,
+    "multilabel": _several_for_model,
 }

@@ -12,7 +12,7 @@ from trimtab.data.columns import Columns, choose_columns
 from trimtab.data.corpus import Corpus, Split, split_of
 from trimtab.data.cut import cut
 from trimtab.data.fingerprint import content_hash
-from trimtab.data.formed import RowForm, open_formed, open_formed_rows
+from trimtab.data.formed import RowForm, open_formed, open_formed_rows, settled
 from trimtab.data.forms import asked_form, form_for_model
 from trimtab.data.labels import MISSING, LabelBook, decide_task, sorted_labels
 from trimtab.data.readers import PLAIN_SUFFIXES, SUFFIXES
@@ -92,7 +92,13 @@ def open_corpus(
     form = asked_form(found.train[0], task, text, label, prefixes)
     if form is not None:
         return open_formed(
-            found, form, seed=seed, dev_share=dev_share, test_share=test_share, keep_overlap=keep_overlap
+            found,
+            form,
+            seed=seed,
+            dev_share=dev_share,
+            test_share=test_share,
+            keep_overlap=keep_overlap,
+            labels=labels,
         )
     if task == "embed":
         read = open_corpus(
@@ -167,7 +173,7 @@ def open_labelled(
     table = open_table(path, _suffixes(task))
     form = _form_for_model(table, trained)
     if form is not None:
-        return _formed_split("test", (table,), form) or _no_rows(path.name)
+        return _formed_split("test", (table,), form, trained) or _no_rows(path.name)
     found = _columns_for_model(table, trained)
     _require_columns(table, (*found.texts, found.label))
     book = LabelBook()
@@ -190,7 +196,7 @@ def open_held_out(
     for name, tables in held_out(Path(folder).expanduser(), _suffixes(task)):
         form = _form_for_model(tables[0], trained)
         if form is not None:
-            if (split := _formed_split(name, tables, form)) is not None:
+            if (split := _formed_split(name, tables, form, trained)) is not None:
                 return split
             continue
         found = _columns_for_model(tables[0], trained)
@@ -218,9 +224,10 @@ def _form_for_model(table: Table, trained: _TrainedOn) -> RowForm | None:
     return form_for_model(table, trained.task, trained.columns, trained.label_column, trained.prefixes)
 
 
-def _formed_split(name: SplitName, tables: tuple[Table, ...], form: RowForm) -> Split | None:
+def _formed_split(name: SplitName, tables: tuple[Table, ...], form: RowForm, trained: _TrainedOn) -> Split | None:
     """Rows that have what the task asks for; None where there is none."""
     rows = open_formed_rows(tables, form, name)
+    settled(form, trained.labels)
     return split_of(rows, form.example, form.kind) if len(rows) else None
 
 

@@ -1,4 +1,5 @@
-"""Rows of a file, streamed: csv, tsv, json, jsonl, parquet, and txt. One function a format; a row is never split.
+"""Rows of a file, streamed: csv, tsv, json, jsonl, parquet, conll, and txt. One function a format; a row is never
+split.
 
 Memory holds one row (one megabyte of text for a json array, one batch for parquet), whatever the size of the
 file. Lines end at a line feed only: U+2028, U+0085 and \\x0b belong to the texts. What a row means (which
@@ -26,7 +27,7 @@ TEXT_COLUMN = "text"
 
 class Row(NamedTuple):
     """One row. `number` counts from 1: rows after the header in csv and tsv (blank ones included), lines in
-    jsonl, entries in json and parquet."""
+    jsonl, entries in json and parquet, the first line of a sentence in conll."""
 
     number: int
     values: Mapping[str, object]
@@ -263,6 +264,44 @@ def _read_documents(path: Path, encoding: Encoding, *, apart: bool) -> Iterator[
         yield Row(first, {TEXT_COLUMN: "".join(lines).rstrip("\r\n")})
 
 
+# --- conll
+
+
+def _read_conll(path: Path, encoding: Encoding) -> Iterator[Row]:
+    """A word a line with its tag at the end, a blank line between sentences; a sentence is one row, {tokens,
+    tags}, both lists. Columns are separated by tabs or, where a line has none, by spaces; those between word and
+    tag are not read. A file of words alone has no tags. Comments are not known: "#" may be a word."""
+    with _open(path, encoding, newline="\n") as file:
+        start, number = 1, 0
+        lines: list[list[str]] = []
+        while line := file.readline(MAX_ROW_CHARACTERS + 1):
+            number += 1
+            if len(line) > MAX_ROW_CHARACTERS:
+                raise DataError("TT-D012", path=path.name, row=number)
+            fields = line.rstrip("\r\n").split("\t") if "\t" in line else line.split()
+            if not "".join(fields).strip() or fields[0] == "-DOCSTART-":
+                if lines:
+                    yield Row(start, _sentence(lines))
+                start, lines = number + 1, []
+            elif lines and len(fields) != len(lines[0]):
+                facts = {"columns": len(fields), "expected": len(lines[0])}
+                raise DataError("TT-D126", path=path.name, row=number, **facts)
+            else:
+                lines.append(fields)
+        if lines:
+            yield Row(start, _sentence(lines))
+
+
+def _sentence(lines: list[list[str]]) -> dict[str, object]:
+    words: dict[str, object] = {"tokens": [fields[0] for fields in lines]}
+    tags = {"tags": [fields[-1].strip() for fields in lines]} if len(lines[0]) > 1 else {}
+    return words | tags
+
+
+def _conll_reader(path: Path, encoding: Encoding) -> Reader:
+    return _read_conll
+
+
 _CHOOSERS: dict[str, Callable[[Path, Encoding], Reader]] = {
     ".csv": _csv_reader,
     ".tsv": _tsv_reader,
@@ -271,6 +310,8 @@ _CHOOSERS: dict[str, Callable[[Path, Encoding], Reader]] = {
     ".ndjson": _jsonl_reader,
     ".parquet": _parquet_reader,
     ".txt": _text_reader,
+    ".conll": _conll_reader,
+    ".bio": _conll_reader,
 }
 PLAIN_SUFFIXES = tuple(_CHOOSERS)
 """Of plain text too, where texts are all that is wanted (task text)."""

@@ -8,11 +8,13 @@ from typing import Literal
 
 import numpy as np
 
+from trimtab.data.words import Sentence
 from trimtab.errors import Message
 
-Task = Literal["classify", "pair", "regress", "instruct", "embed", "text"]
-TASKS: tuple[Task, ...] = ("classify", "pair", "regress", "instruct", "embed", "text")
+Task = Literal["classify", "pair", "multilabel", "regress", "tag", "instruct", "embed", "text"]
+TASKS: tuple[Task, ...] = ("classify", "pair", "multilabel", "regress", "tag", "instruct", "embed", "text")
 _HEADLESS: tuple[Task, ...] = ("instruct", "embed", "text")  # what gives their numbers belongs to the model
+_OF_WORDS: tuple[Task, ...] = ("tag",)  # labels are those of words, and not of rows
 Speaker = Literal["system", "user", "assistant"]
 Severity = Literal["fatal", "repaired", "reported"]
 _ROUNDING = 1e-6  # 0.7 x 10 is a little more than 7 in binary
@@ -47,12 +49,15 @@ class Conversation:
 @dataclass(frozen=True, slots=True)
 class Example:
     """One row, ready for a tokenizer. `texts` holds one text, or two for a pair; of `embed` two and more, which
-    are read one by one. `label` is the index into `DataSpec.labels` (int), or the target itself (float) in a
-    regression and of a scored pair. A row of `instruct` has a `conversation` in the place of both."""
+    are read one by one; of `tag` the words of a sentence. `label` is the index into `DataSpec.labels` (int), or
+    the indexes of several (multilabel) or of each word's (tag), or the target itself (float) in a regression and
+    of a scored pair. A row of `instruct` has a `conversation` in the place of both. `sentence`: where its words
+    stand in the text that is asked about."""
 
     texts: tuple[str, ...]
-    label: int | float | None
+    label: int | float | tuple[int, ...] | None
     conversation: Conversation | None = None
+    sentence: Sentence | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,11 +222,11 @@ class DataSpec:
     """Facts of a data set after checking and splitting. Row counts are what is left for use.
 
     `columns` are the text columns, in order. `labels` are the label names in their order of index, empty for a
-    regression. `label_counts` counts train rows per label. `fingerprint` is a hash of the files' bytes and of
-    every choice that decides which rows are used (task, columns, split seed). `vocabulary` is how many different
-    tokens the train texts hold; 0 = not counted. `form` is how the files write rows that are no labelled texts
-    ("alpaca"), empty for those; of conversations `answers` is what is learned. `texts`: how many a row are run
-    each by itself; `lengths` are then those of the longest text of each row."""
+    regression. `label_counts` counts train rows per label, or words. `fingerprint` is a hash of the files' bytes
+    and of every choice that decides which rows are used (task, columns, split seed). `vocabulary` is how many
+    different tokens the train texts hold; 0 = not counted. `form` is how the files write rows that are no labelled
+    texts ("alpaca"), empty for those; of conversations `answers` is what is learned. `texts`: how many a row are
+    run each by itself; `lengths` are then those of the longest text of each row."""
 
     name: str
     task: Task
@@ -275,3 +280,14 @@ class DataSpec:
             lengths=LengthHistogram((*[0] * length, blocks)),
             answers=AnswerTokens((length - 1) * blocks, starts),
         )
+
+    @property
+    def labels_words(self) -> bool:
+        """Whether each word of a row has a label, and a loss, and not the row."""
+        return self.task in _OF_WORDS
+
+    @property
+    def labelled(self) -> int:
+        """How many train rows there are that have labels, or words where those have them: of these `label_counts`
+        are shares."""
+        return sum(self.label_counts) if self.labels_words else self.train_rows

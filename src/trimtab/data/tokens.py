@@ -45,10 +45,11 @@ def count_tokens(split: Split, tokenizer_file: Path, batch: int = 1024) -> Token
         return _count_apart(split, tokenizer, batch)
     if split.kind == "plain":
         return _count_documents(split, tokenizer, tokenizer_file.parent, batch)
+    words = split.kind == "words"
     counts, seen = np.zeros(1, np.int64), _Seen(tokenizer)
     for texts in _batches(split, batch):
-        inputs = [pair if len(pair) == 2 else pair[0] for pair in texts]
-        rows = [encoded.ids for encoded in tokenizer.encode_batch_fast(inputs)]
+        inputs = texts if words else [pair if len(pair) == 2 else pair[0] for pair in texts]
+        rows = [encoded.ids for encoded in tokenizer.encode_batch_fast(inputs, is_pretokenized=words)]
         counts = _add(counts, [len(row) for row in rows])
         seen.add(rows)
     return TokenCount(LengthHistogram(tuple(counts.tolist())), seen.count)
@@ -164,8 +165,9 @@ def approximate_tokens(split: Split, batch: int = 1024) -> TokenCount:
     if split.kind == "plain":
         return _approximate_documents(split, batch)
     counts = np.zeros(1, np.int64)
+    rule = _words_rule if split.kind == "words" else _texts_rule
     for texts in _batches(split, batch):
-        counts = _add(counts, [_SPECIAL_TOKENS - 1 + sum(1 + _rule(text) for text in row) for row in texts])
+        counts = _add(counts, list(map(rule, texts)))
     return TokenCount(LengthHistogram(tuple(counts.tolist())))
 
 
@@ -257,6 +259,15 @@ def _add(counts: np.ndarray, lengths: list[int]) -> np.ndarray:
     more = np.bincount(lengths, minlength=len(counts))
     more[: len(counts)] += counts
     return more
+
+
+def _texts_rule(texts: tuple[str, ...]) -> int:
+    return _SPECIAL_TOKENS - 1 + sum(1 + _rule(text) for text in texts)
+
+
+def _words_rule(words: tuple[str, ...]) -> int:
+    """A word is one token at least."""
+    return _SPECIAL_TOKENS + sum(max(1, _rule(word)) for word in words)
 
 
 def _rule(text: str) -> int:

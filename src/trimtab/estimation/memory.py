@@ -21,7 +21,7 @@ from trimtab.estimation.heap import (
     working_bytes,
 )
 from trimtab.estimation.held import BYTES, held_bytes, packing_bytes, unpacked_bytes
-from trimtab.estimation.kept import activation_bytes, drops_probabilities, lowest_layer_bytes
+from trimtab.estimation.kept import activation_bytes, drops_probabilities, lowest_layer_bytes, mask_bytes
 from trimtab.estimation.margins import widened
 from trimtab.estimation.question import evaluated_rows, learned_tokens, longest_batch
 from trimtab.estimation.updated import (
@@ -162,7 +162,6 @@ def _sizes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine
     updated = updated_parameters(strategy, spec, data)
     table = table_parameters(strategy, spec, data)
     weights = held_bytes(strategy, spec, data.outputs)
-    number = BYTES[strategy.precision]
     rows, length = longest_batch(strategy, data)
     masters = (table if strategy.precision == "fp32" else updated) * _MASTER_BYTES
     if strategy.ema_decay is not None:
@@ -191,7 +190,7 @@ def _sizes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine
         temporaries=temporaries,
         holes=holes,
         left=left_bytes(activations + temporaries + holes, machine),
-        logits=rows * data.outputs * (number + 4) * 2 + _vector_bytes(strategy, spec, data, rows),
+        logits=_output_bytes(strategy, spec, data, machine) + _vector_bytes(strategy, spec, data, rows),
         scores=_head_bytes(strategy, spec, data, rows, length),
         head_gradient=_head_gradient_bytes(strategy, spec),
         waiting_gradient=_waiting_gradient_bytes(strategy, spec),
@@ -283,6 +282,18 @@ def _vector_bytes(strategy: Strategy, spec: ModelSpec, data: DataSpec, texts: in
         return 0
     queries = texts // data.texts.most
     return 4 * (3 * texts * spec.hidden + 4 * queries * (texts - queries))
+
+
+def _output_bytes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine) -> int:
+    """What a task's own head gives and keeps: numbers and their gradients, with a copy of both in fp32, of every
+    row. A tagger's are of every token, and once more of the words that are picked out of them; with what the head
+    is given, and its mask where it is dropped from."""
+    number, (rows, length) = BYTES[strategy.precision], longest_batch(strategy, data)
+    of_row = data.outputs * (number + 4) * 2
+    if strategy.token_head is None:
+        return rows * of_row
+    dropped = mask_bytes(number, machine.device.kind) if spec.hidden_dropout else 0
+    return rows * length * (of_row + 2 * number * data.outputs + spec.hidden * (number + dropped))
 
 
 def _scores_bytes(strategy: Strategy, spec: ModelSpec, positions: int) -> int:

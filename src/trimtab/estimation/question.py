@@ -54,6 +54,8 @@ def question_of(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Ma
 def learned_tokens(data: DataSpec, length: int) -> int:
     """Tokens with a loss in the longest row, cut at `length`: all but what the shortest question takes, as if it
     had the longest answer; 0 where rows have the loss."""
+    if data.labels_words:
+        return length  # as if every token were a word
     if data.answers is None:
         return 0
     return max(1, length - max(1, data.answers.starts.shortest))

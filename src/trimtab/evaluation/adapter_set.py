@@ -24,7 +24,7 @@ from trimtab.evaluation.fitting import require_fitting
 from trimtab.evaluation.objective import Opening
 from trimtab.evaluation.objectives import OBJECTIVES
 from trimtab.evaluation.prediction import Prediction
-from trimtab.methods import BasePrecision, Head, Precision, Strategy
+from trimtab.methods import BasePrecision, Head, Precision, Strategy, TokenHead
 from trimtab.metrics import Score
 from trimtab.models import ModelSource, ModelSpec, read_spec, weights_hash
 from trimtab.models.hub import TOKENIZER_FILES as _FILES
@@ -232,4 +232,4 @@ def _described(source: ModelSource) -> _Base:
 def _is_head_alone(facts: ArtifactFacts) -> bool:
     """Whether nothing but the head was trained: a whole model on disk, and no more than its head beside the
     base."""
-    return facts.origin == "trained" and all(isinstance(part, Head) for part in facts.strategy.parts)
+    return facts.origin == "trained" and all(isinstance(part, Head | TokenHead) for part in facts.strategy.parts)

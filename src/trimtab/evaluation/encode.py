@@ -41,10 +41,26 @@ class Apart:
 
 
 @dataclass(frozen=True, slots=True)
+class Words:
+    """The words of tagged sentences, sentence by sentence. `tags` int64 (words); `places` int64 (words): which of
+    `Encoded.ids` a word begins with, -1 where it was cut off or is no token at all; `starts` int64 (rows + 1)."""
+
+    tags: np.ndarray
+    places: np.ndarray
+    starts: np.ndarray
+
+    def first(self, rows: int) -> "Words":
+        """The words of the first `rows` sentences."""
+        end = self.starts[rows]
+        return Words(self.tags[:end], self.places[:end], self.starts[: rows + 1])
+
+
+@dataclass(frozen=True, slots=True)
 class Encoded:
     """Tokenised rows. `ids` int32 (tokens), `starts` int64 (rows + 1), `seconds` int32 (rows): where the second
-    text of a pair begins, 0 for a single text; `labels` int64 or float32 (rows). `learned` bool (tokens): of
-    conversations, the tokens of answers; `apart`: the texts of a row, where they are run one by one."""
+    text of a pair begins, 0 for a single text; `labels` int64 or float32 (rows), or where a row has several int64
+    (rows, most), filled up with -1. `learned` bool (tokens): of conversations, the tokens of answers; `apart`: the
+    texts of a row, where they are run one by one; `words`: of sentences whose words have tags."""
 
     ids: np.ndarray
     starts: np.ndarray
@@ -52,6 +68,7 @@ class Encoded:
     labels: np.ndarray
     learned: np.ndarray | None = None
     apart: Apart | None = None
+    words: Words | None = None
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -85,13 +102,18 @@ class Encoded:
         """The first `count` rows, or all where there are fewer."""
         rows = min(count, len(self))
         end = self.starts[rows]
-        learned = None if self.learned is None else self.learned[:end]
         apart = self.apart
         if apart is not None:
             texts = apart.rows[rows]
             apart = Apart(apart.starts[: texts + 1], apart.rows[: rows + 1], apart.keys[:texts])
         return Encoded(
-            self.ids[:end], self.starts[: rows + 1], self.seconds[:rows], self.labels[:rows], learned, apart
+            ids=self.ids[:end],
+            starts=self.starts[: rows + 1],
+            seconds=self.seconds[:rows],
+            labels=self.labels[:rows],
+            learned=None if self.learned is None else self.learned[:end],
+            apart=apart,
+            words=None if self.words is None else self.words.first(rows),
         )
 
     def distinct_tokens(self, padding: int) -> np.ndarray:
@@ -145,6 +167,21 @@ class Collator:
         learned &= columns > 0
         return torch.from_numpy(np.stack([np.flatnonzero(learned) - 1, encoded.ids[at[learned]].astype(np.int64)]))
 
+    def tagged_words(self, encoded: Encoded, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The words of `rows` that have a token, row by row: which of all words each is, and the place of its
+        first token in the flattened batch; int64 (words) both."""
+        assert encoded.words is not None, "only sentences have tagged words"
+        starts = encoded.words.starts
+        counts = np.diff(starts)[rows]
+        row = np.repeat(np.arange(len(rows)), counts)
+        words = np.arange(counts.sum()) + np.repeat(starts[rows] - np.cumsum(counts) + counts, counts)
+        there = encoded.words.places[words] >= 0
+        row, words = row[there], words[there]
+        columns, _ = self._places(encoded, rows)
+        first = columns[row, 0]  # of a row padded on the left below zero
+        column = encoded.words.places[words] - encoded.starts[rows][row] - first
+        return words, row * columns.shape[1] + column
+
     def _places(self, encoded: Encoded, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Which token of its row stands at each place of a padded batch, (rows or 1, width), and where there is
         one, bool (rows, width)."""
@@ -160,20 +197,19 @@ def encode(examples: Iterable[Example], tokenizer: Tokenizer, max_length: int) -
     ids: list[np.ndarray] = []
     lengths: list[int] = []
     seconds: list[int] = []
-    labels: list[float] = []
-    for block in _blocks(examples):
+    labels: list[float | tuple[int, ...]] = []
+    for block in blocks(examples):
         rows, types = _tokenise(block, tokenizer, max_length)
         ids.append(np.fromiter((token for row in rows for token in row), dtype=np.int32))
         lengths += [len(row) for row in rows]
         seconds += [row.index(1) if 1 in row else 0 for row in types] if types else [0] * len(rows)
         labels += [0 if example.label is None else example.label for example in block]
     starts = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]) if lengths else np.zeros(1, np.int64)
-    integer = all(isinstance(label, int) for label in labels)
     return Encoded(
         ids=np.concatenate(ids) if ids else np.zeros(0, np.int32),
         starts=starts.astype(np.int64),
         seconds=np.asarray(seconds, dtype=np.int32),
-        labels=np.asarray(labels, dtype=np.int64 if integer else np.float32),
+        labels=_label_array(labels),
     )
 
 
@@ -183,8 +219,8 @@ def encode_apart(examples: Iterable[Example], tokenizer: Tokenizer, max_length: 
     ids: list[np.ndarray] = []
     lengths: list[int] = []
     texts: list[int] = []
-    labels: list[float | None] = []
-    for block in _blocks(examples):
+    labels: list[float | tuple[int, ...] | None] = []
+    for block in blocks(examples):
         found = tokenizer(
             [text for example in block for text in example.texts],
             truncation=True,
@@ -212,6 +248,17 @@ def _key(ids: np.ndarray) -> int:
     return int.from_bytes(blake2b(ids.tobytes(), digest_size=8).digest(), "little", signed=True)
 
 
+def _label_array(labels: list[float | tuple[int, ...]]) -> np.ndarray:
+    if any(isinstance(label, tuple) for label in labels):
+        sets = [label if isinstance(label, tuple) else () for label in labels]
+        filled = np.full((len(sets), max(1, *map(len, sets))), -1, np.int64)
+        for row, several in zip(filled, sets, strict=True):
+            row[: len(several)] = several
+        return filled
+    integer = all(isinstance(label, int) for label in labels)
+    return np.asarray(labels, dtype=np.int64 if integer else np.float32)
+
+
 def _tokenise(
     block: list[Example], tokenizer: Tokenizer, max_length: int
 ) -> tuple[list[list[int]], list[list[int]]]:
@@ -223,7 +270,7 @@ def _tokenise(
     return encoding["input_ids"], encoding.get("token_type_ids", []) if pairs else []
 
 
-def _blocks(examples: Iterable[Example]) -> Iterator[list[Example]]:
+def blocks(examples: Iterable[Example]) -> Iterator[list[Example]]:
     iterator = iter(examples)
     while block := list(islice(iterator, _BLOCK)):
         yield block

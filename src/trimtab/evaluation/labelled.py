@@ -1,4 +1,4 @@
-"""The tasks whose rows have texts and a target of their own: classify, pair, regress."""
+"""The tasks whose rows have texts and a target of their own: classify, pair, multilabel, regress."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -35,7 +35,7 @@ class Labelled(Objective):
         self.target = target
 
     def model(self, opening: Opening) -> PreTrainedModel:
-        return tuning.load_classifier(
+        model = tuning.load_classifier(
             opening.source,
             outputs=opening.outputs,
             pad_token_id=opening.pad_token_id,
@@ -43,6 +43,8 @@ class Labelled(Objective):
             seed=opening.seed,
             trust_remote_code=opening.trust_remote_code,
         )
+        model.config.problem_type = self.target.problem_type
+        return model
 
     def shape(self, spec: ModelSpec, outputs: int) -> PreTrainedModel:
         config = config_of(spec, num_labels=outputs)
@@ -60,7 +62,7 @@ class Labelled(Objective):
         return torch.from_numpy(encoded.labels[rows])
 
     def imagined_targets(self, rows: int, texts: int, learned: int) -> torch.Tensor:
-        return torch.zeros(rows, dtype=self.target.dtype)
+        return self.target.imagined(rows)
 
     def weight(self, encoded: Encoded, rows: np.ndarray) -> int:
         return len(rows)

@@ -24,6 +24,26 @@ def class_loss(logits: torch.Tensor, labels: torch.Tensor, strategy: Strategy) -
     return rows @ torch.tensor(strategy.class_weights, device=logits.device)[labels]
 
 
+def several_labels_loss(logits: torch.Tensor, labels: torch.Tensor, strategy: Strategy) -> torch.Tensor:
+    """Binary cross entropy of logits (rows, labels), mean over the labels of a row; `labels` int64 (rows, most)
+    are the indexes of those it has, filled up with -1.
+
+    `label_smoothing`: half that share of each decision is the other way. `class_weights`: what decisions about
+    each label count; empty = all the same.
+    """
+    smoothing = strategy.label_smoothing
+    targets = many_hot(labels, logits.shape[1]) * (1 - smoothing) + smoothing / 2
+    weights = torch.tensor(strategy.class_weights, device=logits.device) if strategy.class_weights else None
+    sums = F.binary_cross_entropy_with_logits(logits.float(), targets, weight=weights, reduction="sum")
+    return sums / logits.shape[1]
+
+
+def many_hot(labels: torch.Tensor, count: int) -> torch.Tensor:
+    """Indexes int64 (rows, most), filled up with -1, as float32 (rows, count) of zeros and ones."""
+    hot = torch.zeros(len(labels), count + 1, device=labels.device)
+    return hot.scatter_(1, labels.where(labels >= 0, count), 1.0)[:, :count]
+
+
 def squared_error(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Of logits (rows, 1) and targets (rows)."""
     return F.mse_loss(logits.float()[:, 0], targets.float(), reduction="sum")

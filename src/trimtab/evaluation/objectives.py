@@ -8,13 +8,16 @@ from trimtab.evaluation.embeddings import Embeddings
 from trimtab.evaluation.labelled import Labelled
 from trimtab.evaluation.objective import Objective
 from trimtab.evaluation.plain_text import PlainText
-from trimtab.evaluation.targets import Number, OneClass
+from trimtab.evaluation.tagged import Tagged
+from trimtab.evaluation.targets import Number, OneClass, SeveralLabels
 
 OBJECTIVES: Mapping[Task, Objective] = {
     "classify": Labelled(OneClass()),
     "pair": Labelled(OneClass()),
+    "multilabel": Labelled(SeveralLabels()),
     "regress": Labelled(Number()),
     "instruct": Answers(),
     "embed": Embeddings(),
     "text": PlainText(),
+    "tag": Tagged(),
 }

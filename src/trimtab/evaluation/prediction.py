@@ -4,10 +4,22 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
+class Entity:
+    """A piece of a text that is named: `text` is what stands from `start` to `end` (exclusive), in characters.
+    `probability`: of its least probable word."""
+
+    type: str
+    text: str
+    start: int
+    end: int
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a model says of one input: a label with its probability and all labels' probabilities (highest first),
-    or the value of a regression, or the `text` it answers, or the `vector` of a text. `ended`: it ended its answer
-    itself."""
+    """What a model says of one input: a label with its probability and all labels' probabilities (highest
+    first); or of several labels those that are more likely than not, `labels`; or the value of a regression, the
+    `text` it answers, the `vector` of a text, or the `entities` it finds. `ended`: it ended its answer itself."""
 
     label: str | None
     probability: float | None
@@ -16,3 +28,5 @@ class Prediction:
     text: str | None = None
     ended: bool | None = None
     vector: tuple[float, ...] | None = None
+    labels: tuple[tuple[str, float], ...] | None = None
+    entities: tuple[Entity, ...] | None = None

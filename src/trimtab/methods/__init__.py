@@ -27,6 +27,7 @@ from trimtab.methods.strategy import (
     Strategy,
     balanced_weights,
 )
+from trimtab.methods.token_head import TokenHead
 from trimtab.methods.trained import TrainedTensors, grouped_tensors
 from trimtab.methods.update_rule import (
     UPDATE_RULES,
@@ -74,6 +75,7 @@ __all__ = [
     "Shape",
     "Shapes",
     "Strategy",
+    "TokenHead",
     "TrainedTensors",
     "UpdateRule",
     "Weights",

@@ -13,6 +13,7 @@ from trimtab.methods.language_head import LanguageHead
 from trimtab.methods.lora import Lora
 from trimtab.methods.part import Part
 from trimtab.methods.pooling import Pooling
+from trimtab.methods.token_head import TokenHead
 from trimtab.methods.weights import Weights
 from trimtab.models.sentence import POOLINGS
 from trimtab.models.spec import ModelSpec, Role
@@ -108,7 +109,8 @@ def parts_for(method: Method, task: str, spec: ModelSpec, choices: Choices) -> t
     if top is None:
         return parts
     kept = tuple(part for part in parts if not isinstance(part, Head))
-    return (*kept, top(kept, spec)) if kept else ()
+    above = top(kept, spec)
+    return (*kept, above) if kept or above.trainable_parameters(spec, 1) else ()
 
 
 def _language_head(kept: tuple[Part, ...], spec: ModelSpec) -> Part:
@@ -122,7 +124,12 @@ def _pooling(kept: tuple[Part, ...], spec: ModelSpec) -> Part:
     return Pooling() if kind is None else Pooling(kind=kind)
 
 
+def _token_head(kept: tuple[Part, ...], spec: ModelSpec) -> Part:
+    return TokenHead()
+
+
 _TOPS: Mapping[str, Callable[[tuple[Part, ...], ModelSpec], Part]] = {
+    "tag": _token_head,
     "instruct": _language_head,
     "text": _language_head,
     "embed": _pooling,

@@ -8,9 +8,10 @@ from trimtab.methods.part import Part
 from trimtab.methods.pooling import Pooling
 from trimtab.methods.preset import PARTS
 from trimtab.methods.strategy import Schedule, Strategy
+from trimtab.methods.token_head import TokenHead
 from trimtab.methods.update_rule import UPDATE_RULES, AdamW, UpdateRule
 
-_KNOWN: tuple[type[Part], ...] = (*PARTS, LanguageHead, Pooling)
+_KNOWN: tuple[type[Part], ...] = (*PARTS, LanguageHead, Pooling, TokenHead)
 _PARTS: dict[str, type[Part]] = {part.name: part for part in _KNOWN}
 _RULES: dict[str, type[UpdateRule]] = {rule.name: rule for rule in UPDATE_RULES}
 

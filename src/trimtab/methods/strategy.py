@@ -8,6 +8,7 @@ from trimtab.methods.head import Head
 from trimtab.methods.language_head import LanguageHead
 from trimtab.methods.part import LayerLoad, Part
 from trimtab.methods.pooling import Pooling
+from trimtab.methods.token_head import TokenHead
 from trimtab.methods.update_rule import AdamW, UpdateRule
 from trimtab.models.spec import Linear, ModelSpec
 
@@ -104,9 +105,14 @@ class Strategy:
         return 1 if self.pooling is None else self.micro_batch
 
     @property
+    def token_head(self) -> TokenHead | None:
+        """The head that gives tags for every token, where words are tagged."""
+        return next((part for part in self.parts if isinstance(part, TokenHead)), None)
+
+    @property
     def starts_scored(self) -> bool:
         """The model does the task before it is trained, having no fresh head, and is scored then."""
-        return not any(isinstance(part, Head) for part in self.parts)
+        return not any(isinstance(part, Head | TokenHead) for part in self.parts)
 
     def trainable_parameters(self, spec: ModelSpec, outputs: int) -> int:
         return sum(part.trainable_parameters(spec, outputs) for part in self.parts)

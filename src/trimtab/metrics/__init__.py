@@ -3,11 +3,15 @@
 from trimtab.metrics.answers import exact_match, rouge_l, score_answers
 from trimtab.metrics.classification import class_scores, confusion_matrix
 from trimtab.metrics.compare import Difference, McNemar, mcnemar, paired_difference
+from trimtab.metrics.entities import ENTITY_METRIC, TaggedWords, score_entities
 from trimtab.metrics.findings import Confusion, Findings, Sample, WorstExample
 from trimtab.metrics.score import ClassScore, Metric, Score
 from trimtab.metrics.scoring import class_metric, put_first, score_classes, score_numbers
+from trimtab.metrics.several import SEVERAL_METRIC, score_several
 
 __all__ = [
+    "ENTITY_METRIC",
+    "SEVERAL_METRIC",
     "ClassScore",
     "Confusion",
     "Difference",
@@ -16,6 +20,7 @@ __all__ = [
     "Metric",
     "Sample",
     "Score",
+    "TaggedWords",
     "WorstExample",
     "class_metric",
     "class_scores",
@@ -27,5 +32,7 @@ __all__ = [
     "rouge_l",
     "score_answers",
     "score_classes",
+    "score_entities",
     "score_numbers",
+    "score_several",
 ]

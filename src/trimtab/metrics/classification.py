@@ -36,8 +36,16 @@ def matthews(hits: np.ndarray, support: np.ndarray, predicted: np.ndarray) -> np
 
 
 def class_scores(confusion: np.ndarray, labels: Sequence[str]) -> tuple[ClassScore, ...]:
-    """Precision, recall and F1 of every label that occurs or is predicted, 0 where it does only one of both."""
-    rows = zip(labels, *(values.tolist() for values in margins(confusion)), strict=True)
+    """`class_scores_of` a confusion matrix."""
+    return class_scores_of(*margins(confusion), labels=labels)
+
+
+def class_scores_of(
+    hits: np.ndarray, support: np.ndarray, predicted: np.ndarray, *, labels: Sequence[str]
+) -> tuple[ClassScore, ...]:
+    """Precision, recall and F1 of every label that occurs or is predicted, 0 where it does only one of both;
+    `hits`, `support` and `predicted` are counts, (labels)."""
+    rows = zip(labels, *(values.tolist() for values in (hits, support, predicted)), strict=True)
     return tuple(
         ClassScore(
             label=label,

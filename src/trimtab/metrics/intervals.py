@@ -11,6 +11,7 @@ Z_95 = 1.959963984540054
 _T_95 = (12.70620, 4.302653, 3.182446, 2.776445, 2.570582, 2.446912, 2.364624, 2.306004, 2.262157, 2.228139)
 _REPLICATES = 500
 _CHUNK = 100
+_DRAWN_NUMBERS = 1 << 22  # 32 MiB at once
 
 Statistic = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 """Maps hits, support and predictions of each class, float64[..., K], to float64[...]."""
@@ -80,6 +81,26 @@ def bootstrap_intervals(
         margins = _margins_of_cells(drawn, targets, predictions, len(confusion))
         for row, statistic in zip(values, statistics, strict=True):
             row[start : start + _CHUNK] = statistic(*margins)
+    return [(float(low), float(high)) for low, high in np.quantile(values, (0.025, 0.975), axis=1).T]
+
+
+def resampled_intervals(
+    sums: np.ndarray, statistics: Sequence[Callable[[np.ndarray], np.ndarray]], seed: int = 0
+) -> list[tuple[float, float]]:
+    """Percentile bootstrap over n units of which something is counted, `sums` int64[n, k], 500 replicates; one
+    interval for each statistic, which maps sums float64[..., k] of all units to float64[...].
+
+    Units of which the same is counted are one cell, as in `bootstrap_intervals`.
+    """
+    cells, counts = np.unique(sums, axis=0, return_counts=True)
+    random = np.random.default_rng(seed)
+    values = np.empty((len(statistics), _REPLICATES))
+    chunk = max(1, min(_CHUNK, _DRAWN_NUMBERS // len(cells)))
+    for start in range(0, _REPLICATES, chunk):
+        size = min(chunk, _REPLICATES - start)
+        drawn = random.multinomial(len(sums), counts / len(sums), size=size) @ cells.astype(np.float64)
+        for row, statistic in zip(values, statistics, strict=True):
+            row[start : start + size] = statistic(drawn)
     return [(float(low), float(high)) for low, high in np.quantile(values, (0.025, 0.975), axis=1).T]
 
 

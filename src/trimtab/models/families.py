@@ -106,6 +106,11 @@ def head_parameters(spec: ModelSpec, outputs: int) -> int:
     return dense + spec.hidden * outputs + (outputs if layout.head_bias else 0)
 
 
+def token_head_parameters(spec: ModelSpec, outputs: int) -> int:
+    """The head of AutoModelForTokenClassification with `outputs` tags: in every family one matrix with bias."""
+    return spec.hidden * outputs + outputs
+
+
 def backbone_parameters(spec: ModelSpec) -> int:
     """Everything a classifier keeps of the model: no language-model head and no task head, pooler included
     where the classification class has one."""

@@ -14,6 +14,8 @@ from trimtab.units import format_bytes, format_count, format_seconds, format_sha
 _PIPELINES = {
     "classify": "text-classification",
     "pair": "text-classification",
+    "multilabel": "text-classification",
+    "tag": "token-classification",
     "regress": "text-classification",
     "instruct": "text-generation",
     "embed": "sentence-similarity",

@@ -26,7 +26,7 @@ from trimtab.units import Money, exchange_rate
 # Beyond these a shape is a slip of the keyboard: one label is nothing to learn, and memory grows with the rest.
 _SMALLEST_SHAPE = Shape(examples=1, length=1, labels=2)
 _LARGEST_SHAPE = Shape(examples=10**8, length=10**6, labels=10**5)
-_IMAGINED = ("classify", "instruct", "embed", "text")  # tasks that can be imagined
+_IMAGINED = ("classify", "multilabel", "tag", "instruct", "embed", "text")  # tasks that can be imagined
 _EXAMPLE_SHAPE = Shape(examples=5_000, length=64, labels=4)
 
 
@@ -200,10 +200,20 @@ def _imagined_documents(shape: Shape) -> DataSpec:
     return facts
 
 
+def _imagined_tags(shape: Shape) -> DataSpec:
+    return replace(_imagined_classes(shape), task="tag", columns=("tokens",), label_column="tags")
+
+
+def _imagined_several(shape: Shape) -> DataSpec:
+    return replace(_imagined_classes(shape), task="multilabel")
+
+
 _IMAGINE: Mapping[Task, Callable[[Shape], DataSpec]] = {
     "instruct": _imagined_talks,
     "embed": _imagined_queries,
     "text": _imagined_documents,
+    "tag": _imagined_tags,
+    "multilabel": _imagined_several,
 }
 
 

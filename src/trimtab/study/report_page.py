@@ -398,7 +398,7 @@ class _Writer:
         if len(pairs) > _SHOWN_LABELS:
             rest = sum(count for _, count in pairs[_SHOWN_LABELS:])
             pairs = [*pairs[:_SHOWN_LABELS], (self.say("TT-R250"), rest)]
-        most, total = max(count for _, count in pairs) or 1, sum(data.label_counts) or 1
+        most, total = max(count for _, count in pairs) or 1, data.labelled or 1
         cells = [
             join(
                 (

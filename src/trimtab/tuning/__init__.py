@@ -12,6 +12,7 @@ from trimtab.tuning import (  # noqa: F401  each registers its part
     language_head,
     lora,
     pooling,
+    token_head,
     weights,
 )
 from trimtab.tuning.adapter import (
@@ -31,6 +32,7 @@ from trimtab.tuning.load import (
     load_classifier,
     load_encoder,
     load_language_model,
+    load_tagger,
     load_tokenizer,
     quiet_transformers,
 )
@@ -51,6 +53,7 @@ __all__ = [
     "load_encoder",
     "load_head",
     "load_language_model",
+    "load_tagger",
     "load_tokenizer",
     "locate_unpacked",
     "merge",

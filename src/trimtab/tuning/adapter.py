@@ -107,7 +107,7 @@ def save_adapter(strategy: Strategy, model: PreTrainedModel, spec: ModelSpec, fo
     config = peft_config(adapter_of(strategy), model, spec)
     config.base_model_name_or_path = base
     config.inference_mode = True
-    config.task_type = _task_type(model)
+    config.task_type = _task_type(strategy, model)
     config.modules_to_save = sorted({name.rpartition(".")[2] for name in _trained_heads(model)}) or None
     config.save_pretrained(str(folder))
     _in_order(folder / ADAPTER_CONFIG)
@@ -116,10 +116,12 @@ def save_adapter(strategy: Strategy, model: PreTrainedModel, spec: ModelSpec, fo
     save_file(tensors, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
 
 
-def _task_type(model: PreTrainedModel) -> TaskType:
+def _task_type(strategy: Strategy, model: PreTrainedModel) -> TaskType:
     """By which PEFT wraps the model that it loads the adapter onto."""
     if structure.backbone(model) is model:
         return TaskType.FEATURE_EXTRACTION
+    if strategy.token_head is not None:
+        return TaskType.TOKEN_CLS
     return TaskType.SEQ_CLS if model.get_output_embeddings() is None else TaskType.CAUSAL_LM
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 import transformers
@@ -11,6 +12,7 @@ from transformers import (
     AutoModel,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
     AutoTokenizer,
     PreTrainedModel,
 )
@@ -23,12 +25,14 @@ from trimtab.models import ModelSource
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def load_tokenizer(source: ModelSource, *, trust_remote_code: bool = False) -> Tokenizer:
-    """The tokenizer of a model folder, with a padding token. Raises ModelError TT-T003."""
+def load_tokenizer(source: ModelSource, *, trust_remote_code: bool = False, words: bool = False) -> Tokenizer:
+    """The tokenizer of a model folder, with a padding token. `words`: each word that it is given stands after a
+    space, where it makes a difference (RoBERTa, GPT-2). Raises ModelError TT-T003."""
+    apart = {"add_prefix_space": True} if words else {}
     with quiet_transformers():
         try:
             tokenizer = AutoTokenizer.from_pretrained(
-                source.folder, trust_remote_code=trust_remote_code, local_files_only=True
+                source.folder, trust_remote_code=trust_remote_code, local_files_only=True, **apart
             )
         except Exception as error:
             raise ModelError("TT-T003", folder=str(source.folder), why=_first_line(error)) from error
@@ -56,6 +60,36 @@ def load_classifier(
     Weights the folder does not have (the head, in some models the pooler) are made from `seed`. Raises
     ModelError TT-T004 where the class refuses the folder.
     """
+    return _with_head(
+        AutoModelForSequenceClassification, source, outputs, pad_token_id, labels, seed, trust_remote_code
+    )
+
+
+def load_tagger(
+    source: ModelSource,
+    *,
+    outputs: int,
+    pad_token_id: int,
+    labels: tuple[str, ...] = (),
+    seed: int = 0,
+    trust_remote_code: bool = False,
+) -> PreTrainedModel:
+    """The same, with a head that gives `outputs` numbers for every token. Raises ModelError TT-T004, also where
+    transformers has no such class of the family."""
+    return _with_head(
+        AutoModelForTokenClassification, source, outputs, pad_token_id, labels, seed, trust_remote_code
+    )
+
+
+def _with_head(
+    made_by: Any,
+    source: ModelSource,
+    outputs: int,
+    pad_token_id: int,
+    labels: tuple[str, ...],
+    seed: int,
+    trust_remote_code: bool,
+) -> PreTrainedModel:
     names = labels or tuple(f"value_{number}" for number in range(outputs))
     torch.manual_seed(seed)
     with quiet_transformers():
@@ -67,7 +101,7 @@ def load_classifier(
             config.id2label = dict(enumerate(names))
             config.label2id = {name: index for index, name in enumerate(names)}
             config.pad_token_id = pad_token_id
-            model = AutoModelForSequenceClassification.from_pretrained(
+            model = made_by.from_pretrained(
                 source.folder,
                 config=config,
                 dtype="auto",

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from trimtab.methods import Head, Precision, Strategy
+from trimtab.methods import Head, Precision, Strategy, TokenHead
 from trimtab.models.spec import ModelSpec
 from trimtab.tuning import structure
 from trimtab.tuning.attach import attach
@@ -25,7 +25,7 @@ def on_same_weights(
     numbers, unfilled; every frozen tensor is `base`'s. `base` has no parts, is frozen, and stored as the strategy
     stores its base (`quantise`, `cast`)."""
     model = _sharing_copy(base)
-    if any(isinstance(part, Head) for part in strategy.parts):
+    if any(isinstance(part, Head | TokenHead) for part in strategy.parts):
         _put_new_head(model, labels, outputs, strategy.precision)
     shared = {id(parameter) for parameter in base.parameters()}
     for part in strategy.parts:

@@ -25,7 +25,7 @@ PRECISIONS = "fp32|bf16|fp16"
 QUANTISED = "nf4|int8"
 OPTIMIZERS = "adamw|adamw8bit|paged_adamw8bit|lion|adafactor"
 DECAYS = "linear|cosine|constant|wsd"
-TASKS = "classify|pair|regress|instruct|embed|text"
+TASKS = "classify|pair|multilabel|regress|tag|instruct|embed|text"
 # An option of each panel.
 _data = partial(typer.Option, rich_help_panel=DATA)
 _limits = partial(typer.Option, rich_help_panel=LIMITS)

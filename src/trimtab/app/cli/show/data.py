@@ -20,9 +20,10 @@ _LABELS_SHOWN = 20
 
 
 def data_line(data: DataSpec, face: Face) -> str:
-    target = face.say("TT-V215", labels=len(data.labels)) if data.labels else face.say("TT-V217")
-    if data.form:
-        target = face.say("TT-V259", form=data.form)
+    if data.labels:
+        target = face.say("TT-V215", labels=len(data.labels)) + (f" ({data.form})" if data.form else "")
+    else:
+        target = face.say("TT-V259", form=data.form) if data.form else face.say("TT-V217")
     return face.say(
         "TT-V214",
         name=data.name,
@@ -76,7 +77,7 @@ def _labels(face: Face, data: DataSpec) -> Table:
     table = new_table(face, "TT-V264", "TT-V254", "TT-V255")
     counted = sorted(zip(data.labels, data.label_counts, strict=True), key=lambda pair: -pair[1])
     for label, count in counted[:_LABELS_SHOWN]:
-        table.add_row(label, format_count(count), format_share(count / max(data.train_rows, 1)))
+        table.add_row(label, format_count(count), format_share(count / max(data.labelled, 1)))
     if len(counted) > _LABELS_SHOWN:
         table.add_row(face.say("TT-V256", count=len(counted) - _LABELS_SHOWN), "", "")
     return table

@@ -31,12 +31,17 @@ def show_score(face: Face, score: Score) -> None:
 
 
 def prediction_line(prediction: "Prediction") -> str:
-    """Label and probability, or the value, between tabs; or the text of an answer, in as many lines as it has; or
-    a vector as JSON."""
+    """Label and probability, or the value, between tabs; labels or entities with theirs, or "-"; or the text of an
+    answer, in as many lines as it has; or a vector as JSON."""
     if prediction.text is not None:
         return prediction.text
     if prediction.vector is not None:
         return json.dumps(prediction.vector)
+    if prediction.labels is not None:
+        return "\t".join(f"{label} {share:.4f}" for label, share in prediction.labels) or "-"
+    if prediction.entities is not None:
+        said = (f"{one.text} [{one.type} {one.probability:.4f}]" for one in prediction.entities)
+        return "\t".join(said) or "-"
     if prediction.value is not None:
         return f"{prediction.value:.4f}"
     return f"{prediction.label}\t{prediction.probability:.4f}"
