@@ -13,6 +13,7 @@ from trimtab.units import DEFAULT_RATE
 def test_lists_on_help_pages_are_the_rooms_lists() -> None:
     assert tuple(options.GOALS.split("|")) == planning.GOALS
     assert set(options.METHODS.split("|")) == {"auto"} | {method.name for method in methods.METHODS}
+    assert tuple(options.LORA_VARIANTS.split("|")) == methods.LORA_VARIANTS
     assert options.PLACEMENTS.split("|") == list(methods.PLACEMENTS)
     assert tuple(options.QUANTISED.split("|")) == methods.QUANTISED
     assert options.PRECISIONS.split("|") == list(methods.PRECISIONS)

@@ -14,13 +14,30 @@ from transformers import PreTrainedModel
 
 from tiny_models import FAMILIES, tiny_model
 from trimtab import tuning
-from trimtab.methods import METHODS, PARTS, BasePrecision, Choices, Method, Strategy, method_named
+from trimtab.methods import (
+    METHODS,
+    PARTS,
+    BasePrecision,
+    Choices,
+    LoraVariant,
+    Method,
+    Strategy,
+    method_named,
+)
 from trimtab.models import ModelSource, read_spec
 from trimtab.models.spec import ModelSpec
 
 OUTPUTS = 3
 # A method's own base precision comes with it. Beside that: the other one, and layers frozen below trained ones.
 QUANTISED: tuple[tuple[str, BasePrecision], ...] = (("lora", "int8"), ("freeze", "nf4"), ("head", "int8"))
+# Variants of LoRA, on the bases that PEFT has them for: family, variant, base.
+VARIANTS: tuple[tuple[str, LoraVariant, BasePrecision], ...] = (
+    ("bert", "dora", "same"),
+    ("llama", "dora", "same"),
+    ("bert", "dora", "nf4"),
+    ("llama", "dora", "int8"),
+    ("bert", "rslora", "same"),
+)
 LAYERS = 3
 
 
@@ -66,7 +83,7 @@ def methods_of(family: str) -> list[Method]:
 
 
 def method_cases() -> list[Case]:
-    """Every method, with its defaults and, where it takes one, on the top layer; and those of QUANTISED."""
+    """Every method, with its defaults and, where it takes one, on the top layer; those of QUANTISED, of VARIANTS."""
     plain = [
         _case(family, f"{method.name}{suffix}", method, choices, method.base_precision)
         for family in FAMILIES
@@ -74,11 +91,16 @@ def method_cases() -> list[Case]:
         for suffix, choices in (("", Choices()), ("-top1", Choices(top_layers=1)))
         if not suffix or "top_layers" in method.takes
     ]
-    return plain + [
+    quantised = [
         _case(family, f"{name}-{base}", method_named(name), Choices(), base)
         for family in FAMILIES
         for name, base in QUANTISED
     ]
+    variants = [
+        _case(family, f"{variant}-{base}", method_named("lora"), Choices(lora_variant=variant), base)
+        for family, variant, base in VARIANTS
+    ]
+    return plain + quantised + variants
 
 
 def part_cases() -> list[Case]:

@@ -99,6 +99,14 @@ def test_lora_of_the_paper_by_hand() -> None:
     assert Lora(rank=8, top_layers=3).trainable_parameters(BERT, 2) == 3 * 2 * 8 * 1536
 
 
+def test_dora_adds_a_number_a_row_and_rslora_none() -> None:
+    """Liu et al. 2024: a magnitude for each output of a matrix."""
+    plain, dora, rslora = (made("lora", lora_variant=variant).parts[0] for variant in (None, "dora", "rslora"))
+    assert plain.trainable_parameters(BERT, 2) == rslora.trainable_parameters(BERT, 2)
+    assert dora.trainable_parameters(BERT, 2) - plain.trainable_parameters(BERT, 2) == 12 * 2 * 768
+    assert (plain.alpha, rslora.alpha, made("lora", lora_variant="rslora", rank=64).parts[0].alpha) == (16, 16, 16)
+
+
 def test_lora_on_a_decoder_reaches_every_matrix() -> None:
     """Qwen2 0.5B: hidden 896, keys and values 128 wide, inner 4864, 24 layers."""
     sizes = [(896, 896), (896, 128), (896, 128), (896, 896), (896, 4864), (896, 4864), (4864, 896)]
@@ -163,6 +171,9 @@ def test_steps_count_global_batches() -> None:
 def test_a_method_says_what_it_takes(method) -> None:
     """Every choice a method takes changes its parts, and no other does."""
     default = method.parts(BERT, Choices())
-    tried = {"rank": 3, "alpha": 5, "targets": ("o",), "top_layers": 2, "bottleneck": 5, "placement": "pfeiffer"}
+    tried = {
+        "rank": 3, "alpha": 5, "targets": ("o",), "lora_variant": "dora", "top_layers": 2, "bottleneck": 5,
+        "placement": "pfeiffer",
+    }  # fmt: skip
     changing = {name for name, value in tried.items() if method.parts(BERT, Choices(**{name: value})) != default}
     assert changing == set(method.takes)

@@ -16,6 +16,7 @@ transformers classes, see docs/formulas.md:
     input of every trained matrix            s times its inputs; q, k, v share one, gate and up share one, and
                                              the input of o is the output of a fused attention
     bottleneck of width b after a matrix     s times its outputs, and s b: the input of each of its two matrices
+    matrix with rows of a trained length     2 s times its outputs: what it gives, and what runs beside it gives
     what a trained vector scales             s times its width: keys, values, and the input of the last matrix
     quantised matrix                         nothing: it is unpacked again, one at a time (a temporary)
 
@@ -119,6 +120,7 @@ def _partly_passed_bytes(
 def _kept_by_adapters(load: LayerLoad) -> int:
     """Numbers a token: what a bottleneck after a matrix is given, and what ReLU lets through; what is scaled."""
     after = sum(linear.outputs + width for linear, width in load.after)
+    after += sum(2 * linear.outputs for linear in load.renormed)
     outputs = sum(linear.outputs for linear in load.scaled_outputs)
     return after + outputs + sum(linear.inputs for linear in load.scaled_inputs)
 

@@ -257,7 +257,7 @@ def _evaluate_bytes(strategy: Strategy, spec: ModelSpec, length: int, data: Data
     tokens, arrays = length * rows, 3 if spec.gated_ffn else 2
     widest = max(spec.ffn * arrays, 4 * spec.heads * spec.head_dim) * tokens * number
     multiplied = spec.ffn * (arrays - 1) * tokens * number + unpacked_bytes(strategy, spec)
-    layer = max(widest, multiplied) + 3 * spec.hidden * tokens * number
+    layer = max(widest, multiplied, _renorm_bytes(strategy, spec)) + 3 * spec.hidden * tokens * number
     if strategy.language_head is None:
         return layer
     positions = learned_tokens(data, length) * rows
@@ -364,4 +364,14 @@ def _temporary_bytes(strategy: Strategy, spec: ModelSpec, rows: int, length: int
     gone = number * (spec.ffn * activation_arrays(spec) + spec.hidden) if strategy.recompute else 0
     unpacked = unpacked_bytes(strategy, spec)
     multiplied = tokens * number * (arrays + 3 * spec.hidden) + unpacked if unpacked else 0
-    return max(tokens * inner, tokens * (attention + 4 * number * spec.hidden - gone), multiplied)
+    renormed = _renorm_bytes(strategy, spec)
+    return max(tokens * inner, tokens * (attention + 4 * number * spec.hidden - gone), multiplied, renormed)
+
+
+def _renorm_bytes(strategy: Strategy, spec: ModelSpec) -> int:
+    """The widest moment while the rows of a matrix are measured, whatever the tokens: PEFT multiplies B A out by
+    way of a square of ones, scales it, and adds it to the matrix, which is unpacked for it where it is packed."""
+    loads = strategy.loads(spec, spec.layers - 1)
+    numbers = (linear.inputs**2 + 3 * linear.inputs * linear.outputs for load in loads for linear in load.renormed)
+    widest = max(numbers, default=0) * BYTES[strategy.precision]
+    return widest + unpacked_bytes(strategy, spec) if widest else 0

@@ -16,7 +16,7 @@ from trimtab.estimation.estimate import TimeEstimate
 from trimtab.estimation.held import unpacked_numbers
 from trimtab.estimation.margins import widened
 from trimtab.estimation.updated import updated_parameters
-from trimtab.estimation.work import forward_work, head_work, layers_by_kind, training_work
+from trimtab.estimation.work import forward_work, head_work, layers_by_kind, renorm_work, training_work
 from trimtab.hardware.machine import Machine, StepCosts, StepWork
 from trimtab.methods import BasePrecision, Precision, Strategy
 from trimtab.models.spec import ModelSpec
@@ -77,6 +77,7 @@ def _step_seconds(
     passes += learned * costs.seconds(head_work(strategy, spec, backward=True))
     _, unpacked = unpacked_numbers(strategy, spec)
     micro_step = costs.seconds(layers_by_kind(strategy, spec)) + unpacked * _unpack_seconds(strategy, machine)
+    micro_step += costs.seconds(renorm_work(strategy, spec))
     return passes + update + strategy.accumulation * micro_step
 
 

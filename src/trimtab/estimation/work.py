@@ -9,8 +9,9 @@ from functools import lru_cache
 
 from trimtab.hardware.machine import StepWork
 from trimtab.methods import Place, Strategy, lowest_place
-from trimtab.models.spec import ModelSpec, Role
+from trimtab.models.spec import Linear, ModelSpec, Role
 
+_RENORM_PASSES = 4  # over what a matrix with rows of a trained length gives, forward, by PEFT's formula
 _ATTENTION: tuple[Role, ...] = ("q", "k", "v", "qkv", "o")
 
 
@@ -32,10 +33,11 @@ def training_work(strategy: Strategy, spec: ModelSpec, length: float) -> StepWor
     a forward, twice as many backward where gradients pass, and once more with recompute."""
     made, again = layer_numbers(spec, length), 4 if strategy.recompute else 3
     layers = layers_by_kind(strategy, spec)
+    renormed = sum(linear.outputs for linear, _ in _renormed(strategy, spec))
     return StepWork(
         flop=training_flop(strategy, spec, length),
         trained_numbers=layers.trained_layers * again * made,
-        passed_numbers=layers.passed_layers * again * made,
+        passed_numbers=layers.passed_layers * again * made + again * _RENORM_PASSES * renormed,
         frozen_numbers=layers.frozen_layers * made,
     )
 
@@ -54,6 +56,24 @@ def layers_by_kind(strategy: Strategy, spec: ModelSpec) -> StepWork:
     return StepWork(
         flop=0.0, trained_layers=trained, passed_layers=spec.layers - frozen - trained, frozen_layers=frozen
     )
+
+
+@lru_cache(maxsize=1024)
+def renorm_work(strategy: Strategy, spec: ModelSpec) -> StepWork:
+    """A micro-batch, while the rows of matrices are measured (DoRA): the product of B and A is multiplied out by way
+    of a square of ones, scaled, added to the matrix, and read once more."""
+    times = 2 if strategy.recompute else 1
+    flop = numbers = 0.0
+    for linear, rank in _renormed(strategy, spec):
+        flop += 2.0 * linear.inputs * rank * (linear.inputs + linear.outputs)
+        numbers += linear.inputs * (linear.inputs + 4.0 * linear.outputs)
+    return StepWork(flop=times * flop, passed_numbers=times * numbers)
+
+
+def _renormed(strategy: Strategy, spec: ModelSpec) -> list[tuple[Linear, int]]:
+    """Matrices of all layers whose rows have a trained length, with the rank of what runs beside them."""
+    loads = (load for layer in range(spec.layers) for load in strategy.loads(spec, layer))
+    return [(linear, rank) for load in loads for linear, rank in load.beside if linear in load.renormed]
 
 
 def head_work(strategy: Strategy, spec: ModelSpec, *, backward: bool) -> StepWork:

@@ -12,7 +12,7 @@ from trimtab.methods.bottleneck import PLACEMENTS, Bottleneck, Placement
 from trimtab.methods.head import Head
 from trimtab.methods.ia3 import Ia3
 from trimtab.methods.language_head import LanguageHead
-from trimtab.methods.lora import Lora
+from trimtab.methods.lora import LORA_VARIANTS, Lora, LoraVariant
 from trimtab.methods.part import Adapter, LayerLoad, Part, Place, Shape, Shapes, lowest_place
 from trimtab.methods.pooling import Pooling
 from trimtab.methods.preset import METHODS, PARTS, Choices, Method, lora_targets, parts_for
@@ -43,6 +43,7 @@ from trimtab.methods.weights import Weights
 __all__ = [
     "DECAYS",
     "DEFAULT_TEMPERATURE",
+    "LORA_VARIANTS",
     "METHODS",
     "PARTS",
     "PLACEMENTS",
@@ -64,6 +65,7 @@ __all__ = [
     "LayerLoad",
     "Lion",
     "Lora",
+    "LoraVariant",
     "Method",
     "PagedAdamW8bit",
     "Part",

@@ -1,19 +1,26 @@
 """Lora: a trained low-rank product beside frozen matrices (Hu et al. 2021, arXiv 2106.09685).
 
-W x  ->  W x + (alpha / rank) B A x, with A (rank x inputs) random and B (outputs x rank) zero at the start.
+W x  ->  W x + s B A x, s = alpha / rank, with A (rank x inputs) random and B (outputs x rank) zero at the start.
+
+rsLoRA (Kalajdzievski 2023, arXiv 2312.03732): s = alpha / sqrt(rank), so that a larger rank does not learn slower.
+DoRA (Liu et al. 2024, arXiv 2402.09353): every row of W + s B A is brought to a length that is trained too, one
+number an output, at the start the length of the row of W.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from trimtab.methods.part import Adapter, LayerLoad
 from trimtab.models.spec import Linear, ModelSpec, Role
+
+LoraVariant = Literal["dora", "rslora"]
+LORA_VARIANTS: tuple[LoraVariant, ...] = ("dora", "rslora")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lora(Adapter):
     """LoRA on the matrices named by `targets` (roles: q k v o gate up down). Parameters: rank x (inputs + outputs)
-    a matrix; a bias is not touched."""
+    a matrix, and its outputs more with DoRA; a bias is not touched. `variant`: None = as first published."""
 
     name: ClassVar[str] = "lora"
     mergeable: ClassVar[bool] = True
@@ -24,6 +31,7 @@ class Lora(Adapter):
     alpha: int = 16
     dropout: float = 0.0
     targets: tuple[Role, ...] = ("q", "v")
+    variant: LoraVariant | None = None
 
     def matrices(self, spec: ModelSpec) -> tuple[Linear, ...]:
         """The targeted matrices of one layer. A role this family does not have (gate in BERT) is left out."""
@@ -31,7 +39,13 @@ class Lora(Adapter):
         return tuple(linear for linear in spec.linears if not targets.isdisjoint(linear.roles))
 
     def added_to_a_layer(self, spec: ModelSpec) -> int:
-        return sum(self.rank * (linear.inputs + linear.outputs) for linear in self.matrices(spec))
+        products = sum(self.rank * (linear.inputs + linear.outputs) for linear in self.matrices(spec))
+        return products + sum(linear.outputs for linear in self.renormed(spec))
+
+    def renormed(self, spec: ModelSpec) -> tuple[Linear, ...]:
+        """The matrices of one layer whose rows have a trained length."""
+        return self.matrices(spec) if self.variant == "dora" else ()
 
     def layer_load(self, spec: ModelSpec) -> LayerLoad:
-        return LayerLoad(beside=tuple((linear, self.rank) for linear in self.matrices(spec)))
+        beside = tuple((linear, self.rank) for linear in self.matrices(spec))
+        return LayerLoad(beside=beside, renormed=self.renormed(spec))

@@ -27,6 +27,7 @@ class LayerLoad:
     `trained`: matrices whose own weights get gradients (their inputs are kept for backward).
     `beside`: matrices that run beside a frozen one (input size, output size), trained; as LoRA's A and B.
     `after`: a trained bottleneck of that width on the output of a frozen matrix.
+    `renormed`: frozen matrices whose rows, with what runs beside them, are brought to a trained length (DoRA).
     `scaled_outputs`, `scaled_inputs`: what a frozen matrix gives, or is given, times a trained vector.
     `biases`: they are trained, which keeps nothing and takes no time worth counting.
     `everything_else`: the layer's norms and biases are trained as well.
@@ -35,6 +36,7 @@ class LayerLoad:
     trained: tuple[Linear, ...] = ()
     beside: tuple[tuple[Linear, int], ...] = ()
     after: tuple[tuple[Linear, int], ...] = ()
+    renormed: tuple[Linear, ...] = ()
     scaled_outputs: tuple[Linear, ...] = ()
     scaled_inputs: tuple[Linear, ...] = ()
     biases: bool = False
@@ -92,6 +94,7 @@ class Part(ABC):
             found.update((linear.outputs, rank) for linear, rank in load.beside)
             found.update((width, linear.outputs) for linear, width in load.after)
             found.update((linear.outputs, width) for linear, width in load.after)
+            found.update((linear.outputs,) for linear in load.renormed)
             found.update((linear.outputs, 1) for linear in load.scaled_outputs)
             found.update((1, linear.inputs) for linear in load.scaled_inputs)
         rest = self.trainable_parameters(spec, outputs) - sum(math.prod(shape) * n for shape, n in found.items())

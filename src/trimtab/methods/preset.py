@@ -10,7 +10,7 @@ from trimtab.methods.bottleneck import Bottleneck, Placement
 from trimtab.methods.head import Head
 from trimtab.methods.ia3 import Ia3
 from trimtab.methods.language_head import LanguageHead
-from trimtab.methods.lora import Lora
+from trimtab.methods.lora import Lora, LoraVariant
 from trimtab.methods.part import Part
 from trimtab.methods.pooling import Pooling
 from trimtab.methods.token_head import TokenHead
@@ -19,6 +19,7 @@ from trimtab.models.sentence import POOLINGS
 from trimtab.models.spec import ModelSpec, Role
 
 PARTS: tuple[type[Part], ...] = (Weights, Head, Lora, Bottleneck, Ia3, Biases)
+_RSLORA_ALPHA = 16  # whatever the rank, as in the paper; plain LoRA takes twice the rank
 _USUAL_WIDTH = 64  # of a bottleneck; Houlsby et al. 2019 try 8 to 256
 
 
@@ -29,6 +30,7 @@ class Choices:
     rank: int | None = None
     alpha: int | None = None
     targets: tuple[Role, ...] | None = None
+    lora_variant: LoraVariant | None = None
     bottleneck: int | None = None
     placement: Placement | None = None
     top_layers: int | None = None
@@ -74,7 +76,15 @@ def _head(spec: ModelSpec, choices: Choices) -> tuple[Part, ...]:
 def _lora(spec: ModelSpec, choices: Choices) -> tuple[Part, ...]:
     rank = choices.rank or 8
     targets = choices.targets or lora_targets(spec)
-    lora = Lora(rank=rank, alpha=choices.alpha or 2 * rank, targets=targets, top_layers=choices.top_layers)
+    variant = choices.lora_variant
+    usual = _RSLORA_ALPHA if variant == "rslora" else 2 * rank
+    lora = Lora(
+        rank=rank,
+        alpha=choices.alpha or usual,
+        targets=targets,
+        variant=variant,
+        top_layers=choices.top_layers,
+    )
     return (lora, Head())
 
 
@@ -142,7 +152,7 @@ _LORA = Method(
     learning_rate=5e-4,
     quality=(-2.0, -0.3, 1.0),
     quality_source="LoRA paper table 2 (RoBERTa-base, 8 GLUE tasks: average 87.2 against 86.4)",
-    takes=("rank", "alpha", "targets", "top_layers"),
+    takes=("rank", "alpha", "targets", "lora_variant", "top_layers"),
     depths=(1.0, 1 / 2),
 )
 

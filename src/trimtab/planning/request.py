@@ -11,6 +11,7 @@ from trimtab.errors import ModelError, UsageError
 from trimtab.hardware.machine import Machine
 from trimtab.methods import (
     DECAYS,
+    LORA_VARIANTS,
     METHODS,
     PLACEMENTS,
     PRECISIONS,
@@ -251,6 +252,8 @@ def _check_words(settings: Settings, choices: Choices) -> None:
     """A word that does not exist is the fault of no machine and no model."""
     if choices.placement is not None and choices.placement not in PLACEMENTS:
         raise UsageError("TT-P074", placement=choices.placement, known=", ".join(PLACEMENTS))
+    if choices.lora_variant not in (None, *LORA_VARIANTS):
+        raise UsageError("TT-P090", variant=choices.lora_variant, known=", ".join(LORA_VARIANTS))
     if settings.base_precision not in (None, "same", *QUANTISED):
         raise UsageError("TT-P043", base=settings.base_precision, known=", ".join(QUANTISED))
     if settings.precision is not None and settings.precision not in PRECISIONS:

@@ -87,6 +87,7 @@ def command_of(request: TrainRequest) -> str:
         "--rate": request.pricing.cny_per_usd,
         "--rank": choices.rank,
         "--targets": choices.targets and ",".join(choices.targets),
+        "--lora-variant": choices.lora_variant,
         "--bottleneck": choices.bottleneck,
         "--placement": choices.placement,
         "--top-layers": choices.top_layers,

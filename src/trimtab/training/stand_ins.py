@@ -118,6 +118,13 @@ class PackedLinear(nn.Module):
         self.register_buffer("packed", packed)
         self.bias = linear.bias
 
+    @property
+    def weight(self) -> nn.Parameter:
+        """Unpacked, anew each time: what PEFT asks a matrix for where it works with the numbers (DoRA)."""
+        return nn.Parameter(
+            torch.empty(self.out_features, self.in_features, dtype=self.dtype), requires_grad=False
+        )
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return _PackedShape.apply(x, self.packed, self.out_features, self.dtype, self.keeps_input)
 

@@ -15,5 +15,7 @@ def _(part: Lora, model: PreTrainedModel, spec: ModelSpec) -> LoraConfig:
         r=part.rank,
         lora_alpha=part.alpha,
         lora_dropout=part.dropout,
+        use_dora=part.variant == "dora",
+        use_rslora=part.variant == "rslora",
         target_modules=sorted(set(names.values())),
     )

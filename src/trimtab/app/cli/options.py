@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 DATA, LIMITS, METHOD, TRAINING = "TT-V061", "TT-V062", "TT-V063", "TT-V064"
 GOALS = "balanced|quality|memory|time|money"
 METHODS = "auto|full|lora|qlora|adapter|ia3|bitfit|freeze|head"
+LORA_VARIANTS = "dora|rslora"
 PLACEMENTS = "houlsby|pfeiffer"
 PRECISIONS = "fp32|bf16|fp16"
 QUANTISED = "nf4|int8"
@@ -131,6 +132,7 @@ class Training:
 
     rank: Annotated[int | None, _method("--rank", metavar="N", help="TT-V121")] = None
     targets: Annotated[str | None, _method("--targets", metavar="q,v,..", help="TT-V408")] = None
+    lora_variant: Annotated[str | None, _method("--lora-variant", metavar=LORA_VARIANTS, help="TT-V191")] = None
     bottleneck: Annotated[int | None, _method("--bottleneck", metavar="N", help="TT-V123")] = None
     placement: Annotated[str | None, _method("--placement", metavar=PLACEMENTS, help="TT-V124")] = None
     top_layers: Annotated[int | None, _method("--top-layers", metavar="N", help="TT-V122")] = None
@@ -155,6 +157,7 @@ class Training:
             rank=self.rank,
             # the planner refuses what is no role of the model
             targets=cast("tuple[Role, ...] | None", self.targets and tuple(self.targets.split(","))),
+            lora_variant=cast("methods.LoraVariant | None", self.lora_variant),  # as below
             bottleneck=self.bottleneck,
             placement=cast("methods.Placement | None", self.placement),  # the planner refuses an unknown word
             top_layers=self.top_layers,
