@@ -83,7 +83,7 @@ def methods_of(family: str) -> list[Method]:
 
 
 def method_cases() -> list[Case]:
-    """Every method, with its defaults and, where it takes one, on the top layer; those of QUANTISED, of VARIANTS."""
+    """Every method, with its defaults and, where it takes one, on the top layer; QUANTISED; VARIANTS."""
     plain = [
         _case(family, f"{method.name}{suffix}", method, choices, method.base_precision)
         for family in FAMILIES

@@ -30,6 +30,13 @@ def test_a_resumed_average_ends_with_the_same_bits(method: str, precision: Preci
     assert_resumes_alike(job, corpus, tmp_path)
 
 
+@pytest.mark.parametrize(("method", "precision"), [("full", "bf16"), ("lora", "fp32")])
+def test_rates_by_layer_resume_with_the_same_bits(method: str, precision: Precision, tmp_path: Path) -> None:
+    job, corpus = tiny_job(tmp_path, "bert", method, precision=precision, save_steps=5)
+    schedule = replace(job.strategy.schedule, layer_decay=0.5)
+    assert_resumes_alike(replace(job, strategy=replace(job.strategy, schedule=schedule)), corpus, tmp_path)
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("rule", [rule for rule in UPDATE_RULES if not rule.gpu_only], ids=lambda rule: rule.name)
 def test_every_update_rule_resumes_with_the_same_bits(

@@ -35,6 +35,13 @@ def _name(spec: ModelSpec) -> str:
             {"method": "head", "choices": Choices(top_layers=2)},
             "lora, qlora, adapter, ia3, bitfit, freeze",
         ),
+        ("TT-P090", {"choices": Choices(lora_variant="pissa")}, "one of: dora, rslora"),
+        ("TT-P062", {"settings": Settings(layer_decay=1.5)}, "--layer-decay"),
+        (
+            "TT-P091",
+            {"method": "head", "settings": Settings(layer_decay=0.9)},
+            "full, lora, qlora, adapter, ia3, bitfit, freeze; or leave --layer-decay out",
+        ),
         ("TT-P074", {"choices": Choices(placement="side")}, 'placement "side"'),
         ("TT-P065", {"method": "lora", "settings": Settings(optimizer="adafactor")}, "what lora adds starts at 0"),
         ("TT-P006", {"choices": Choices(bottleneck=0)}, "--bottleneck must be greater than 0, not 0"),

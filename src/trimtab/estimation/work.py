@@ -60,8 +60,8 @@ def layers_by_kind(strategy: Strategy, spec: ModelSpec) -> StepWork:
 
 @lru_cache(maxsize=1024)
 def renorm_work(strategy: Strategy, spec: ModelSpec) -> StepWork:
-    """A micro-batch, while the rows of matrices are measured (DoRA): the product of B and A is multiplied out by way
-    of a square of ones, scaled, added to the matrix, and read once more."""
+    """A micro-batch, while the rows of matrices are measured (DoRA): the product of B and A is multiplied out by
+    way of a square of ones, scaled, added to the matrix, and read once more."""
     times = 2 if strategy.recompute else 1
     flop = numbers = 0.0
     for linear, rank in _renormed(strategy, spec):

@@ -82,6 +82,10 @@ class Part(ABC):
     def load(self, spec: ModelSpec, layer: int) -> LayerLoad:
         """What it does to layer `layer` (0 = lowest)."""
 
+    def in_a_layer(self, spec: ModelSpec) -> int:
+        """Parameters that it trains in each of its layers; 0 where it has none there."""
+        return 0
+
     def trained_shapes(self, spec: ModelSpec, outputs: int) -> Shapes:
         """Shapes of the trained tensors, together `trainable_parameters` numbers; optimisers hold more for some
         than for others. Here: the matrices that `load` names, layer by layer, with what `tensors_elsewhere` adds,
@@ -128,6 +132,9 @@ class Adapter(Part):
     @abstractmethod
     def layer_load(self, spec: ModelSpec) -> LayerLoad:
         """What it does to each of its layers."""
+
+    def in_a_layer(self, spec: ModelSpec) -> int:
+        return self.added_to_a_layer(spec)
 
     def trainable_parameters(self, spec: ModelSpec, outputs: int) -> int:
         return self.added_to_a_layer(spec) * (spec.layers - self.lowest_layer(spec))

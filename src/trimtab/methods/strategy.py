@@ -26,6 +26,8 @@ class Schedule:
     `warmup_share` of all steps the learning rate rises linearly from 0. Then by `decay`: linear, cosine: it falls
     to 0; constant: it stays; wsd: it stays, and falls over the last `decay_share` of the steps after warm-up, as
     1 - sqrt of the way ("warm-up, stable, decay", Hägele et al. 2024, arXiv 2405.18392).
+    `layer_decay`: the learning rate of a layer is lower by this factor for every layer above it (Howard and Ruder
+    2018, arXiv 1801.06146, section 3.2); the embeddings are below all layers, norm and head above.
     Training ends early when `patience` evaluations in a row are no better (0 = never); `evaluations` = dev
     evaluations an epoch. The best weights are restored at the end.
     """
@@ -35,6 +37,7 @@ class Schedule:
     warmup_share: float = 0.06
     decay: Decay = "linear"
     decay_share: float = 0.2
+    layer_decay: float = 1.0
     patience: int = 0
     evaluations: int = 1
 
@@ -124,6 +127,10 @@ class Strategy:
     def lowest_layer(self, spec: ModelSpec) -> int:
         """The lowest trained layer over all parts; see `Part.lowest_layer`."""
         return min(part.lowest_layer(spec) for part in self.parts)
+
+    def rate_share(self, spec: ModelSpec, layer: int) -> float:
+        """The learning rate of a layer over the schedule's: -1 the embeddings, `spec.layers` what is above all."""
+        return self.schedule.layer_decay ** max(0, spec.layers - 1 - layer)
 
     def loads(self, spec: ModelSpec, layer: int) -> tuple[LayerLoad, ...]:
         return tuple(part.load(spec, layer) for part in self.parts)

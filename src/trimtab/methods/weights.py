@@ -31,6 +31,9 @@ class Weights(Part):
     def lowest_layer(self, spec: ModelSpec) -> int:
         return -1 if self.top_layers is None else spec.layers - self.top_layers
 
+    def in_a_layer(self, spec: ModelSpec) -> int:
+        return spec.layer_parameters
+
     def load(self, spec: ModelSpec, layer: int) -> LayerLoad:
         if layer < self.lowest_layer(spec):
             return LayerLoad()

@@ -153,6 +153,7 @@ def _schedule(method: Method, request: Request, rule: UpdateRule) -> Schedule:
         epochs=settings.epochs or default_epochs(request.data.cut_at(length).train_rows, batch),
         learning_rate=settings.learning_rate or method.learning_rate * rule.rate_share,
         decay=settings.decay or Schedule().decay,
+        layer_decay=settings.layer_decay or Schedule().layer_decay,
     )
 
 

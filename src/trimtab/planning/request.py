@@ -54,7 +54,8 @@ class Settings:
 
     `batch` is the global batch, in rows. `max_length` is in tokens. `recompute` is gradient checkpointing.
     `base_precision`: how frozen matrices are stored, None = as the method has it. `optimizer` names an update
-    rule. `ema` is the decay of a moving average of the weights, None = none is kept.
+    rule. `layer_decay` is the learning rate of a layer over that of the one above it. `ema` is the decay of a
+    moving average of the weights, None = none is kept.
     `label_smoothing` and `class_weights` change the loss of tasks with classes, None = they do not; `temperature`
     that of embeddings.
     """
@@ -68,6 +69,7 @@ class Settings:
     recompute: bool | None = None
     optimizer: str | None = None
     decay: Decay | None = None
+    layer_decay: float | None = None
     ema: float | None = None
     label_smoothing: float | None = None
     class_weights: Literal["balanced"] | None = None
@@ -97,7 +99,7 @@ class Request:
             for method in self.asked_for
             if method.refusal(self.spec, self.choices) is None
             and self.parts(method, self.choices)
-            and (self.method is not None or self.moves(method))
+            and (self.method is not None or (self.moves(method) and self.reaches_layers(method)))
         )
 
     @property
@@ -117,6 +119,11 @@ class Request:
         rule = self.settings.optimizer
         parts = self.parts(method, self.choices)
         return rule is None or update_rule_named(rule).moves_zeros or not any(part.adapter for part in parts)
+
+    def reaches_layers(self, method: Method) -> bool:
+        """Whether `method` trains something in single layers, where what is asked for speaks of these."""
+        parts = self.parts(method, self.choices)
+        return self.settings.layer_decay is None or any(part.in_a_layer(self.spec) for part in parts)
 
     def base_precision_of(self, method: Method) -> BasePrecision:
         """How `method` stores frozen matrices here."""
@@ -157,6 +164,7 @@ class Request:
         _check_rule(self.machine, self.settings)
         _check_moved(self)
         _check_loss(self.data, self.settings)
+        _check_layered(self)
 
 
 def needs_price(goal: Goal, limits: Limits) -> bool:
@@ -418,7 +426,7 @@ def _check_moved(request: Request) -> None:
 
 def _check_loss(data: DataSpec, settings: Settings) -> None:
     """Shares are between 0 and 1, and only classes can be smoothed and weighed."""
-    for name in ("ema", "label_smoothing"):
+    for name in ("ema", "label_smoothing", "layer_decay"):
         value = getattr(settings, name)
         if value is not None and not 0 < value < 1:
             raise UsageError("TT-P062", flag=_flag(name), value=value)
@@ -427,3 +435,10 @@ def _check_loss(data: DataSpec, settings: Settings) -> None:
             raise UsageError("TT-P063", flag=_flag(name), task=data.task)
     if settings.temperature is not None and data.task != "embed":
         raise UsageError("TT-D147", option="--temperature", task=data.task)
+
+
+def _check_layered(request: Request) -> None:
+    """What is said of layers needs a method that trains something in them."""
+    if request.method is not None and not request.reaches_layers(method_named(request.method)):
+        able = ", ".join(method.name for method in replace(request, method=None, choices=Choices()).methods)
+        raise UsageError("TT-P091", flag="--layer-decay", method=request.method, able=able)

@@ -13,7 +13,7 @@ from importlib import resources
 from trimtab.data.spec import Problem
 from trimtab.errors import message
 from trimtab.estimation.estimate import MemoryParts
-from trimtab.methods import Part
+from trimtab.methods import Part, Strategy
 from trimtab.metrics.score import ClassScore, Score
 from trimtab.planning.plan import Candidate
 from trimtab.planning.words import part_word, phase_word
@@ -221,6 +221,8 @@ class _Writer:
         )
         speed = self.say("TT-R242", samples=run.samples_per_second, tokens=run.tokens_per_second)
         told = [(self.say("TT-R243"), schedule), (self.say("TT-R241"), speed)]
+        if strategy.schedule.layer_decay != 1.0:
+            told.append((self.say("TT-R026"), self.layer_rates(strategy)))
         if run.untrained_metric is not None:
             before = f"{_metric(run.dev.main.name)} {run.untrained_metric:.3f} → {run.dev.main.value:.3f}"
             told.insert(0, (self.say("TT-R257"), before))
@@ -237,6 +239,12 @@ class _Writer:
         if self.report.run.best_step:
             return Html()
         return element("p", self.say("TT-R025"), class_="bad")
+
+    def layer_rates(self, strategy: Strategy) -> str:
+        """Learning rates of the highest layer and of the lowest."""
+        top = strategy.schedule.learning_rate
+        lowest = strategy.rate_share(self.report.model, max(0, strategy.lowest_layer(self.report.model)))
+        return self.say("TT-R027", decay=strategy.schedule.layer_decay, top=top, lowest=top * lowest)
 
     def scores(self) -> Html:
         run = self.report.run

@@ -99,6 +99,7 @@ def command_of(request: TrainRequest) -> str:
         "--quantize": settings.base_precision,
         "--optimizer": settings.optimizer,
         "--decay": settings.decay,
+        "--layer-decay": settings.layer_decay,
         "--ema": settings.ema,
         "--label-smoothing": settings.label_smoothing,
         "--class-weights": settings.class_weights,

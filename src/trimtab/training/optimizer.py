@@ -14,7 +14,7 @@ read have a master in fp32 too, the others nothing.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -33,10 +33,17 @@ class Optimizer:
     """An update rule with decay on matrices only. One `step` follows one or more `collect`s and a `clip`.
 
     `tokens`: ids of all tokens that training will read, int64, ascending; None where they are not known, and the
-    token embedding is updated as a whole.
+    token embedding is updated as a whole. `rate_shares`: by name of a parameter, its learning rate over the one
+    that `step` is given; 1 where nothing is said.
     """
 
-    def __init__(self, model: nn.Module, strategy: Strategy, tokens: torch.Tensor | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        strategy: Strategy,
+        tokens: torch.Tensor | None = None,
+        rate_shares: Mapping[str, float] | None = None,
+    ) -> None:
         parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self._tables: dict[str, Table] = {}
         found = None if tokens is None else token_table(model)
@@ -54,19 +61,22 @@ class Optimizer:
         self._ema_decay = strategy.ema_decay
         averaged = self.masters if self._ema_decay is not None else {}
         self.averages = {name: master.detach().clone() for name, master in averaged.items()}
-        matrices = [p for p in self.masters.values() if not _is_vector(p)]
-        vectors = [p for p in self.masters.values() if _is_vector(p)]
-        self._rule = torch_optimizer(
-            strategy.optimizer,
-            [
-                {"params": matrices, "weight_decay": strategy.optimizer.weight_decay},
-                {"params": vectors, "weight_decay": 0.0},
-            ],
-        )
+        self._rule = torch_optimizer(strategy.optimizer, self._groups(strategy, rate_shares or {}))
         self.loss_scale = _FIRST_FP16_SCALE if strategy.precision == "fp16" else 1.0
         if not self._shared:
             for name, parameter in self._parameters.items():
                 parameter.register_post_accumulate_grad_hook(partial(self._take, self.masters[name]))
+
+    def _groups(self, strategy: Strategy, rate_shares: Mapping[str, float]) -> list[dict[str, Any]]:
+        """What is updated alike: without decay on vectors, and by learning rate."""
+        alike: dict[tuple[float, float], list[torch.Tensor]] = {}
+        for name, master in self.masters.items():
+            decay = 0.0 if _is_vector(master) else strategy.optimizer.weight_decay
+            alike.setdefault((rate_shares.get(name, 1.0), decay), []).append(master)
+        return [
+            {"params": masters, "weight_decay": decay, "rate_share": share}
+            for (share, decay), masters in alike.items()
+        ]
 
     def _master(self, parameter: nn.Parameter) -> torch.Tensor:
         if self._shared:
@@ -107,7 +117,7 @@ class Optimizer:
     def step(self, learning_rate: float) -> None:
         """One update at `learning_rate`, then the low-precision weights follow their masters."""
         for group in self._rule.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = learning_rate * group["rate_share"]
         self._rule.step()
         self.updates += 1
         self._average()

@@ -163,7 +163,7 @@ def make_trainable(
     if strategy.precision == "fp32":
         model.float()
     model.to(device)
-    optimizer = Optimizer(model, strategy, tokens)
+    optimizer = Optimizer(model, strategy, tokens, tuning.rate_shares(strategy, model, spec))
     tuning.cast(model, strategy.precision)
     if device.type == "cpu":
         use_cpu_kernels(model)

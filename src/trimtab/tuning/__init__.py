@@ -24,7 +24,7 @@ from trimtab.tuning.adapter import (
     require_finite,
     save_adapter,
 )
-from trimtab.tuning.attach import apply, attach, train_mode, trained_names
+from trimtab.tuning.attach import apply, attach, rate_shares, train_mode, trained_names
 from trimtab.tuning.gguf import locate_unpacked
 from trimtab.tuning.load import (
     DTYPES,
@@ -62,6 +62,7 @@ __all__ = [
     "parameters_by_key",
     "quantise",
     "quiet_transformers",
+    "rate_shares",
     "require_finite",
     "save_adapter",
     "share_backbone",

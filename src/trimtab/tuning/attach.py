@@ -41,6 +41,13 @@ def trained_names(model: nn.Module) -> tuple[str, ...]:
     return tuple(name for name, parameter in model.named_parameters() if parameter.requires_grad)
 
 
+def rate_shares(strategy: Strategy, model: PreTrainedModel, spec: ModelSpec) -> dict[str, float]:
+    """Learning rate of every parameter over the schedule's; empty where all have the same."""
+    if strategy.schedule.layer_decay == 1.0:
+        return {}
+    return {name: strategy.rate_share(spec, layer) for name, layer in structure.layer_numbers(model, spec).items()}
+
+
 def train_mode(strategy: Strategy, model: PreTrainedModel, spec: ModelSpec) -> None:
     """Training mode (dropout on) for what is trained and what lies above it; the part below, which never
     changes, stays in evaluation mode: its output for a text is always the same and may be kept."""

@@ -49,6 +49,20 @@ def above_layers(model: PreTrainedModel, spec: ModelSpec) -> tuple[nn.Module, ..
     return tuple(module for module in _children(model, spec)[1] if module is not pooler)
 
 
+def layer_numbers(model: PreTrainedModel, spec: ModelSpec) -> dict[str, int]:
+    """Name of every parameter -> the layer it is in: -1 below the layers, `spec.layers` above them."""
+    path = f"{layers_path(model, spec)}."
+    below = {id(parameter) for module in below_layers(model, spec) for parameter in module.parameters()}
+    return {
+        name: int(name.removeprefix(path).partition(".")[0])
+        if name.startswith(path)
+        else -1
+        if id(parameter) in below
+        else spec.layers
+        for name, parameter in model.named_parameters()
+    }
+
+
 def head(model: PreTrainedModel) -> dict[str, nn.Module]:
     """Dotted name -> module of everything above the backbone, and of its pooler where there is one; nothing where
     the model is a backbone alone."""

@@ -144,6 +144,7 @@ class Training:
     precision: Annotated[str | None, _training("--precision", metavar=PRECISIONS, help="TT-V134")] = None
     optimizer: Annotated[str | None, _training("--optimizer", metavar=OPTIMIZERS, help="TT-V180")] = None
     decay: Annotated[str | None, _training("--decay", metavar=DECAYS, help="TT-V181")] = None
+    layer_decay: Annotated[float | None, _training("--layer-decay", metavar="X", help="TT-V192")] = None
     ema: Annotated[float | None, _training("--ema", metavar="X", help="TT-V182")] = None
     label_smoothing: Annotated[float | None, _training("--label-smoothing", metavar="X", help="TT-V183")] = None
     class_weights: Annotated[str | None, _training("--class-weights", metavar="balanced", help="TT-V184")] = None
@@ -175,6 +176,7 @@ class Training:
             base_precision=cast("methods.BasePrecision | None", self.quantize),  # as above
             optimizer=self.optimizer,
             decay=cast("methods.Decay | None", self.decay),
+            layer_decay=self.layer_decay,
             ema=self.ema,
             label_smoothing=self.label_smoothing,
             class_weights=cast('Literal["balanced"] | None', self.class_weights),
