@@ -10,7 +10,7 @@ import torch
 
 from tiny_models import WORDS, tiny_model
 from trimtab.data import Corpus, DataSpec, count_tokens, describe, open_corpus
-from trimtab.methods import Choices, Schedule, Strategy, method_named
+from trimtab.methods import Choices, Schedule, Strategy, method_named, stages_from
 from trimtab.models import ModelSource, read_spec
 from trimtab.training import Event, Job, Session, Training
 
@@ -47,7 +47,9 @@ def tiny_strategy(source: ModelSource, method: str = "full", **changed: object) 
     preset = method_named(method)
     spec = read_spec(source)
     parts = preset.parts(spec, Choices(rank=4) if "rank" in preset.takes else Choices())
-    schedule = Schedule(epochs=2, learning_rate=preset.learning_rate * 10, warmup_share=0.1)
+    lowest = min(part.lowest_layer(spec) for part in parts)
+    stages = stages_from(preset.stages, lowest, spec.layers, 2) if preset.stages else ()
+    schedule = Schedule(epochs=2, learning_rate=preset.learning_rate * 10, warmup_share=0.1, stages=stages)
     strategy = Strategy(
         method=method, parts=parts, base_precision=preset.base_precision, schedule=schedule,
         batch=4, micro_batch=4, max_length=24, seed=7,

@@ -14,6 +14,7 @@ def test_lists_on_help_pages_are_the_rooms_lists() -> None:
     assert tuple(options.GOALS.split("|")) == planning.GOALS
     assert set(options.METHODS.split("|")) == {"auto"} | {method.name for method in methods.METHODS}
     assert tuple(options.LORA_VARIANTS.split("|")) == methods.LORA_VARIANTS
+    assert tuple(options.STAGES.split("|")) == (*methods.STAGE_PRESETS, "...")
     assert options.PLACEMENTS.split("|") == list(methods.PLACEMENTS)
     assert tuple(options.QUANTISED.split("|")) == methods.QUANTISED
     assert options.PRECISIONS.split("|") == list(methods.PRECISIONS)

@@ -14,7 +14,7 @@ from tiny_training import tiny_strategy
 from trimtab import tuning
 from trimtab.estimation.kept import layer_bytes
 from trimtab.hardware.machine import Device, Machine
-from trimtab.methods import METHODS, Choices, Placement, Precision, Strategy, method_named
+from trimtab.methods import METHODS, Choices, Placement, Precision, Schedule, Stage, Strategy, method_named
 from trimtab.models import read_spec
 from trimtab.models.spec import ModelSpec
 from trimtab.training.session import make_trainable
@@ -64,7 +64,7 @@ def a_layer(folder: Path, *which) -> tuple[float, Strategy, ModelSpec]:
 
 @pytest.mark.parametrize("dropout", [0.1, 0.0])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("method", [method.name for method in METHODS])
+@pytest.mark.parametrize("method", [method.name for method in METHODS if method.stages is None])
 @pytest.mark.parametrize("family", ["bert", "distilbert", "llama"])
 def test_a_layer_keeps_what_the_formula_says(
     family: str, method: str, precision: Precision, dropout: float, tmp_path: Path
@@ -78,6 +78,31 @@ def test_a_layer_keeps_what_the_formula_says(
         return
     predicted = ROWS * LENGTH * layer_bytes(strategy, spec, 3, LENGTH, CPU.device.kind)
     assert predicted == pytest.approx(measured, rel=ALLOWED)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(("family", "method"), [("bert", "full"), ("bert", "lora"), ("llama", "adapter")])
+def test_a_frozen_layer_that_gradients_pass_keeps_what_the_formula_says(
+    family: str, method: str, precision: Precision, tmp_path: Path
+) -> None:
+    """Above the trained layers of a stage."""
+    measured = {}
+    for layers in (3, 5):
+        source = tiny_model(tmp_path / f"{layers}", family, layers=layers, hidden=64)
+        spec = read_spec(source)
+        whole = Strategy(
+            method=method,
+            parts=method_named(method).parts(spec, Choices()),
+            precision=precision,
+            schedule=Schedule(stages=(Stage(first=0, last=0),)),
+        )
+        model = tuning.load_classifier(source, outputs=2, pad_token_id=0)
+        model, _ = make_trainable(model, whole, spec, torch.device("cpu"))
+        (strategy,) = whole.stages
+        tuning.train_mode(strategy, model, spec)
+        measured[layers] = kept_bytes(model)
+    predicted = ROWS * LENGTH * layer_bytes(strategy, spec, 3, LENGTH, CPU.device.kind)
+    assert predicted == pytest.approx((measured[5] - measured[3]) / 2, rel=ALLOWED)
 
 
 def test_layers_below_the_lowest_trained_one_keep_nothing(tmp_path: Path) -> None:

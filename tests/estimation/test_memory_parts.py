@@ -58,7 +58,7 @@ def live(phase: str, made: Strategy, facts: DataSpec | None = None) -> MemoryPar
 
 @pytest.mark.parametrize("kind", ["cpu", "gpu"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("method", [method.name for method in METHODS])
+@pytest.mark.parametrize("method", [method.name for method in METHODS if method.stages is None])
 @pytest.mark.parametrize("spec", [BERT, QWEN], ids=["bert", "qwen"])
 def test_the_parts_add_up(spec, method: str, precision, kind: str) -> None:
     estimate = memory(strategy(spec, method, precision=precision), spec, data(), machine(kind))

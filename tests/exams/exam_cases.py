@@ -4,7 +4,7 @@ base in few bits, on tiny models.
 A new method or part is in here by being in METHODS or PARTS; it writes no exam of its own.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -21,8 +21,10 @@ from trimtab.methods import (
     Choices,
     LoraVariant,
     Method,
+    Schedule,
     Strategy,
     method_named,
+    stages_from,
 )
 from trimtab.models import ModelSource, read_spec
 from trimtab.models.spec import ModelSpec
@@ -37,6 +39,15 @@ VARIANTS: tuple[tuple[str, LoraVariant, BasePrecision], ...] = (
     ("bert", "dora", "nf4"),
     ("llama", "dora", "int8"),
     ("bert", "rslora", "same"),
+)
+# Single stages of methods, as strategies of their own: family, method, stages, number of the stage.
+STAGED: tuple[tuple[str, str, str, int], ...] = (
+    ("bert", "full", "bottom-up", 0),
+    ("bert", "full", "bottom-up", 1),
+    ("llama", "full", "bottom-up", 0),
+    ("bert", "lora", "layers=1", 0),
+    ("bert", "adapter", "layers=0-1", 0),
+    ("llama", "qlora", "layers=head; layers=0", 1),
 )
 LAYERS = 3
 
@@ -89,7 +100,7 @@ def method_cases() -> list[Case]:
         for family in FAMILIES
         for method in methods_of(family)
         for suffix, choices in (("", Choices()), ("-top1", Choices(top_layers=1)))
-        if not suffix or "top_layers" in method.takes
+        if method.stages is None and (not suffix or "top_layers" in method.takes)
     ]
     quantised = [
         _case(family, f"{name}-{base}", method_named(name), Choices(), base)
@@ -100,7 +111,7 @@ def method_cases() -> list[Case]:
         _case(family, f"{variant}-{base}", method_named("lora"), Choices(lora_variant=variant), base)
         for family, variant, base in VARIANTS
     ]
-    return plain + quantised + variants
+    return plain + quantised + variants + [_stage_case(*stage) for stage in STAGED]
 
 
 def part_cases() -> list[Case]:
@@ -129,6 +140,14 @@ def spec_of(family: str) -> ModelSpec:
 def _case(family: str, name: str, method: Method, choices: Choices, base: BasePrecision) -> Case:
     parts = method.parts(spec_of(family), choices)
     return _strategy_case(family, name, Strategy(method=method.name, parts=parts, base_precision=base))
+
+
+def _stage_case(family: str, name: str, text: str, number: int) -> Case:
+    method = method_named(name)
+    whole = _case(family, f"{name}-{text}-{number}", method, Choices(), method.base_precision)
+    stages = stages_from(text, whole.strategy.lowest_layer(whole.spec), LAYERS, 2)
+    schedule = Schedule(stages=stages)
+    return replace(whole, strategy=replace(whole.strategy, schedule=schedule).stages[number])
 
 
 def _strategy_case(family: str, name: str, strategy: Strategy) -> Case:

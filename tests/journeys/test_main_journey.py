@@ -92,7 +92,7 @@ def test_a_plan_is_a_table_with_the_command_to_type_next(tt: Terminal) -> None:
 
 def test_a_plan_is_json_and_nothing_else_where_asked(tt: Terminal) -> None:
     plan = tt.done("plan", "demo", "--data", "topics.csv", "--json").json["plan"]
-    assert {row["method"] for row in plan["candidates"]} == set(options.METHODS.split("|")) - {"auto"}
+    assert {row["method"] for row in plan["candidates"]} == set(options.METHODS.split("|")) - {"auto", "staged"}
     assert plan["chosen"] == plan["candidates"][0] and plan["chosen"]["fits"]
     memory = plan["chosen"]["estimate"]["memory"]["peak_bytes"]
     assert 0 < memory["low"] <= memory["value"] <= memory["high"]

@@ -7,9 +7,9 @@ import pytest
 from trimtab.data.spec import DataSpec, LengthHistogram
 from trimtab.estimation.estimate import Phase
 from trimtab.estimation.memory import live_phases
-from trimtab.estimation.question import Question, question_of
+from trimtab.estimation.question import Question, question_of, questions_of
 from trimtab.hardware.machine import Device, DeviceKind, Machine
-from trimtab.methods import METHODS, Choices, Precision, Strategy, method_named
+from trimtab.methods import METHODS, Choices, Precision, Strategy, method_named, stages_from
 from trimtab.models import shape_named
 from trimtab.models.spec import ModelSpec
 from trimtab.training.dry_run import dry_run, traced
@@ -97,13 +97,71 @@ def test_a_straight_line_through_shallow_models_meets_the_full_depth(
         assert totals(dry_run(question)) == pytest.approx(worst_by_phase(traced(question)), rel=ROUNDING)
 
 
+def in_stages(strategy: Strategy, spec: ModelSpec, text: str) -> Strategy:
+    stages = stages_from(text, strategy.lowest_layer(spec), spec.layers, 2)
+    return replace(strategy, schedule=replace(strategy.schedule, stages=stages))
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "text"),
+    [
+        pytest.param("bert-base-uncased", "full", "layers=embeddings-2", marks=pytest.mark.soak),
+        ("bert-base-uncased", "full", "layers=4-6"),
+        pytest.param("bert-base-uncased", "lora", "layers=3-5", marks=pytest.mark.soak),
+        pytest.param("qwen2-0.5b", "qlora", "layers=0-4", marks=pytest.mark.soak),
+        pytest.param("qwen2-0.5b", "adapter", "layers=4-8", marks=pytest.mark.soak),
+    ],
+)
+def test_the_line_meets_the_full_depth_of_a_stage_too(name: str, method: str, text: str) -> None:
+    """Frozen layers below the trained ones, and frozen layers above them, through which gradients pass."""
+    spec = small(name, layers=10)
+    for precision, device in (("fp32", "cpu"), ("bf16", "gpu")):
+        strategy, data, machine, _ = case(spec, method, precision, device=device)
+        (question,) = questions_of(in_stages(strategy, spec, text), spec, data, machine)
+        assert totals(dry_run(question)) == pytest.approx(worst_by_phase(traced(question)), rel=ROUNDING)
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "text"),
+    [
+        pytest.param("bert-base-uncased", "full", "bottom-up", marks=pytest.mark.soak),
+        ("bert-base-uncased", "lora", "layers=4-7"),
+        pytest.param("qwen2-0.5b", "full", "top-down", marks=pytest.mark.soak),
+        pytest.param("qwen2-0.5b", "adapter", "bottom-up", marks=pytest.mark.soak),
+    ],
+)
+def test_the_formula_is_near_the_dry_run_of_every_stage(name: str, method: str, text: str) -> None:
+    spec = shape_named(name)
+    for precision, device in (("fp32", "cpu"), ("bf16", "gpu")):
+        strategy, data, machine, _ = case(spec, method, precision, device=device, rows=8, batch=8, length=128)
+        staged = in_stages(strategy, spec, text)
+        for stage, question in zip(staged.stages, questions_of(staged, spec, data, machine), strict=True):
+            counted, formula = totals(dry_run(question)), totals(live_phases(stage, spec, data, machine))
+            peak = max(formula[name] for name in counted)
+            assert peak == pytest.approx(max(counted.values()), rel=FORMULA_ERROR), (stage.span, formula, counted)
+
+
+@pytest.mark.parametrize("name", ["bert-base-uncased", pytest.param("qwen2-0.5b", marks=pytest.mark.soak)])
+def test_the_formula_is_near_the_dry_run_of_dora(name: str) -> None:
+    spec = shape_named(name)
+    for precision, device in (("fp32", "cpu"), ("bf16", "gpu")):
+        for rows, length in ((8, 128), (1, 16)):  # with few tokens the lengths of rows are all there is
+            strategy, data, machine, question = case(
+                spec, "lora", precision, device=device, rows=rows, batch=rows, length=length,
+                choices=Choices(lora_variant="dora"),
+            )  # fmt: skip
+            counted, formula = totals(dry_run(question)), totals(live_phases(strategy, spec, data, machine))
+            peak = max(formula[name] for name in counted)
+            assert peak == pytest.approx(max(counted.values()), rel=FORMULA_ERROR), (rows, formula, counted)
+
+
 def test_a_head_alone_leaves_the_layers_out_of_backward() -> None:
     *_, question = case(small("bert-base-uncased"), "head", "fp32")
     assert totals(dry_run(question)) == worst_by_phase(traced(question))
 
 
 @pytest.mark.parametrize(("precision", "device"), [("fp32", "cpu"), ("bf16", "gpu")])
-@pytest.mark.parametrize("method", [method.name for method in METHODS])
+@pytest.mark.parametrize("method", [method.name for method in METHODS if method.stages is None])
 @pytest.mark.parametrize("name", ["bert-base-uncased", "distilbert-base-uncased", "qwen2-0.5b"])
 def test_the_formula_is_near_the_dry_run(name: str, method: str, precision: Precision, device: DeviceKind) -> None:
     """Published shapes, small and large batches, with and without recompute and accumulation."""

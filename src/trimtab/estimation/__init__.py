@@ -9,6 +9,7 @@ from trimtab.estimation.estimate import (
     MemoryParts,
     MoneyEstimate,
     QualityPrior,
+    StageEstimate,
     TimeEstimate,
 )
 from trimtab.estimation.estimator import estimate
@@ -19,6 +20,7 @@ __all__ = [
     "MemoryParts",
     "MoneyEstimate",
     "QualityPrior",
+    "StageEstimate",
     "TimeEstimate",
     "estimate",
 ]

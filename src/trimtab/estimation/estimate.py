@@ -98,9 +98,23 @@ class QualityPrior:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class StageEstimate:
+    """One stage of a training: it trains layers `first` to `last` (see `methods.Stage`) for `steps` at most."""
+
+    first: int
+    last: int
+    epochs: int
+    steps: int
+    learning_rate: float
+    trainable_parameters: int
+    step_seconds: Figure
+    peak_bytes: Figure
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Estimate:
     """Everything predicted for one Strategy on one Machine. `money` is of one run without idle time; None where
-    the machine has no price."""
+    the machine has no price. `stages`: one by one, empty where there is but one."""
 
     strategy: Strategy
     trainable_parameters: int
@@ -110,3 +124,4 @@ class Estimate:
     disk_bytes: Figure
     quality: QualityPrior
     money: MoneyEstimate | None = None
+    stages: tuple[StageEstimate, ...] = ()

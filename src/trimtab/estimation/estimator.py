@@ -3,7 +3,7 @@
 import math
 
 from trimtab.data.spec import DataSpec
-from trimtab.estimation.estimate import Estimate, Phase, QualityPrior
+from trimtab.estimation.estimate import Estimate, Phase, QualityPrior, StageEstimate
 from trimtab.estimation.held import BYTES
 from trimtab.estimation.memory import memory
 from trimtab.estimation.money import money
@@ -49,6 +49,23 @@ def estimate(
         disk_bytes=_disk(strategy, spec, data),
         quality=_quality(strategy, spec),
         money=money(spent.total_seconds, machine.price) if machine.price else None,
+        stages=tuple(_stage(stage, spec, data, machine) for stage in strategy.stages if stage is not strategy),
+    )
+
+
+def _stage(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine) -> StageEstimate:
+    """By formula."""
+    assert strategy.span is not None, "a stage has its layers"
+    spent, (first, last) = time(strategy, spec, data, machine), strategy.span
+    return StageEstimate(
+        first=first,
+        last=last,
+        epochs=strategy.schedule.epochs,
+        steps=spent.steps,
+        learning_rate=strategy.schedule.learning_rate,
+        trainable_parameters=strategy.trainable_parameters(spec, data.outputs),
+        step_seconds=spent.step_seconds,
+        peak_bytes=memory(strategy, spec, data, machine).peak_bytes,
     )
 
 

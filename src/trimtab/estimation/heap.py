@@ -132,7 +132,7 @@ def kernel_bytes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: M
     lowest = strategy.lowest_layer(spec)
     kinds = _FORWARD_MATMULS
     if lowest < spec.layers:
-        loads = strategy.loads(spec, spec.layers - 1)
+        loads = (*strategy.loads(spec, max(0, lowest)), *strategy.loads(spec, spec.layers - 1))
         kinds += _BACKWARD_MATMULS
         kinds += _WEIGHT_MATMULS if any(load.trained for load in loads) else 0
         kinds += _BESIDE_MATMULS if any(load.beside or load.after for load in loads) else 0

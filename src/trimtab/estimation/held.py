@@ -1,9 +1,9 @@
 """What the weights of a strategy take while it trains: all in its precision, but for matrices in few bits."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from trimtab.methods import BasePrecision, Part, Strategy
+from trimtab.methods import BasePrecision, Strategy
 from trimtab.methods.base_precision import NF4_BLOCK, matrix_bytes
 from trimtab.models.spec import ModelSpec
 
@@ -53,16 +53,16 @@ def packing_bytes(strategy: Strategy, spec: ModelSpec) -> int:
 def _packed(strategy: Strategy, spec: ModelSpec) -> _Packed:
     if strategy.base_precision == "same":
         return _NOTHING
-    return _packed_of(strategy.parts, strategy.base_precision, spec)
+    return _packed_of(strategy.what_is_trained, strategy.base_precision, spec)
 
 
 _NOTHING = _Packed()
 
 
 @lru_cache(maxsize=256)
-def _packed_of(parts: tuple[Part, ...], base: BasePrecision, spec: ModelSpec) -> _Packed:
+def _packed_of(what: Strategy, base: BasePrecision, spec: ModelSpec) -> _Packed:
     """Kept, since every cut of the batch asks for the same."""
-    strategy = Strategy(method="", parts=parts, base_precision=base)
+    strategy = replace(what, base_precision=base)
     layers = [strategy.quantised(spec, layer) for layer in range(spec.layers)]
     return _Packed(
         by_layer=tuple(sum(x.inputs * x.outputs for x in linears) for linears in layers),

@@ -26,6 +26,7 @@ Sources: the code named above. Leaves out: what is alive beside it (`estimation.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import lru_cache
 
 from trimtab.estimation.held import BYTES
@@ -66,7 +67,7 @@ def lowest_layer_bytes(strategy: Strategy, spec: ModelSpec, length: int, machine
 def layers_bytes(strategy: Strategy, spec: ModelSpec, length: int, kind: DeviceKind) -> tuple[int, ...]:
     """`layer_bytes` of every layer that gradients pass through, from below. How a batch is cut, what is computed
     again and how weights are updated change nothing about a token, so that candidates share what is kept here."""
-    alike = Strategy(method="", parts=strategy.parts, precision=strategy.precision)
+    alike = replace(strategy.what_is_trained, precision=strategy.precision)
     return _kept_by_layer(alike, spec, length, kind)
 
 
@@ -74,10 +75,11 @@ def layers_bytes(strategy: Strategy, spec: ModelSpec, length: int, kind: DeviceK
 def _kept_by_layer(strategy: Strategy, spec: ModelSpec, length: int, kind: DeviceKind) -> tuple[int, ...]:
     """Layers in which the same parts are trained are alike, but for the lowest."""
     starts = [max(0, part.lowest_layer(spec)) for part in strategy.parts]
-    known: dict[tuple[int, bool], int] = {}
+    lowest = max(0, strategy.lowest_layer(spec))
+    known: dict[tuple[int, bool, bool], int] = {}
     kept = []
-    for layer in range(min(starts), spec.layers):
-        alike = (sum(start <= layer for start in starts), layer == min(starts))
+    for layer in range(lowest, spec.layers):
+        alike = (sum(start <= layer for start in starts), strategy.trains(spec, layer), layer == lowest)
         if alike not in known:
             known[alike] = layer_bytes(strategy, spec, layer, length, kind)
         kept.append(known[alike])
@@ -118,7 +120,10 @@ def _partly_passed_bytes(
 
 
 def _kept_by_adapters(load: LayerLoad) -> int:
-    """Numbers a token: what a bottleneck after a matrix is given, and what ReLU lets through; what is scaled."""
+    """Numbers a token: what a bottleneck after a matrix is given, and what ReLU lets through, this at rest too;
+    what is scaled."""
+    if load.resting is not None:
+        return sum(width for _, width in load.resting.after)
     after = sum(linear.outputs + width for linear, width in load.after)
     after += sum(2 * linear.outputs for linear in load.renormed)
     outputs = sum(linear.outputs for linear in load.scaled_outputs)

@@ -82,8 +82,15 @@ def memory(
     *,
     traced: tuple[Phase, ...] = (),
 ) -> MemoryEstimate:
-    """Peak memory of training `strategy`, longest batch included. `traced`: phases that a dry run has counted,
-    which take the place of the formula's."""
+    """Peak memory of training `strategy`, longest batch included: that of its largest stage. `traced`: phases that
+    a dry run has counted, which take the place of the formula's."""
+    peaks = (_of_a_stage(stage, spec, data, machine, traced) for stage in strategy.stages)
+    return max(peaks, key=lambda memory: memory.peak_bytes.value)
+
+
+def _of_a_stage(
+    strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine, traced: tuple[Phase, ...]
+) -> MemoryEstimate:
     sizes = _sizes(strategy, spec, data, machine)
     bare, runtime_evidence = runtime_bytes(machine)
     known = {phase.name: phase for phase in (*_phases(sizes, strategy), *traced)}
@@ -306,8 +313,8 @@ def _scores_bytes(strategy: Strategy, spec: ModelSpec, positions: int) -> int:
 def _head_gradient_bytes(strategy: Strategy, spec: ModelSpec) -> int:
     """The gradient of a trained language-model head is there from the beginning of backward on: in the precision
     of the weights where it waits for the token table's to be added, else in the fp32 sums."""
-    head = strategy.language_head
-    if head is None or not head.trained or (strategy.accumulation > 1 and not spec.tied_embeddings):
+    trained = strategy.trains_language_head(spec)
+    if not trained or (strategy.accumulation > 1 and not spec.tied_embeddings):
         return 0  # with several micro-batches the sums of those before are counted anyway
     return spec.vocab * spec.hidden * (BYTES[strategy.precision] if spec.tied_embeddings else _GRADIENT_BYTES)
 
@@ -333,8 +340,7 @@ def _late_gradient_bytes(strategy: Strategy, spec: ModelSpec, updated: int) -> i
 
 
 def _trains_shared_head(strategy: Strategy, spec: ModelSpec) -> bool:
-    head = strategy.language_head
-    return head is not None and head.trained and spec.tied_embeddings
+    return strategy.trains_language_head(spec) and spec.tied_embeddings
 
 
 def _lowest_parameters(strategy: Strategy, spec: ModelSpec) -> int:
@@ -371,7 +377,7 @@ def _temporary_bytes(strategy: Strategy, spec: ModelSpec, rows: int, length: int
 def _renorm_bytes(strategy: Strategy, spec: ModelSpec) -> int:
     """The widest moment while the rows of a matrix are measured, whatever the tokens: PEFT multiplies B A out by
     way of a square of ones, scales it, and adds it to the matrix, which is unpacked for it where it is packed."""
-    loads = strategy.loads(spec, spec.layers - 1)
+    loads = [load.resting or load for load in strategy.loads(spec, spec.layers - 1)]
     numbers = (linear.inputs**2 + 3 * linear.inputs * linear.outputs for load in loads for linear in load.renormed)
     widest = max(numbers, default=0) * BYTES[strategy.precision]
     return widest + unpacked_bytes(strategy, spec) if widest else 0

@@ -32,8 +32,13 @@ class Question:
     texts: int = 1
 
 
+def questions_of(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine) -> tuple[Question, ...]:
+    """The largest step of every stage of a training."""
+    return tuple(question_of(stage, spec, data, machine) for stage in strategy.stages)
+
+
 def question_of(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine) -> Question:
-    """The largest step of a training."""
+    """The largest step of a training, of which everything is trained that is trained in any stage."""
     data = data.cut_at(strategy.max_length)
     rows, length = longest_batch(strategy, data)
     return Question(

@@ -43,17 +43,20 @@ _SPREAD = {Evidence.MEASURED: 0.25, Evidence.PROBE: 0.35, Evidence.FORMULA: 0.6}
 
 
 def time(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine) -> TimeEstimate:
-    """Wall-clock seconds of all epochs and their dev evaluations, without early stop."""
+    """Wall-clock seconds of all epochs and their dev evaluations, stage by stage, without early stop. A step of
+    several stages is their mean."""
     costs, evidence = _costs(machine, strategy.precision)
     spread = _SPREAD[evidence]
     shown = Evidence.FORMULA if evidence is Evidence.MEASURED else evidence
-    step = _step_seconds(strategy, spec, data, machine, costs)
-    steps = strategy.steps(data.train_rows)
-    evaluations = strategy.schedule.epochs * strategy.schedule.evaluations + 1
+    rows = data.train_rows
+    parts = [(stage.steps(rows), _step_seconds(stage, spec, data, machine, costs)) for stage in strategy.stages]
+    steps, train = sum(count for count, _ in parts), sum(count * seconds for count, seconds in parts)
+    step = train / steps
+    epochs = sum(stage.schedule.epochs for stage in strategy.stages)
+    evaluations = epochs * strategy.schedule.evaluations + 1
     if strategy.starts_scored:
         evaluations += 1
     evaluate = evaluations * _forward_seconds(spec, data, machine, costs, strategy) * data.dev_rows
-    train = step * steps
     return TimeEstimate(
         step_seconds=Figure.within(step, spread, shown),
         steps=steps,

@@ -4,10 +4,10 @@ The loop keeps gradients, masters and states for these alone (`training.table`);
 250,000 rows, and a data set of one language reads a few thousand of them. A table that is the language-model head
 too is another matter: every row of it has a gradient at every learned token."""
 
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from trimtab.data.spec import DataSpec
-from trimtab.methods import Part, Shapes, Strategy
+from trimtab.methods import Shapes, Strategy
 from trimtab.models.spec import ModelSpec
 
 
@@ -34,17 +34,17 @@ def updated_shapes(strategy: Strategy, spec: ModelSpec, data: DataSpec) -> Shape
     """Shapes of the tensors whose numbers these are, with how many there are of each."""
     whole = strategy.lowest_layer(spec) >= 0 or shares_table(strategy, spec)
     rows = spec.vocab if whole else table_rows(spec, data)
-    return _shapes(strategy.parts, spec, data.outputs, rows)
+    return _shapes(strategy.what_is_trained, spec, data.outputs, rows)
 
 
 @lru_cache(maxsize=1024)
-def _shapes(parts: tuple[Part, ...], spec: ModelSpec, outputs: int, rows: int) -> Shapes:
+def _shapes(strategy: Strategy, spec: ModelSpec, outputs: int, rows: int) -> Shapes:
     """Kept, since the parts of many candidates are the same."""
     table, read = (spec.vocab, _width(spec)), (rows, _width(spec))
     return tuple(
         (read if shape == table and part.lowest_layer(spec) < 0 else shape, count)
-        for part in parts
-        for shape, count in part.trained_shapes(spec, outputs)
+        for part in strategy.parts
+        for shape, count in part.trained_shapes(spec, outputs, partial(strategy.trains, spec))
     )
 
 

@@ -8,7 +8,7 @@ token (L = length, d = heads x head size). What happens between the matmuls is c
 from functools import lru_cache
 
 from trimtab.hardware.machine import StepWork
-from trimtab.methods import Place, Strategy, lowest_place
+from trimtab.methods import LayerLoad, Place, Strategy, lowest_place
 from trimtab.models.spec import Linear, ModelSpec, Role
 
 _RENORM_PASSES = 4  # over what a matrix with rows of a trained length gives, forward, by PEFT's formula
@@ -85,10 +85,10 @@ def head_work(strategy: Strategy, spec: ModelSpec, *, backward: bool) -> StepWor
 def head_flop(strategy: Strategy, spec: ModelSpec, *, backward: bool) -> float:
     """FLOP a learned token in the head over the vocabulary: forward; with `backward` the scores once more, the
     gradient of what the head sees and, where it is trained, of its weights."""
-    head = strategy.language_head
-    if head is None:
+    if strategy.language_head is None:
         return 0.0
-    return 2.0 * spec.vocab * spec.hidden * (3 + head.trained if backward else 1)
+    trained = strategy.trains_language_head(spec)
+    return 2.0 * spec.vocab * spec.hidden * (3 + trained if backward else 1)
 
 
 def head_numbers(strategy: Strategy, spec: ModelSpec, *, backward: bool) -> float:
@@ -105,16 +105,24 @@ def layer_numbers(spec: ModelSpec, length: float) -> float:
 
 
 def _layer_flop(strategy: Strategy, spec: ModelSpec, layer: int, length: float) -> float:
-    forward = 2.0 * _matrix_numbers(spec) + _attention_flop(spec, length)
+    loads = strategy.loads(spec, layer)
+    resting = sum(_resting_flop(load.resting) for load in loads if load.resting is not None)
+    forward = 2.0 * _matrix_numbers(spec) + _attention_flop(spec, length) + resting
     lowest = strategy.lowest_layer(spec)
     if layer < lowest:
         return forward
-    loads = strategy.loads(spec, layer)
     trained = sum(2.0 * linear.inputs * linear.outputs for load in loads for linear in load.trained)
     beside = sum(6.0 * rank * (linear.inputs + linear.outputs) for load in loads for linear, rank in load.beside)
     after = sum(12.0 * width * linear.outputs for load in loads for linear, width in load.after)
     backward = _gradient_flop(spec, length, lowest_place(loads) if layer == max(0, lowest) else "attention")
-    return forward * (2 if strategy.recompute else 1) + backward + trained + beside + after
+    return forward * (2 if strategy.recompute else 1) + backward + resting + trained + beside + after
+
+
+def _resting_flop(load: LayerLoad) -> float:
+    """FLOP a token of what was added to a layer and is not trained in this stage: forward, and as much again for
+    the gradient that passes it."""
+    beside = sum(2.0 * rank * (linear.inputs + linear.outputs) for linear, rank in load.beside)
+    return beside + sum(4.0 * width * linear.outputs for linear, width in load.after)
 
 
 def _gradient_flop(spec: ModelSpec, length: float, lowest: Place) -> float:

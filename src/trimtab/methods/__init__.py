@@ -13,10 +13,11 @@ from trimtab.methods.head import Head
 from trimtab.methods.ia3 import Ia3
 from trimtab.methods.language_head import LanguageHead
 from trimtab.methods.lora import LORA_VARIANTS, Lora, LoraVariant
-from trimtab.methods.part import Adapter, LayerLoad, Part, Place, Shape, Shapes, lowest_place
+from trimtab.methods.part import Adapter, LayerLoad, Part, Place, Shape, Shapes, Trains, lowest_place
 from trimtab.methods.pooling import Pooling
 from trimtab.methods.preset import METHODS, PARTS, Choices, Method, lora_targets, parts_for
 from trimtab.methods.serial import strategy_from_json, strategy_to_json
+from trimtab.methods.stage import STAGE_PRESETS, Stage, StagePreset, stages_from
 from trimtab.methods.strategy import (
     DECAYS,
     DEFAULT_TEMPERATURE,
@@ -49,6 +50,7 @@ __all__ = [
     "PLACEMENTS",
     "PRECISIONS",
     "QUANTISED",
+    "STAGE_PRESETS",
     "UPDATE_RULES",
     "Adafactor",
     "AdamW",
@@ -76,9 +78,12 @@ __all__ = [
     "Schedule",
     "Shape",
     "Shapes",
+    "Stage",
+    "StagePreset",
     "Strategy",
     "TokenHead",
     "TrainedTensors",
+    "Trains",
     "UpdateRule",
     "Weights",
     "balanced_weights",
@@ -88,6 +93,7 @@ __all__ = [
     "method_named",
     "parts_for",
     "refuse_unmergeable",
+    "stages_from",
     "strategy_from_json",
     "strategy_to_json",
     "update_rule_named",

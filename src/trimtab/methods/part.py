@@ -7,7 +7,7 @@ no choice of a user and not in PARTS: `parts_for` puts them where a task has the
 import math
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -16,6 +16,7 @@ from trimtab.models.spec import Linear, ModelSpec
 
 Shape = tuple[int, ...]
 Shapes = tuple[tuple[Shape, int], ...]  # shapes of tensors, and how many there are of each
+Trains = Callable[[int], bool]  # whether a layer is trained: 0 the lowest, -1 the embeddings
 Place = Literal["attention", "network", "end"]
 _PLACES: tuple[Place, ...] = ("attention", "network", "end")  # of a layer, from below
 
@@ -31,6 +32,7 @@ class LayerLoad:
     `scaled_outputs`, `scaled_inputs`: what a frozen matrix gives, or is given, times a trained vector.
     `biases`: they are trained, which keeps nothing and takes no time worth counting.
     `everything_else`: the layer's norms and biases are trained as well.
+    `resting`: what is done in other stages.
     """
 
     trained: tuple[Linear, ...] = ()
@@ -41,6 +43,11 @@ class LayerLoad:
     scaled_inputs: tuple[Linear, ...] = ()
     biases: bool = False
     everything_else: bool = False
+    resting: "LayerLoad | None" = None
+
+    def at_rest(self) -> "LayerLoad":
+        """The same in a stage that leaves this layer as it is: what was added runs, and nothing is trained."""
+        return LayerLoad(resting=self)
 
     @property
     def lowest_place(self) -> Place:
@@ -86,12 +93,27 @@ class Part(ABC):
         """Parameters that it trains in each of its layers; 0 where it has none there."""
         return 0
 
-    def trained_shapes(self, spec: ModelSpec, outputs: int) -> Shapes:
-        """Shapes of the trained tensors, together `trainable_parameters` numbers; optimisers hold more for some
-        than for others. Here: the matrices that `load` names, layer by layer, with what `tensors_elsewhere` adds,
-        and all the rest as vectors as long as the model is wide."""
+    def below_layers(self, spec: ModelSpec) -> int:
+        """Parameters that it trains below the layers."""
+        return 0
+
+    def trained_in(self, spec: ModelSpec, outputs: int, trains: Trains) -> int:
+        """Of `trainable_parameters`, those of layers that are trained, and those above all layers."""
+        lowest = self.lowest_layer(spec)
+        left = sum(not trains(layer) for layer in range(max(0, lowest), spec.layers))
+        below = self.below_layers(spec) if lowest < 0 and not trains(-1) else 0
+        return self.trainable_parameters(spec, outputs) - left * self.in_a_layer(spec) - below
+
+    def trained_shapes(self, spec: ModelSpec, outputs: int, trains: Trains = lambda layer: True) -> Shapes:
+        """Shapes of the trained tensors, together `trained_in` numbers; optimisers hold more for some than for
+        others. Here: the matrices that `load` names, layer by layer, with what `tensors_elsewhere`,
+        `tensors_below` and `tensors_in_a_layer` add, and all the rest as vectors as long as the model is wide."""
+        lowest = self.lowest_layer(spec)
         found = Counter(self.tensors_elsewhere(spec, outputs))
-        for layer in range(max(0, self.lowest_layer(spec)), spec.stored_layers):
+        if lowest < 0 and trains(-1):
+            found.update(self.tensors_below(spec))
+        for layer in filter(trains, range(max(0, lowest), spec.stored_layers)):
+            found.update(self.tensors_in_a_layer(spec))
             load = self.load(spec, layer)
             found.update((linear.outputs, linear.inputs) for linear in load.trained)
             found.update((rank, linear.inputs) for linear, rank in load.beside)
@@ -101,13 +123,20 @@ class Part(ABC):
             found.update((linear.outputs,) for linear in load.renormed)
             found.update((linear.outputs, 1) for linear in load.scaled_outputs)
             found.update((1, linear.inputs) for linear in load.scaled_inputs)
-        rest = self.trainable_parameters(spec, outputs) - sum(math.prod(shape) * n for shape, n in found.items())
+        rest = self.trained_in(spec, outputs, trains) - sum(math.prod(shape) * n for shape, n in found.items())
         whole, left = divmod(rest, spec.hidden)
         return (*found.items(), ((spec.hidden,), whole), ((left,), 1))
 
     def tensors_elsewhere(self, spec: ModelSpec, outputs: int) -> tuple[Shape, ...]:
-        """Shapes of trained tensors that are no vectors and that `load` does not name: tables of embeddings,
-        heads, experts."""
+        """Shapes of trained tensors above the layers that are no vectors: heads."""
+        return ()
+
+    def tensors_below(self, spec: ModelSpec) -> tuple[Shape, ...]:
+        """The same below the layers: tables of embeddings."""
+        return ()
+
+    def tensors_in_a_layer(self, spec: ModelSpec) -> tuple[Shape, ...]:
+        """The same of one layer, where `load` does not name them: experts."""
         return ()
 
     def refusal(self, spec: ModelSpec) -> Message | None:

@@ -13,6 +13,7 @@ from trimtab.methods.language_head import LanguageHead
 from trimtab.methods.lora import Lora, LoraVariant
 from trimtab.methods.part import Part
 from trimtab.methods.pooling import Pooling
+from trimtab.methods.stage import StagePreset
 from trimtab.methods.token_head import TokenHead
 from trimtab.methods.weights import Weights
 from trimtab.models.sentence import POOLINGS
@@ -44,7 +45,7 @@ class Method:
     the published comparison it is read from. What a quantised base costs is another figure. `base_precision`:
     how frozen matrices are stored where the user says nothing. `depths` are the shares of layers, from the top,
     that the planner tries where the user names no `top_layers`; empty = the method has no depth, or keeps its
-    own.
+    own. `stages`: those it goes through where the user names none.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Method:
     takes: tuple[str, ...] = ()
     depths: tuple[float, ...] = ()
     base_precision: BasePrecision = "same"
+    stages: StagePreset | None = None
 
     def refusal(self, spec: ModelSpec, choices: Choices) -> Message | None:
         """Why it has nothing to train in this model, None where it has."""
@@ -67,6 +69,10 @@ def _full(spec: ModelSpec, choices: Choices) -> tuple[Part, ...]:
 
 def _freeze(spec: ModelSpec, choices: Choices) -> tuple[Part, ...]:
     return (Weights(top_layers=choices.top_layers or max(1, spec.layers // 3)), Head())
+
+
+def _staged(spec: ModelSpec, choices: Choices) -> tuple[Part, ...]:
+    return (Weights(top_layers=choices.top_layers), Head())
 
 
 def _head(spec: ModelSpec, choices: Choices) -> tuple[Part, ...]:
@@ -199,6 +205,16 @@ METHODS: tuple[Method, ...] = (
         quality_source="What would Elsa do, arXiv 1911.03090 (last quarter of layers: about 90 % of full)",
         takes=("top_layers",),
         depths=(1 / 3, 0.0, 1 / 2),
+    ),
+    Method(
+        name="staged",
+        parts=_staged,
+        learning_rate=5e-5,
+        quality=(-3.0, -0.5, 1.0),
+        quality_source="a wide guess: gradual unfreezing alone, arXiv 1801.06146, table 7, is near full tuning",
+        takes=("top_layers",),
+        depths=(1.0,),
+        stages="top-down",
     ),
     Method(
         name="head",

@@ -7,6 +7,7 @@ from trimtab.methods.language_head import LanguageHead
 from trimtab.methods.part import Part
 from trimtab.methods.pooling import Pooling
 from trimtab.methods.preset import PARTS
+from trimtab.methods.stage import Stage
 from trimtab.methods.strategy import Schedule, Strategy
 from trimtab.methods.token_head import TokenHead
 from trimtab.methods.update_rule import UPDATE_RULES, AdamW, UpdateRule
@@ -30,11 +31,16 @@ def strategy_from_json(plain: dict[str, Any]) -> Strategy:
     parts = tuple(_part(dict(part)) for part in plain["parts"])
     optimizer = _rule(dict(plain["optimizer"]))
     rest = {name: value for name, value in plain.items() if name not in ("parts", "optimizer", "schedule")}
-    return Strategy(parts=parts, optimizer=optimizer, schedule=Schedule(**plain["schedule"]), **_tuples(rest))
+    return Strategy(parts=parts, optimizer=optimizer, schedule=_schedule(dict(plain["schedule"])), **_tuples(rest))
 
 
 def _part(plain: dict[str, Any]) -> Part:
     return _PARTS[plain.pop("part")](**_tuples(plain))
+
+
+def _schedule(plain: dict[str, Any]) -> Schedule:
+    """Before there were stages, without them."""
+    return Schedule(stages=tuple(Stage(**stage) for stage in plain.pop("stages", ())), **plain)
 
 
 def _rule(plain: dict[str, Any]) -> UpdateRule:

@@ -1,6 +1,7 @@
 """Strategy: Parts x precision x schedule x optimiser x how the batch is cut. A value; running it is below."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 from trimtab.methods.base_precision import QUANTISER, BasePrecision
@@ -8,6 +9,7 @@ from trimtab.methods.head import Head
 from trimtab.methods.language_head import LanguageHead
 from trimtab.methods.part import LayerLoad, Part
 from trimtab.methods.pooling import Pooling
+from trimtab.methods.stage import Stage
 from trimtab.methods.token_head import TokenHead
 from trimtab.methods.update_rule import AdamW, UpdateRule
 from trimtab.models.spec import Linear, ModelSpec
@@ -29,7 +31,8 @@ class Schedule:
     `layer_decay`: the learning rate of a layer is lower by this factor for every layer above it (Howard and Ruder
     2018, arXiv 1801.06146, section 3.2); the embeddings are below all layers, norm and head above.
     Training ends early when `patience` evaluations in a row are no better (0 = never); `evaluations` = dev
-    evaluations an epoch. The best weights are restored at the end.
+    evaluations an epoch. The best weights are restored at the end. `stages`: those it consists of, each with its
+    own warm-up, decay and end, `epochs` the sum of theirs; empty = all is trained from beginning to end.
     """
 
     epochs: int = 3
@@ -40,6 +43,7 @@ class Schedule:
     layer_decay: float = 1.0
     patience: int = 0
     evaluations: int = 1
+    stages: tuple[Stage, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,7 +59,8 @@ class Strategy:
     themselves are.
     `label_smoothing`: that share of each target is spread over all classes; `class_weights`: what a
     row of each class counts in the loss, empty = all the same. `temperature`: what cosines are divided by in the
-    loss of embeddings.
+    loss of embeddings. `span`: of one stage, the lowest and the highest layer that it trains (see `Stage`); None =
+    the whole training.
     """
 
     method: str
@@ -75,6 +80,37 @@ class Strategy:
     temperature: float = DEFAULT_TEMPERATURE
     seed: int = 0
     devices: int = 1
+    span: tuple[int, int] | None = None
+
+    @property
+    def stages(self) -> tuple["Strategy", ...]:
+        """One strategy for each stage, in order; itself alone where there are none."""
+        if self.span is not None or not self.schedule.stages:
+            return (self,)
+        return tuple(self.at(stage) for stage in self.schedule.stages)
+
+    def at(self, stage: Stage) -> "Strategy":
+        """The strategy of one stage: a strategy like any other, that trains less."""
+        rate = stage.learning_rate or self.schedule.learning_rate * stage.rate_share
+        schedule = replace(self.schedule, epochs=stage.epochs, learning_rate=rate, patience=stage.patience)
+        return replace(self, schedule=schedule, span=(stage.first, stage.last))
+
+    @property
+    def what_is_trained(self) -> "Strategy":
+        """The same as far as it says what is trained: how batches are cut, and when steps end, is forgotten."""
+        spans = tuple(Stage(first=stage.first, last=stage.last) for stage in self.schedule.stages)
+        return Strategy(method="", parts=self.parts, schedule=Schedule(stages=spans), span=self.span)
+
+    def trains(self, spec: ModelSpec, layer: int) -> bool:
+        """Whether stages let a layer be trained, this one or, in a whole training, one of them: 0 the lowest, -1
+        the embeddings, `spec.layers` what is above all, which always is."""
+        if self.span is None:
+            return self._ever_trains(spec, layer)
+        return layer >= spec.layers or self.span[0] <= layer <= self.span[1]
+
+    def _ever_trains(self, spec: ModelSpec, layer: int) -> bool:
+        stages = self.schedule.stages
+        return not stages or layer >= spec.layers or any(stage.first <= layer <= stage.last for stage in stages)
 
     @property
     def accumulation(self) -> int:
@@ -118,7 +154,11 @@ class Strategy:
         return not any(isinstance(part, Head | TokenHead) for part in self.parts)
 
     def trainable_parameters(self, spec: ModelSpec, outputs: int) -> int:
-        return sum(part.trainable_parameters(spec, outputs) for part in self.parts)
+        """In one stage, or in any of a whole training."""
+        if self.span is None and not self.schedule.stages:
+            return sum(part.trainable_parameters(spec, outputs) for part in self.parts)
+        trains = partial(self.trains, spec)
+        return sum(part.trained_in(spec, outputs, trains) for part in self.parts)
 
     def total_parameters(self, spec: ModelSpec, outputs: int) -> int:
         """Parameters held while training: backbone, and what the parts add, a language-model head among it."""
@@ -126,20 +166,34 @@ class Strategy:
 
     def lowest_layer(self, spec: ModelSpec) -> int:
         """The lowest trained layer over all parts; see `Part.lowest_layer`."""
-        return min(part.lowest_layer(spec) for part in self.parts)
+        lowest = min(part.lowest_layer(spec) for part in self.parts)
+        return next((layer for layer in range(lowest, spec.layers) if self.trains(spec, layer)), spec.layers)
+
+    def highest_layer(self, spec: ModelSpec) -> int:
+        """The highest trained layer; `spec.layers` where none is."""
+        lowest = self.lowest_layer(spec)
+        return next((layer for layer in reversed(range(lowest, spec.layers)) if self.trains(spec, layer)), lowest)
+
+    def trains_language_head(self, spec: ModelSpec) -> bool:
+        """Whether the head over the vocabulary is trained; one that is the token embedding too, where that is."""
+        head = self.language_head
+        return head is not None and head.trained and (not spec.tied_embeddings or self.trains(spec, -1))
 
     def rate_share(self, spec: ModelSpec, layer: int) -> float:
         """The learning rate of a layer over the schedule's: -1 the embeddings, `spec.layers` what is above all."""
         return self.schedule.layer_decay ** max(0, spec.layers - 1 - layer)
 
     def loads(self, spec: ModelSpec, layer: int) -> tuple[LayerLoad, ...]:
-        return tuple(part.load(spec, layer) for part in self.parts)
+        loads = tuple(part.load(spec, layer) for part in self.parts)
+        return loads if self.trains(spec, layer) else tuple(load.at_rest() for load in loads)
 
     def quantised(self, spec: ModelSpec, layer: int) -> tuple[Linear, ...]:
-        """The matrices of a layer that are stored in fewer bits: those whose own weights are not trained."""
+        """The matrices of a layer that are stored in fewer bits: those whose own weights are not trained, in no
+        stage."""
         if self.base_precision == "same":
             return ()
-        trained = {linear for load in self.loads(spec, layer) for linear in load.trained}
+        loads = [part.load(spec, layer) for part in self.parts] if self._ever_trains(spec, layer) else []
+        trained = {linear for load in loads for linear in load.trained}
         return tuple(linear for linear in spec.linears if linear not in trained)
 
     def steps_per_epoch(self, rows: int) -> int:
@@ -147,7 +201,7 @@ class Strategy:
 
     def steps(self, rows: int) -> int:
         """Optimiser steps of the whole training, without early stop."""
-        return self.steps_per_epoch(rows) * self.schedule.epochs
+        return self.steps_per_epoch(rows) * sum(stage.schedule.epochs for stage in self.stages)
 
 
 def balanced_weights(counts: tuple[int, ...]) -> tuple[float, ...]:

@@ -39,15 +39,18 @@ class Weights(Part):
             return LayerLoad()
         return LayerLoad(trained=spec.linears, everything_else=True)
 
-    def tensors_elsewhere(self, spec: ModelSpec, outputs: int) -> tuple[Shape, ...]:
-        """Tables of tokens, learned positions and types; experts with their router."""
-        found: list[Shape] = []
-        if self.top_layers is None:
-            learned_positions = spec.max_positions if spec.position == "learned" else 0
-            rows = (spec.vocab, learned_positions, spec.type_vocab)
-            found += [(count, spec.embedding_size or spec.hidden) for count in rows if count]
-        if spec.experts:
-            layers = spec.layers - max(0, self.lowest_layer(spec))
-            found += [(spec.experts, 2 * spec.ffn, spec.hidden), (spec.experts, spec.hidden, spec.ffn)] * layers
-            found += [(spec.experts, spec.hidden)] * layers
-        return tuple(found)
+    def below_layers(self, spec: ModelSpec) -> int:
+        return spec.embedding_parameters if self.top_layers is None else 0
+
+    def tensors_below(self, spec: ModelSpec) -> tuple[Shape, ...]:
+        """Tables of tokens, learned positions and types."""
+        learned_positions = spec.max_positions if spec.position == "learned" else 0
+        rows = (spec.vocab, learned_positions, spec.type_vocab)
+        return tuple((count, spec.embedding_size or spec.hidden) for count in rows if count)
+
+    def tensors_in_a_layer(self, spec: ModelSpec) -> tuple[Shape, ...]:
+        """Experts with their router."""
+        if not spec.experts:
+            return ()
+        wide = (spec.experts, 2 * spec.ffn, spec.hidden)
+        return wide, (spec.experts, spec.hidden, spec.ffn), (spec.experts, spec.hidden)

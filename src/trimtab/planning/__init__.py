@@ -7,7 +7,7 @@ from trimtab.planning.models import ModelRow, rank_models
 from trimtab.planning.plan import GOALS, Candidate, Goal, Limits, NoPlan, Plan
 from trimtab.planning.request import Request, Settings, needs_price
 from trimtab.planning.search import compare, confirm, no_plan, plan, plan_for
-from trimtab.planning.words import hourly_word, part_word, phase_word, price_word
+from trimtab.planning.words import hourly_word, part_word, phase_word, price_word, span_word
 
 __all__ = [
     "GOALS",
@@ -30,5 +30,6 @@ __all__ = [
     "plan_for",
     "price_word",
     "rank_models",
+    "span_word",
     "usable_bytes",
 ]

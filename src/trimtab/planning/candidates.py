@@ -71,7 +71,7 @@ def strategies(variant: Variant, request: Request, rule: UpdateRule | None = Non
         parts=variant.parts,
         base_precision=variant.base_precision,
         optimizer=rule,
-        schedule=_schedule(variant.method, request, rule),
+        schedule=_schedule(variant, request, rule),
         batch=settings.batch or DEFAULT_BATCH,
         max_length=settings.max_length or default_max_length(spec, request.data),
         ema_decay=settings.ema,
@@ -145,12 +145,15 @@ def _depths(method: Method, request: Request) -> Iterator[Choices]:
         yield replace(choices, top_layers=None if share == 1 else max(1, int(share * layers + 1e-9)))
 
 
-def _schedule(method: Method, request: Request, rule: UpdateRule) -> Schedule:
-    settings = request.settings
+def _schedule(variant: Variant, request: Request, rule: UpdateRule) -> Schedule:
+    settings, method = request.settings, variant.method
     batch = settings.batch or DEFAULT_BATCH
     length = settings.max_length or default_max_length(request.spec, request.data)
+    epochs = settings.epochs or default_epochs(request.data.cut_at(length).train_rows, batch)
+    stages = request.stages(method, variant.parts, epochs)
     return Schedule(
-        epochs=settings.epochs or default_epochs(request.data.cut_at(length).train_rows, batch),
+        epochs=sum(stage.epochs for stage in stages) if stages else epochs,
+        stages=stages,
         learning_rate=settings.learning_rate or method.learning_rate * rule.rate_share,
         decay=settings.decay or Schedule().decay,
         layer_decay=settings.layer_decay or Schedule().layer_decay,

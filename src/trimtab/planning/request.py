@@ -16,6 +16,7 @@ from trimtab.methods import (
     PLACEMENTS,
     PRECISIONS,
     QUANTISED,
+    STAGE_PRESETS,
     BasePrecision,
     Choices,
     Decay,
@@ -23,10 +24,12 @@ from trimtab.methods import (
     Method,
     Part,
     Precision,
+    Stage,
     Strategy,
     UpdateRule,
     method_named,
     parts_for,
+    stages_from,
     update_rule_named,
 )
 from trimtab.models import TRAINED_FAMILIES
@@ -34,6 +37,7 @@ from trimtab.models.families import transposed
 from trimtab.models.sentence import POOLINGS
 from trimtab.models.spec import Kind, ModelSpec
 from trimtab.planning.plan import GOALS, Goal, Limits
+from trimtab.planning.words import span_word
 
 _COUNTED = ("epochs", "batch", "learning_rate", "max_length", "temperature")
 _LARGEST_SEED = 2**32 - 1  # what every library that draws takes
@@ -46,6 +50,7 @@ _KINDS: Mapping[str, tuple[Kind, str]] = {
     "embed": ("encoder", "TT-M065"),
     "text": ("decoder", "TT-M066"),
 }
+_FEWEST_EPOCHS = 2  # no training that is left to the planner has fewer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,6 +61,7 @@ class Settings:
     `base_precision`: how frozen matrices are stored, None = as the method has it. `optimizer` names an update
     rule. `layer_decay` is the learning rate of a layer over that of the one above it. `ema` is the decay of a
     moving average of the weights, None = none is kept.
+    `stages`: a name of STAGE_PRESETS or stages as `methods.stage` reads them, None = as the method has it.
     `label_smoothing` and `class_weights` change the loss of tasks with classes, None = they do not; `temperature`
     that of embeddings.
     """
@@ -70,6 +76,7 @@ class Settings:
     optimizer: str | None = None
     decay: Decay | None = None
     layer_decay: float | None = None
+    stages: str | None = None
     ema: float | None = None
     label_smoothing: float | None = None
     class_weights: Literal["balanced"] | None = None
@@ -123,7 +130,16 @@ class Request:
     def reaches_layers(self, method: Method) -> bool:
         """Whether `method` trains something in single layers, where what is asked for speaks of these."""
         parts = self.parts(method, self.choices)
-        return self.settings.layer_decay is None or any(part.in_a_layer(self.spec) for part in parts)
+        return not _of_layers(self.settings) or any(part.in_a_layer(self.spec) for part in parts)
+
+    def stages(self, method: Method, parts: tuple[Part, ...], epochs: int) -> tuple[Stage, ...]:
+        """The stages in which `method` trains `parts`, which a name makes of `epochs`; empty where there are none.
+        Raises UsageError TT-U095 and TT-U096 where what was asked for cannot be read."""
+        asked = self.settings.stages or method.stages
+        if asked is None:
+            return ()
+        lowest = min(part.lowest_layer(self.spec) for part in parts)
+        return stages_from(asked, lowest, self.spec.layers, epochs)
 
     def base_precision_of(self, method: Method) -> BasePrecision:
         """How `method` stores frozen matrices here."""
@@ -135,6 +151,7 @@ class Request:
             method
             for method in METHODS
             if self.base_precision_of(method) == "same" or (able and self.leaves_matrices(method))
+            if method.stages is None  # one in stages is another with stages, and no prior orders these
         )
 
     def leaves_matrices(self, method: Method) -> bool:
@@ -165,6 +182,7 @@ class Request:
         _check_moved(self)
         _check_loss(self.data, self.settings)
         _check_layered(self)
+        _check_stages(self)
 
 
 def needs_price(goal: Goal, limits: Limits) -> bool:
@@ -441,4 +459,35 @@ def _check_layered(request: Request) -> None:
     """What is said of layers needs a method that trains something in them."""
     if request.method is not None and not request.reaches_layers(method_named(request.method)):
         able = ", ".join(method.name for method in replace(request, method=None, choices=Choices()).methods)
-        raise UsageError("TT-P091", flag="--layer-decay", method=request.method, able=able)
+        raise UsageError("TT-P091", flag=_of_layers(request.settings)[0], method=request.method, able=able)
+
+
+def _check_stages(request: Request) -> None:
+    """Every stage of the method asked for trains something that is there, or the head alone. Where all compete,
+    those that have nothing in a stage train their head in it."""
+    settings, spec = request.settings, request.spec
+    if request.method is None:
+        return
+    method = method_named(request.method)
+    parts = request.parts(method, request.choices)
+    stages = request.stages(method, parts, epochs=settings.epochs or _FEWEST_EPOCHS)
+    named = settings.stages in (None, *STAGE_PRESETS)
+    if stages and named and len(stages) == 1:
+        raise UsageError("TT-P095", method=method.name)
+    if stages and not named and settings.epochs is not None:
+        raise UsageError("TT-P094", epochs=settings.epochs)
+    lowest = min(part.lowest_layer(spec) for part in parts)
+    for stage in stages:
+        alone = Strategy(method="", parts=parts, span=(stage.first, stage.last))
+        if stage.last < lowest or not alone.trainable_parameters(spec, request.data.outputs):
+            said, trained = (span_word(*span, spec.layers) for span in _spans(stage, lowest, spec))
+            raise UsageError("TT-P093", stage=said, method=method.name, trained=trained)
+
+
+def _spans(stage: Stage, lowest: int, spec: ModelSpec) -> tuple[tuple[int, int], tuple[int, int]]:
+    return (stage.first, stage.last), (lowest, spec.layers - 1)
+
+
+def _of_layers(settings: Settings) -> tuple[str, ...]:
+    """The options that were given and speak of layers."""
+    return tuple(_flag(name) for name in ("layer_decay", "stages") if getattr(settings, name) is not None)

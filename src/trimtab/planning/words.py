@@ -33,6 +33,16 @@ def phase_word(phase: str) -> Message:
     return message(_PHASES[phase])
 
 
+def span_word(first: int, last: int, layers: int) -> Message:
+    """The layers that a stage trains: "embeddings, layers 0-3", "layer 5", "the head alone"."""
+    if first >= layers:
+        return message("TT-P096")
+    if last < 0:
+        return message("TT-P097")
+    code = "TT-P098" if first < 0 else "TT-P099"
+    return message(code, layers=f"{max(0, first)}-{last}" if max(0, first) < last else str(last))
+
+
 def hourly_word(price: Price) -> Message:
     """An hour of a machine: "2.68 CNY", "about 2.68 CNY" by a market's median, "from 2.68 CNY" by its lowest."""
     return message(_HOURLY[price.basis], hourly=price.hourly)

@@ -18,9 +18,17 @@ from trimtab.methods import strategy_to_json
 _LIBRARIES = ("torch", "transformers", "peft")
 
 
-def traced_phases(question: Question) -> tuple[Phase, ...]:
-    """Live bytes by phase, as `training.dry_run` counts them. The first time it takes seconds and torch."""
+def traced_phases(*questions: Question) -> tuple[Phase, ...]:
+    """Live bytes by phase, as `training.dry_run` counts them, each of the question where it is largest. The first
+    time it takes seconds and torch."""
+    worst: dict[str, Phase] = {}
+    for phase in (phase for question in questions for phase in _traced(question)):
+        if phase.name not in worst or phase.parts.total_bytes > worst[phase.name].parts.total_bytes:
+            worst[phase.name] = phase
+    return tuple(worst.values())
 
+
+def _traced(question: Question) -> tuple[Phase, ...]:
     def run() -> tuple[Phase, ...]:
         from trimtab.training.dry_run import dry_run  # torch
 

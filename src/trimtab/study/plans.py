@@ -7,7 +7,7 @@ from trimtab import planning
 from trimtab.data.spec import DataSpec
 from trimtab.errors import ModelError, UsageError
 from trimtab.estimation import estimate as predict
-from trimtab.estimation.question import question_of
+from trimtab.estimation.question import question_of, questions_of
 from trimtab.hardware import Machine
 from trimtab.methods import Strategy, TrainedTensors
 from trimtab.models.spec import ModelSpec
@@ -99,7 +99,7 @@ def estimate(request: EstimateRequest) -> Planned:
     made = planning.plan_for(request.question(spec, facts, machine))
     if request.exact:
         strategy = made.chosen.estimate.strategy
-        traced = traced_phases(question_of(strategy, spec, facts, machine))
+        traced = traced_phases(*questions_of(strategy, spec, facts, machine))
         made = planning.confirm(made, predict(strategy, spec, facts, machine, traced=traced), machine)
     trained = _trained(made.chosen.estimate.strategy, spec, facts, machine) if request.trainable else ()
     return Planned(plan=made, model=spec, data=facts, machine=machine, notices=priced.notices, trained=trained)

@@ -16,7 +16,7 @@ from trimtab.estimation.estimate import MemoryParts
 from trimtab.methods import Part, Strategy
 from trimtab.metrics.score import ClassScore, Score
 from trimtab.planning.plan import Candidate
-from trimtab.planning.words import part_word, phase_word
+from trimtab.planning.words import part_word, phase_word, span_word
 from trimtab.study.charts import Bar, Mark, bars, curve, histogram, stack
 from trimtab.study.html import Html, element, facts_list, join, table
 from trimtab.study.report import Comparison, Confusion, Report
@@ -231,7 +231,7 @@ class _Writer:
             (
                 self.nothing_learned(),
                 element("div", *charts, class_="grid"),
-                element("div", facts, class_="card", style="margin-top:16px"),
+                element("div", facts, self.stages(), class_="card", style="margin-top:16px"),
             )
         )
 
@@ -239,6 +239,23 @@ class _Writer:
         if self.report.run.best_step:
             return Html()
         return element("p", self.say("TT-R025"), class_="bad")
+
+    def stages(self) -> Html:
+        """What each stage trained, for how long, where dev stood at its end; nothing where there was but one."""
+        run, layers = self.report.run, self.report.model.layers
+        if not run.stages:
+            return Html()
+        heads = [self.say(code) for code in ("TT-R028", "TT-R029", "TT-R030", "TT-R031")]
+        rows = [
+            (
+                span_word(stage.first, stage.last, layers).text(self.language),
+                self.say("TT-R032" if stage.stopped_early else "TT-R033", steps=stage.steps),
+                f"{stage.learning_rate:.2g}",
+                "" if stage.dev_metric is None else f"{stage.dev_metric:.3f}",
+            )
+            for stage in run.stages
+        ]
+        return table(heads, rows, numbers=(2, 3))
 
     def layer_rates(self, strategy: Strategy) -> str:
         """Learning rates of the highest layer and of the lowest."""

@@ -100,6 +100,7 @@ def command_of(request: TrainRequest) -> str:
         "--optimizer": settings.optimizer,
         "--decay": settings.decay,
         "--layer-decay": settings.layer_decay,
+        "--stages": settings.stages,
         "--ema": settings.ema,
         "--label-smoothing": settings.label_smoothing,
         "--class-weights": settings.class_weights,

@@ -4,9 +4,19 @@
 Leaves out: choosing a strategy (planning) and keeping the result (study).
 """
 
-from trimtab.training.events import Evaluated, Event, Finished, Notice, Preflight, Saved, Started, Step
+from trimtab.training.events import (
+    Evaluated,
+    Event,
+    Finished,
+    Notice,
+    Preflight,
+    Saved,
+    StageStarted,
+    Started,
+    Step,
+)
 from trimtab.training.loop import Training, score_split
-from trimtab.training.run import LossPoint, Run
+from trimtab.training.run import LossPoint, Run, StageRun
 from trimtab.training.session import Job, Session
 
 __all__ = [
@@ -20,6 +30,8 @@ __all__ = [
     "Run",
     "Saved",
     "Session",
+    "StageRun",
+    "StageStarted",
     "Started",
     "Step",
     "Training",

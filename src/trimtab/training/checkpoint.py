@@ -40,7 +40,8 @@ _STATE, _BEST, _PROGRESS, _MANIFEST = (
 
 @dataclass(kw_only=True)
 class Progress:
-    """How far a training is. Mutable: the loop's own counters, saved with every checkpoint."""
+    """How far a training is. Mutable: the loop's own counters, saved with every checkpoint. `stage_ends`: the
+    steps after which the stages before this one ended; `stopped_early`: this one."""
 
     micro_batch: int
     step: int = 0
@@ -58,6 +59,7 @@ class Progress:
     loss_scale: float = 1.0
     peak_memory_bytes: int = 0
     history: list[LossPoint] = field(default_factory=list)
+    stage_ends: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,8 +3,9 @@
 The transformers class is built from the model's shape on the meta device, the strategy attached, everything turned
 into fake tensors (shapes and storages, no numbers), and `traced_step` run: forward, loss, backward, optimiser, the
 functions that train for real. Layers are alike, so two or three shallow models are traced and the rest is a
-straight line: at every site of the step live bytes are linear in the trained and in the frozen layers, and the
-largest site is the peak. Tests hold the line to traces in full depth and traces to real steps.
+straight line: at every site of the step live bytes are linear in the trained layers, in the frozen ones below and
+in those above, which a stage may have; and the largest site is the peak. Tests hold the line to traces in full
+depth and traces to real steps.
 
 Leaves out what the allocator loses, workspaces inside kernels, loading (`estimation.memory` adds them), and the
 sparse gradient of the token embedding, whose fake has no storage: a row of the width a token of the batch.
@@ -21,7 +22,8 @@ from trimtab import tuning
 from trimtab.estimation.estimate import PARTS, MemoryParts, Phase
 from trimtab.estimation.question import Question
 from trimtab.evaluation.objectives import OBJECTIVES
-from trimtab.methods import Part
+from trimtab.methods import Part, Strategy
+from trimtab.models.spec import ModelSpec
 from trimtab.training.kernels import use_cpu_kernels
 from trimtab.training.live import LiveBytes
 from trimtab.training.optimizer import Optimizer
@@ -49,14 +51,12 @@ def dry_run(question: Question) -> tuple[Phase, ...]:
     depth = _Depth.of(question)
     if depth.is_shallow:
         return _phases(traced(question))
-    base = traced(depth.scaled(_FROZEN, _TRAINED))
-    sites = base
-    if depth.frozen:
-        more = traced(depth.scaled(_FROZEN + 1, _TRAINED))
-        sites = along(sites, base, more, depth.frozen - _FROZEN)
-    if depth.trained:
-        more = traced(depth.scaled(_FROZEN, _TRAINED + 1))
-        sites = along(sites, base, more, depth.trained - _TRAINED)
+    least = (_FROZEN, _TRAINED, _FROZEN)
+    base = sites = traced(depth.scaled(*least))
+    for kind, layers in enumerate((depth.below, depth.trained, depth.above)):
+        if layers:
+            more = traced(depth.scaled(*(count + (kind == at) for at, count in enumerate(least))))
+            sites = along(sites, base, more, layers - least[kind])
     return _phases(sites)
 
 
@@ -120,40 +120,54 @@ def _inputs(rows: int, length: int) -> dict[str, torch.Tensor]:
 
 @dataclass(frozen=True, slots=True)
 class _Depth:
-    """How many layers of a strategy lie below the lowest trained one, and how many from there up."""
+    """How many layers lie below the lowest trained one, from there to the highest trained one, and above that."""
 
     question: Question
-    frozen: int
+    below: int
     trained: int
+    above: int
 
     @classmethod
     def of(cls, question: Question) -> "_Depth":
-        layers = question.spec.layers
-        frozen = min(max(0, question.strategy.lowest_layer(question.spec)), layers)
-        return cls(question, frozen, layers - frozen)
+        strategy, spec = question.strategy, question.spec
+        below, end = (min(max(0, layer), spec.layers) for layer in _trained_layers(strategy, spec))
+        return cls(question, below, end - below, spec.layers - end)
 
     @property
     def is_shallow(self) -> bool:
         """Not worth it, or not possible: parts that begin at different layers are not one straight line."""
-        spec = self.question.spec
-        starts = {part.lowest_layer(spec) for part in self.question.strategy.parts}
-        alike = len({max(0, start) for start in starts if start < spec.layers}) <= 1
-        return not alike or spec.layers <= _FROZEN + _TRAINED + 1
+        spec, parts = self.question.spec, self.question.strategy.parts
+        starts = {max(0, start) for part in parts if (start := part.lowest_layer(spec)) < spec.layers}
+        alike = len(starts) <= 1 and starts <= {0, self.below}
+        return not alike or spec.layers <= _FROZEN + _TRAINED + 1 + (_FROZEN if self.above else 0)
 
-    def scaled(self, frozen: int, trained: int) -> Question:
-        """The same question of a shallower model; where this one has no frozen or no trained layers, neither has
-        that."""
-        frozen, trained = frozen if self.frozen else 0, trained if self.trained else 0
-        spec = replace(self.question.spec, layers=frozen + trained)
-        parts = tuple(_cut(part, trained) for part in self.question.strategy.parts)
-        return replace(self.question, spec=spec, strategy=replace(self.question.strategy, parts=parts))
+    def scaled(self, below: int, trained: int, above: int) -> Question:
+        """The same question of a shallower model; where this one has no layers of a kind, neither has that."""
+        below, trained, above = (
+            count if there else 0
+            for count, there in ((below, self.below), (trained, self.trained), (above, self.above))
+        )
+        strategy, spec = self.question.strategy, replace(self.question.spec, layers=below + trained + above)
+        parts = tuple(_cut(part, trained + above) for part in strategy.parts)
+        span = None
+        if strategy.span is not None:
+            first = min(below, strategy.span[0]) if self.trained else spec.layers
+            span = (first, below + trained - 1 if self.trained else spec.layers)
+        shallow = replace(strategy, parts=parts, span=span, schedule=replace(strategy.schedule, stages=()))
+        return replace(self.question, spec=spec, strategy=shallow)
 
 
-def _cut(part: Part, trained: int) -> Part:
+def _trained_layers(strategy: Strategy, spec: ModelSpec) -> tuple[int, int]:
+    """The lowest trained layer and the one above the highest."""
+    lowest, highest = strategy.lowest_layer(spec), strategy.highest_layer(spec)
+    return lowest, min(highest + 1, spec.layers)
+
+
+def _cut(part: Part, top: int) -> Part:
     names = {field.name for field in fields(part)}
     if "top_layers" not in names or getattr(part, "top_layers") is None:  # noqa: B009
         return part
-    return replace(part, top_layers=trained)  # type: ignore[call-arg]
+    return replace(part, top_layers=top)  # type: ignore[call-arg]
 
 
 def along(sites: Iterable[Phase], base: Iterable[Phase], more: Iterable[Phase], layers: int) -> tuple[Phase, ...]:

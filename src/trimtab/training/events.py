@@ -25,8 +25,24 @@ class Started(Event):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class StageStarted(Event):
+    """Of several stages the next one begins, or goes on: number `stage` (1 = first) of `stages`. It trains layers
+    `first` to `last` (see `methods.Stage`), `steps` at most, after `step` of the whole."""
+
+    stage: int
+    stages: int
+    first: int
+    last: int
+    layers: int
+    step: int
+    steps: int
+    learning_rate: float
+    trainable_parameters: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Preflight(Event):
-    """The longest batch went through one whole step without changing anything."""
+    """The longest batch went through one whole step of every stage without changing anything."""
 
     rows: int
     tokens_per_row: int

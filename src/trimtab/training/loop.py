@@ -22,13 +22,23 @@ from trimtab.evaluation.encode import Encoded
 from trimtab.metrics import Score
 from trimtab.training import batches, checkpoint
 from trimtab.training.checkpoint import Checkpoints, Progress
-from trimtab.training.events import Evaluated, Event, Finished, Notice, Preflight, Saved, Started, Step
+from trimtab.training.events import (
+    Evaluated,
+    Event,
+    Finished,
+    Notice,
+    Preflight,
+    Saved,
+    StageStarted,
+    Started,
+    Step,
+)
 from trimtab.training.meter import MemoryMeter, give_back_heap
-from trimtab.training.optimizer import learning_rate_at
 from trimtab.training.run import LossPoint, Run
 from trimtab.training.session import Job, Session, prepare, versions
 from trimtab.training.step import forward_backward
 from trimtab.training.stop import StopRequest
+from trimtab.training.timetable import Timetable
 from trimtab.tuning import count_parameters, train_mode
 
 _ETA_STEPS = 20  # the remaining time is judged by the last steps
@@ -92,14 +102,16 @@ class _Loop:
         self.strategy = session.job.strategy
         self.meter = meter
         self.stop = stop
-        self.steps = self.strategy.steps(len(session.train))
-        self.steps_per_epoch = self.strategy.steps_per_epoch(len(session.train))
         self.progress = Progress(micro_batch=self.strategy.micro_batch)
         self.checkpoints = Checkpoints(session.job.checkpoints)
         self.last_path: Path | None = None
         self.saved_step = 0
         self.step_seconds: list[float] = []
         self._saved_at = time.perf_counter()
+
+    @property
+    def now(self) -> Timetable:
+        return Timetable(self.strategy, len(self.session.train), self.progress)
 
     # ---------------------------------------------------------------- before the first step
 
@@ -118,43 +130,44 @@ class _Loop:
             return
         if not self.job.allow_changed:
             checkpoint.require_same(found.identity, self.job.identity())
+        self.progress = found.progress
+        if self.now.number:
+            self.session.enter(self.now.number)
         try:
             self.session.optimizer.restore(found.tensors)
         except (KeyError, IndexError, RuntimeError) as error:
             lost = message("TT-T056", name=error.args[0]) if isinstance(error, KeyError) else str(error)
             raise BadInput("TT-T024", path=str(found.path), why=lost) from error
         _set_random_state(found.tensors)
-        self.progress = found.progress
         self.session.optimizer.loss_scale = found.progress.loss_scale
         self.last_path = found.path
 
     def started(self, load_seconds: float) -> Started:
         model = self.session.model
         return Started(
-            steps=self.steps,
+            steps=self.now.steps,
             rows=len(self.session.train),
-            trainable_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
+            trainable_parameters=sum(model.get_parameter(name).numel() for name in self.session.opened),
             total_parameters=count_parameters(model),
             resumed_step=self.progress.step,
             load_seconds=load_seconds,
         )
 
     def preflight(self) -> Iterator[Event]:
-        """One whole step on the longest rows at learning rate 0, undone, with the optimiser's states in place as
-        they will be from the second step on: memory peaks now or never."""
+        """One whole step of every stage on the longest rows at learning rate 0, undone, with the optimiser's
+        states in place as they will be from the second step on: memory peaks now or never."""
         if self.progress.step:
             return  # a resumed run has been through it, and its optimiser states must stay
         start = time.perf_counter()
         random = _random_state()
         rows = batches.longest_rows(self.session.train.loads, self.strategy.batch)
-        train_mode(self.strategy, self.session.model, self.job.spec)
-        self.session.optimizer.reserve()
-        yield from self._gradients(rows)
-        if math.isfinite(self.session.optimizer.clip(self.strategy.max_grad_norm)):
-            self.session.optimizer.step(0.0)
-        else:  # 0 times infinity is not 0: the first step will halve the fp16 scale, or stop the run
-            self.session.optimizer.zero()
-        self.session.optimizer.forget()
+        train_mode(self.now.stage, self.session.model, self.job.spec)
+        yield from self._try(rows)
+        for number in range(1, len(self.strategy.stages)):
+            self.session.enter(number)
+            yield from self._try(rows)
+        if not self.now.is_last:
+            self.session.enter(0)
         _set_random_state(random)
         yield Preflight(
             rows=len(rows),
@@ -162,6 +175,16 @@ class _Loop:
             seconds=time.perf_counter() - start,
             memory_bytes=self.meter.peak_bytes(),
         )
+
+    def _try(self, rows: np.ndarray) -> Iterator[Event]:
+        optimizer = self.session.optimizer
+        optimizer.reserve()
+        yield from self._gradients(rows)
+        if math.isfinite(optimizer.clip(self.strategy.max_grad_norm)):
+            optimizer.step(0.0)
+        else:  # 0 times infinity is not 0: the first step will halve the fp16 scale, or stop the run
+            optimizer.zero()
+        optimizer.forget()
 
     def untrained(self) -> Iterator[Event]:
         """Score the model as it came, where it can do the task: what it knew before is then what is kept, if
@@ -172,15 +195,23 @@ class _Loop:
     # ---------------------------------------------------------------- steps
 
     def epochs(self) -> Iterator[Event]:
-        """All steps that are left, with evaluations and checkpoints between them."""
+        """All steps that are left, stage by stage, with evaluations and checkpoints between them."""
+        if len(self.strategy.stages) > 1:
+            yield self._stage_started()
+        yield from self._stage()
+        while not self.now.is_last:
+            yield from self._next_stage()
+            yield from self._stage()
+
+    def _stage(self) -> Iterator[Event]:
         progress = self.progress
-        while progress.step < self.steps and not progress.stopped_early:
-            epoch, position = divmod(progress.step, self.steps_per_epoch)
+        while not self.now.is_over:
+            epoch, position = self.now.epoch, self.now.position
             widths = self.session.train.widths
             plan = batches.epoch_batches(widths, self.strategy.batch, seed=self.strategy.seed, epoch=epoch)
             for rows in plan[position:]:
                 yield from self._step(rows)
-                if self._evaluation_due():
+                if self.now.evaluation_due:
                     yield from self._evaluate()
                 elif self._checkpoint_due():
                     yield self._save()
@@ -189,12 +220,43 @@ class _Loop:
                 if progress.stopped_early:
                     break
 
+    def _next_stage(self) -> Iterator[Event]:
+        """Leave a stage: from the best weights so far where it was stopped for being no better, else from where it
+        is. The best ones are kept with what is opened now, as it has been all along."""
+        progress, best = self.progress, None
+        if progress.best_step != progress.step and self.last_path is not None:
+            best = checkpoint.load_best(self.last_path)
+        if best is not None and progress.stopped_early:
+            self.session.optimizer.restore_masters(best)
+        else:
+            self.session.optimizer.use_average()
+        progress.stage_ends.append(progress.step)
+        progress.without_gain, progress.stopped_early = 0, False
+        self.session.enter(self.now.number)
+        yield self._stage_started()
+        yield self._save(None if best is None else self.session.optimizer.weights() | best)
+
+    def _stage_started(self) -> StageStarted:
+        now, model = self.now, self.session.model
+        assert now.stage.span is not None, "a stage has its layers"
+        return StageStarted(
+            stage=now.number + 1,
+            stages=len(self.strategy.stages),
+            first=now.stage.span[0],
+            last=now.stage.span[1],
+            layers=self.job.spec.layers,
+            step=self.progress.step,
+            steps=now.end - now.begun,
+            learning_rate=now.stage.schedule.learning_rate,
+            trainable_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        )
+
     def _step(self, rows: np.ndarray) -> Iterator[Event]:
         start = time.perf_counter()
         progress, optimizer = self.progress, self.session.optimizer
         if not self.session.model.training:  # after an evaluation
-            train_mode(self.strategy, self.session.model, self.job.spec)
-        rate = learning_rate_at(self.strategy, progress.step + 1, self.steps)
+            train_mode(self.now.stage, self.session.model, self.job.spec)
+        rate = self.now.rate(progress.step + 1)
         loss = yield from self._gradients(rows)
         if not math.isfinite(loss):
             raise self._diverged(loss, rate)
@@ -211,14 +273,15 @@ class _Loop:
         progress.loss_sum += loss
         progress.loss_count += 1
         self.step_seconds.append(seconds)
+        steps = self.now.steps
         yield Step(
             step=progress.step,
-            steps=self.steps,
-            epoch=progress.step / self.steps_per_epoch,
+            steps=steps,
+            epoch=progress.step / self.now.steps_per_epoch,
             loss=loss,
             learning_rate=rate,
             seconds=seconds,
-            eta_seconds=(self.steps - progress.step) * float(np.mean(self.step_seconds[-_ETA_STEPS:])),
+            eta_seconds=(steps - progress.step) * float(np.mean(self.step_seconds[-_ETA_STEPS:])),
             memory_bytes=self.meter.now_bytes(),
         )
 
@@ -274,28 +337,21 @@ class _Loop:
 
     # ---------------------------------------------------------------- evaluations, checkpoints, stops
 
-    def _evaluation_due(self) -> bool:
-        """At the end of every epoch, and at even distances within one where more evaluations are wanted."""
-        each = max(1, self.steps_per_epoch // max(1, self.strategy.schedule.evaluations))
-        position = self.progress.step % self.steps_per_epoch
-        last_part = self.steps_per_epoch - position < each
-        return position == 0 or (position % each == 0 and not last_part)
-
     def _evaluate(self) -> Iterator[Event]:
         start = time.perf_counter()
         progress = self.progress
         with self.session.optimizer.averaged():
             result = score_split(self.session, self.session.dev, "dev")
         if not math.isfinite(result.loss):
-            raise self._diverged(result.loss, learning_rate_at(self.strategy, max(1, progress.step), self.steps))
+            raise self._diverged(result.loss, self.now.rate(max(1, progress.step)))
         if progress.step == 0:  # before it is saved: a resumed run must know it too
             progress.untrained_metric = result.main.value
         best = progress.best_metric is None or result.main.is_better_than(progress.best_metric)
         progress.without_gain = 0 if best else progress.without_gain + 1
         if best:
             progress.best_metric, progress.best_step = result.main.value, progress.step
-        patience = self.strategy.schedule.patience
-        progress.stopped_early = 0 < patience <= progress.without_gain and progress.step < self.steps
+        patience = self.now.stage.schedule.patience
+        progress.stopped_early = 0 < patience <= progress.without_gain and progress.step < self.now.end
         self._close_history(result)
         seconds = time.perf_counter() - start
         progress.seconds += seconds
@@ -310,7 +366,7 @@ class _Loop:
                 LossPoint(
                     step=progress.step,
                     loss=progress.loss_sum / progress.loss_count,
-                    learning_rate=learning_rate_at(self.strategy, progress.step, self.steps),
+                    learning_rate=self.now.rate(progress.step),
                     dev_metric=result.main.value,
                 )
             )
@@ -321,7 +377,8 @@ class _Loop:
         overdue = time.perf_counter() - self._saved_at >= self.job.save_seconds
         return overdue or (every > 0 and self.progress.step % every == 0)
 
-    def _save(self) -> Saved:
+    def _save(self, best: dict[str, torch.Tensor] | None = None) -> Saved:
+        """`best`: the best weights so far, None = those of now, or of the checkpoint before."""
         optimizer, progress = self.session.optimizer, self.progress
         progress.loss_scale = optimizer.loss_scale
         progress.peak_memory_bytes = max(progress.peak_memory_bytes, self.meter.peak_bytes())
@@ -331,7 +388,8 @@ class _Loop:
                 progress,
                 self.job.identity(),
                 {**optimizer.state(), **_random_state()},
-                checkpoint.best_file(self.last_path) if keeps_older and self.last_path else optimizer.kept(),
+                best
+                or (checkpoint.best_file(self.last_path) if keeps_older and self.last_path else optimizer.kept()),
             )
         except OSError as error:
             raise TrimtabError("TT-T025", folder=str(self.job.checkpoints), why=system_reason(error)) from error
@@ -356,7 +414,9 @@ class _Loop:
             session.optimizer.restore_masters(checkpoint.load_best(self.last_path))
         else:
             session.optimizer.use_average()
+        session.open_all()
         peak_bytes = max(progress.peak_memory_bytes, self.meter.peak_bytes())
+        stages = self.now.stages_run()
         dev = score_split(session, session.dev, "dev")
         test = None if session.test is None else score_split(session, session.test, "test")
         yield Finished(
@@ -366,14 +426,15 @@ class _Loop:
                 step_seconds=self._typical_step_seconds(),
                 evaluate_seconds=progress.evaluate_seconds,
                 steps=progress.step,
-                epochs=progress.step / self.steps_per_epoch,
+                epochs=progress.step / self.now.steps_per_epoch,
                 samples=progress.samples,
                 tokens=progress.tokens,
                 peak_memory_bytes=peak_bytes,
                 runtime_memory_bytes=runtime_bytes,
                 best_step=progress.best_step,
                 untrained_metric=progress.untrained_metric,
-                stopped_early=progress.stopped_early,
+                stopped_early=progress.stopped_early or any(stage.stopped_early for stage in stages),
+                stages=stages,
                 seed=self.strategy.seed,
                 precision=self.strategy.precision,
                 micro_batch=progress.micro_batch,

@@ -9,12 +9,13 @@ Where the strategy wants it, an exponential moving average of the masters is kep
 what is evaluated and kept (Polyak and Juditsky 1992).
 
 Bytes a trained parameter: fp32 4 + 4 gradient, bf16/fp16 2 + 4 master + 4 gradient; the states of the rule,
-AdamW's 8; an average 4 more. The token embedding is a case of its own (`Table`): the rows that the training texts
+AdamW's 8; an average 4 more. Of several stages each has an optimiser of its own: what it does not train has no
+master and no states. The token embedding is a case of its own (`Table`): the rows that the training texts
 read have a master in fp32 too, the others nothing.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -34,7 +35,9 @@ class Optimizer:
 
     `tokens`: ids of all tokens that training will read, int64, ascending; None where they are not known, and the
     token embedding is updated as a whole. `rate_shares`: by name of a parameter, its learning rate over the one
-    that `step` is given; 1 where nothing is said.
+    that `step` is given; 1 where nothing is said. `before`: the optimiser of the stage before, which gives up its
+    states and hands over the masters of what is still trained. `settled`: names of what earlier stages have
+    trained and this one leaves as it is: it is kept with what is trained.
     """
 
     def __init__(
@@ -43,18 +46,33 @@ class Optimizer:
         strategy: Strategy,
         tokens: torch.Tensor | None = None,
         rate_shares: Mapping[str, float] | None = None,
+        *,
+        before: "Optimizer | None" = None,
+        settled: Iterable[str] = (),
     ) -> None:
+        if before is not None:
+            before.give_up()
         parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self._settled = {name: model.get_parameter(name) for name in settled}
+        self._settled_rows: dict[str, torch.Tensor] = {}
         self._tables: dict[str, Table] = {}
         found = None if tokens is None else token_table(model)
-        if found is not None and tokens is not None:
+        if found is not None and tokens is not None and found[0] in self._settled:
+            self._settled_rows[found[0]] = tokens.to(found[1].weight.device)
+        if found is not None and tokens is not None and found[0] in parameters:
             name, embedding = found
             embedding.sparse = True
-            self._tables[name] = Table(parameters[name], tokens)
+            kept = {} if before is None else before._tables
+            self._tables[name] = kept.get(name) or Table(parameters[name], tokens)
         self._shared = strategy.precision == "fp32"
         self._parameters = {name: p for name, p in parameters.items() if name not in self._tables}
-        self.masters = {
-            name: self._tables[name].master if name in self._tables else self._master(p)
+        masters = {} if before is None else before.masters
+        self.masters: dict[str, torch.Tensor] = {
+            name: self._tables[name].master
+            if name in self._tables
+            else masters[name]
+            if name in masters
+            else self._master(p)
             for name, p in parameters.items()
         }
         self.updates = 0  # since the first, skipped ones left out
@@ -63,9 +81,13 @@ class Optimizer:
         self.averages = {name: master.detach().clone() for name, master in averaged.items()}
         self._rule = torch_optimizer(strategy.optimizer, self._groups(strategy, rate_shares or {}))
         self.loss_scale = _FIRST_FP16_SCALE if strategy.precision == "fp16" else 1.0
-        if not self._shared:
-            for name, parameter in self._parameters.items():
-                parameter.register_post_accumulate_grad_hook(partial(self._take, self.masters[name]))
+        if before is not None:
+            self.loss_scale = before.loss_scale
+        self._hooks = [
+            parameter.register_post_accumulate_grad_hook(partial(self._take, self.masters[name]))
+            for name, parameter in self._parameters.items()
+            if not self._shared
+        ]
 
     def _groups(self, strategy: Strategy, rate_shares: Mapping[str, float]) -> list[dict[str, Any]]:
         """What is updated alike: without decay on vectors, and by learning rate."""
@@ -192,6 +214,13 @@ class Optimizer:
                 state = self._rule.state[master]
                 yield from (x for x in state.values() if isinstance(x, torch.Tensor) and x.shape == master.shape)
 
+    def give_up(self) -> None:
+        """Train no more: the next stage has an optimiser of its own."""
+        self.zero()
+        self.forget()
+        for hook in self._hooks:
+            hook.remove()
+
     def forget(self) -> None:
         """Drop the states, as before the first step."""
         self._rule.state.clear()
@@ -211,9 +240,14 @@ class Optimizer:
         return tensors
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """The trained weights in fp32: master/NAME, and rows/NAME where it holds rows of a table only."""
-        tensors = {f"master/{name}": master.detach() for name, master in self.masters.items()}
-        return tensors | {f"rows/{name}": table.rows for name, table in self._tables.items()}
+        """The weights that have been trained, in fp32: master/NAME, and rows/NAME where it holds rows of a table
+        only."""
+        rows = self._settled_rows | {name: table.rows for name, table in self._tables.items()}
+        tensors = {f"rows/{name}": found for name, found in rows.items()}
+        for name, parameter in self._settled.items():
+            weight = parameter.detach()
+            tensors[f"master/{name}"] = (weight[rows[name]] if name in rows else weight).float()
+        return tensors | {f"master/{name}": master.detach() for name, master in self.masters.items()}
 
     def kept(self) -> dict[str, torch.Tensor]:
         """The weights that are evaluated and kept: the averages where there are any, named as `weights` names
@@ -266,7 +300,18 @@ class Optimizer:
                     self._tables[name].restore(tensors[f"rows/{name}"], kept)
                 else:
                     master.copy_(kept)
+            for name, parameter in self._settled.items():
+                _settle(parameter, tensors[f"master/{name}"], tensors.get(f"rows/{name}"))
         self.write_back()
+
+
+def _settle(parameter: nn.Parameter, kept: torch.Tensor, rows: torch.Tensor | None) -> None:
+    """Weights that are trained no more, from what was kept of them; of a table perhaps some rows."""
+    kept = kept.to(parameter.device, parameter.dtype)
+    if rows is None:
+        parameter.copy_(kept)
+    else:
+        parameter.index_copy_(0, rows.to(parameter.device), kept)
 
 
 def _in_place_of(made: torch.Tensor, kept: torch.Tensor, name: str) -> torch.Tensor:

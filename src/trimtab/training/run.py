@@ -16,6 +16,19 @@ class LossPoint:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class StageRun:
+    """One stage as it was run: layers `first` to `last` (see `methods.Stage`) trained for `steps`, to begin with
+    at `learning_rate`. `dev_metric`: the main metric of dev at its end."""
+
+    first: int
+    last: int
+    steps: int
+    learning_rate: float
+    stopped_early: bool
+    dev_metric: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
     """Measured facts of one training.
 
@@ -23,8 +36,8 @@ class Run:
     step. `tokens` counts non-padding tokens trained on, `samples` examples. `peak_memory_bytes` is the process'
     high-water mark (resident set on a CPU, reserved memory plus context on a GPU) and `runtime_memory_bytes` what
     the process held before the model was loaded. `best_step` is the step whose weights were kept, 0 where no
-    training was better than none; `untrained_metric` the main dev metric of the model as it came, where it could
-    do the task."""
+    training was better than none; `stages`: one by one, where there were several; `untrained_metric` the main dev
+    metric of the model as it came, where it could do the task."""
 
     seconds: float
     load_seconds: float
@@ -47,6 +60,7 @@ class Run:
     test: Score | None
     versions: tuple[tuple[str, str], ...]
     untrained_metric: float | None = None
+    stages: tuple[StageRun, ...] = ()
 
     @property
     def samples_per_second(self) -> float:

@@ -63,9 +63,10 @@ class Job:
         }
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class Session:
-    """A model ready to train and the rows it is trained and scored on. `objective` is the task's."""
+    """A model ready to train and the rows it is trained and scored on. `objective` is the task's; `opened`: names
+    of what is trained, in any stage; `tokens` as in `Optimizer`. Mutable: every stage has its own optimiser."""
 
     job: Job
     objective: Objective
@@ -73,6 +74,8 @@ class Session:
     tokenizer: Tokenizer
     collator: Collator
     optimizer: Optimizer
+    opened: tuple[str, ...]
+    tokens: torch.Tensor
     device: torch.device
     train: Encoded
     dev: Encoded
@@ -89,6 +92,25 @@ class Session:
         data = self.job.data
         main = self.objective.main_metric(data.label_counts)
         return ScoredRows(split=split, encoded=encoded, collator=self.collator, labels=data.labels, main=main)
+
+    def enter(self, number: int) -> None:
+        """Train what stage `number` (0 = first) trains, and nothing else, from now on."""
+        stages, spec = self.job.strategy.stages, self.job.spec
+        touched = set()
+        for stage in stages[:number]:
+            tuning.open_only(stage, self.model, spec, self.opened)
+            touched |= set(tuning.trained_names(self.model))
+        tuning.open_only(stages[number], self.model, spec, self.opened)
+        settled = sorted(touched - set(tuning.trained_names(self.model)))
+        shares = tuning.rate_shares(stages[number], self.model, spec)
+        self.optimizer = Optimizer(
+            self.model, stages[number], self.tokens, shares, before=self.optimizer, settled=settled
+        )
+        tuning.train_mode(stages[number], self.model, spec)
+
+    def open_all(self) -> None:
+        """What has been trained, in any stage, counts as trained again: it is what is saved."""
+        tuning.open_only(self.job.strategy, self.model, self.job.spec, self.opened)
 
 
 def versions() -> tuple[tuple[str, str], ...]:
@@ -133,7 +155,8 @@ def prepare(job: Job, corpus: Corpus) -> Session:
         trust_remote_code=job.trust_remote_code,
     )
     model = objective.model(opening)
-    model, optimizer = make_trainable(model, strategy, job.spec, accelerator.device, torch.from_numpy(tokens))
+    ids = torch.from_numpy(tokens)
+    model, optimizer, opened = _opened(model, strategy, job.spec, accelerator.device, ids)
     model = accelerator.prepare_model(model)
     return Session(
         job=job,
@@ -142,6 +165,8 @@ def prepare(job: Job, corpus: Corpus) -> Session:
         tokenizer=tokenizer,
         collator=objective.collator(tokenizer, strategy.max_length),
         optimizer=optimizer,
+        opened=opened,
+        tokens=ids,
         device=accelerator.device,
         train=train,
         dev=dev,
@@ -157,20 +182,30 @@ def make_trainable(
     tokens: torch.Tensor | None = None,
 ) -> tuple[PreTrainedModel, Optimizer]:
     """Attach the strategy, take the fp32 masters, cast to the strategy's precision, choose kernels. `tokens` as
-    in `Optimizer`."""
+    in `Optimizer`. Of several stages it is the first that can be trained now."""
+    model, optimizer, _ = _opened(model, strategy, spec, device, tokens)
+    return model, optimizer
+
+
+def _opened(
+    model: PreTrainedModel, strategy: Strategy, spec: ModelSpec, device: torch.device, tokens: torch.Tensor | None
+) -> tuple[PreTrainedModel, Optimizer, tuple[str, ...]]:
+    """As `make_trainable`, with the names of what any stage trains."""
     torch.manual_seed(strategy.seed)
     tuning.apply(strategy, model, spec)
     if strategy.precision == "fp32":
         model.float()
     model.to(device)
-    optimizer = Optimizer(model, strategy, tokens, tuning.rate_shares(strategy, model, spec))
+    opened, first = tuning.trained_names(model), strategy.stages[0]
+    tuning.open_only(first, model, spec, opened)
+    optimizer = Optimizer(model, first, tokens, tuning.rate_shares(first, model, spec))
     tuning.cast(model, strategy.precision)
     if device.type == "cpu":
         use_cpu_kernels(model)
     if strategy.recompute:
         recompute_layers(model)
     model.config.use_cache = False
-    return model, optimizer
+    return model, optimizer, opened
 
 
 def recompute_layers(model: PreTrainedModel) -> None:

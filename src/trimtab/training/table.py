@@ -69,13 +69,13 @@ class Table:
 
 
 def token_table(model: nn.Module) -> tuple[str, nn.Embedding] | None:
-    """Name of the weight and module of the token embedding, where it is trained and nobody else's, and where its
-    gradient can be sparse."""
+    """Name of the weight and module of the token embedding, where it is nobody else's and its gradient can be
+    sparse."""
     try:
         module = model.get_input_embeddings()  # type: ignore[operator]
     except (AttributeError, NotImplementedError):  # a class of its own kind
         return None
-    if not isinstance(module, nn.Embedding) or not module.weight.requires_grad:
+    if not isinstance(module, nn.Embedding):
         return None
     if module.scale_grad_by_freq or module.max_norm is not None:
         return None

@@ -24,7 +24,7 @@ from trimtab.tuning.adapter import (
     require_finite,
     save_adapter,
 )
-from trimtab.tuning.attach import apply, attach, rate_shares, train_mode, trained_names
+from trimtab.tuning.attach import apply, attach, open_only, rate_shares, train_mode, trained_names
 from trimtab.tuning.gguf import locate_unpacked
 from trimtab.tuning.load import (
     DTYPES,
@@ -58,6 +58,7 @@ __all__ = [
     "locate_unpacked",
     "merge",
     "on_same_weights",
+    "open_only",
     "own_bytes",
     "parameters_by_key",
     "quantise",

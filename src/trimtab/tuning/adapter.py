@@ -30,6 +30,7 @@ from trimtab.tuning.quantised import unpack
 
 _ADAPTER = "default"
 _PREFIX = "base_model.model."
+_LENGTHS = "lora_magnitude_vector"
 
 
 @singledispatch
@@ -132,9 +133,13 @@ def _trained_heads(model: PreTrainedModel) -> tuple[str, ...]:
 
 
 def parameters_by_key(part: Adapter, model: PreTrainedModel) -> dict[str, torch.nn.Parameter]:
-    """Which parameter each tensor of a folder goes into."""
-    parameters = dict(model.named_parameters())
-    return {_key(name): parameters[name] for name in trained_names(model)}
+    """Which parameter each tensor of a folder goes into: what is trained, and what of an adapter stages leave as
+    it is made, since PEFT warns of what is missing."""
+    return {
+        _key(name): parameter
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad or _ADAPTER in name.split(".")
+    }
 
 
 def require_finite(folder: Path) -> None:
@@ -188,8 +193,10 @@ def target_names(
 
 
 def _key(name: str) -> str:
-    """The name of a parameter in the file: PEFT leaves the adapter's name out."""
-    return _PREFIX + ".".join(piece for piece in name.split(".") if piece != _ADAPTER)
+    """The name of a parameter in the file: PEFT leaves the adapter's name out, and calls DoRA's lengths by the
+    name of the module that holds them."""
+    key = ".".join(piece for piece in name.split(".") if piece != _ADAPTER)
+    return _PREFIX + key.replace(f"{_LENGTHS}.weight", _LENGTHS)
 
 
 def _in_order(file: Path) -> None:

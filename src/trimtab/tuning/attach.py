@@ -5,6 +5,7 @@ or add what it trains.
 __init__ imports them all. The model stays the transformers class it was; nothing wraps it.
 """
 
+from collections.abc import Iterable
 from functools import singledispatch
 
 from torch import nn
@@ -23,7 +24,8 @@ def attach(part: Part, model: PreTrainedModel, spec: ModelSpec) -> None:
 
 
 def apply(strategy: Strategy, model: PreTrainedModel, spec: ModelSpec) -> PreTrainedModel:
-    """Freeze `model`, quantise the base where the strategy does, and attach every part of it, in place.
+    """Freeze `model`, quantise the base where the strategy does, and attach every part of it, in place; what no
+    stage trains is frozen again.
 
     Raises ModelError TT-T002 where the layers are not to be found (ALBERT shares one), whatever the parts;
     TT-T090 where the library for a quantised base is missing.
@@ -33,7 +35,16 @@ def apply(strategy: Strategy, model: PreTrainedModel, spec: ModelSpec) -> PreTra
     quantise(strategy, model, spec)
     for part in strategy.parts:
         attach(part, model, spec)
+    open_only(strategy, model, spec, trained_names(model))
     return model
+
+
+def open_only(strategy: Strategy, model: PreTrainedModel, spec: ModelSpec, names: Iterable[str]) -> None:
+    """Of the parameters called `names`, let those get gradients that `strategy` trains, and no other. Of a whole
+    training these are all; a stage leaves some out."""
+    layers, parameters = structure.layer_numbers(model, spec), dict(model.named_parameters())
+    for name in names:
+        parameters[name].requires_grad_(strategy.trains(spec, layers[name]))
 
 
 def trained_names(model: nn.Module) -> tuple[str, ...]:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 DATA, LIMITS, METHOD, TRAINING = "TT-V061", "TT-V062", "TT-V063", "TT-V064"
 GOALS = "balanced|quality|memory|time|money"
-METHODS = "auto|full|lora|qlora|adapter|ia3|bitfit|freeze|head"
+METHODS = "auto|full|lora|qlora|adapter|ia3|bitfit|freeze|staged|head"
+STAGES = "top-down|bottom-up|..."
 LORA_VARIANTS = "dora|rslora"
 PLACEMENTS = "houlsby|pfeiffer"
 PRECISIONS = "fp32|bf16|fp16"
@@ -145,6 +146,7 @@ class Training:
     optimizer: Annotated[str | None, _training("--optimizer", metavar=OPTIMIZERS, help="TT-V180")] = None
     decay: Annotated[str | None, _training("--decay", metavar=DECAYS, help="TT-V181")] = None
     layer_decay: Annotated[float | None, _training("--layer-decay", metavar="X", help="TT-V192")] = None
+    stages: Annotated[str | None, _training("--stages", metavar=STAGES, help="TT-V193")] = None
     ema: Annotated[float | None, _training("--ema", metavar="X", help="TT-V182")] = None
     label_smoothing: Annotated[float | None, _training("--label-smoothing", metavar="X", help="TT-V183")] = None
     class_weights: Annotated[str | None, _training("--class-weights", metavar="balanced", help="TT-V184")] = None
@@ -177,6 +179,7 @@ class Training:
             optimizer=self.optimizer,
             decay=cast("methods.Decay | None", self.decay),
             layer_decay=self.layer_decay,
+            stages=self.stages,
             ema=self.ema,
             label_smoothing=self.label_smoothing,
             class_weights=cast('Literal["balanced"] | None', self.class_weights),

@@ -32,11 +32,11 @@ from trimtab.app.cli.show.words import (
     trained_words,
 )
 from trimtab.errors.quantities import format_bytes, format_seconds, format_share
-from trimtab.estimation.estimate import Estimate, MoneyEstimate
+from trimtab.estimation.estimate import MoneyEstimate
 from trimtab.hardware.prices import own_prices
 from trimtab.methods import Adapter, Strategy, Weights
 from trimtab.models.spec import ModelSpec
-from trimtab.planning import Candidate, Plan, needs_price, part_word, phase_word, price_word
+from trimtab.planning import Candidate, Plan, needs_price, part_word, phase_word, price_word, span_word
 from trimtab.study.jsonable import jsonable
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def show_plan(face: Face, planned: "Planned", *, next_step: bool = True, model_t
     }
     face.out.print(facts_grid(face, header))
     show_table(face, planned.plan)
-    _show_memory(face, planned.plan.chosen.estimate)
+    _show_memory(face, planned)
     if planned.trained:
         _show_trained(face, planned)
     show_problems(face, planned.data)
@@ -183,8 +183,9 @@ def _reasons(face: Face, plan: Plan) -> Table:
     return grid
 
 
-def _show_memory(face: Face, estimate: Estimate) -> None:
-    """The parts of the chosen row's peak, largest first, and where the figures come from."""
+def _show_memory(face: Face, planned: "Planned") -> None:
+    """The parts of the chosen row's peak, largest first, its stages, and where the figures come from."""
+    estimate = planned.plan.chosen.estimate
     memory, peak = estimate.memory, estimate.memory.peak_bytes
     title = face.say(
         "TT-V230",
@@ -210,11 +211,31 @@ def _show_memory(face: Face, estimate: Estimate) -> None:
         epochs=estimate.strategy.schedule.epochs,
         evidence=evidence_word(estimate.time.total_seconds.evidence, face),
     )
+    stages = Padding(Group(*_stage_lines(face, planned)), (0, 0, 0, 2), expand=False)
     quality = face.say("TT-V232", source=estimate.quality.source)
     parts = Padding(grid, (0, 0, 0, 2), expand=False)
     money = Group(*_money_lines(face, estimate.money))
     face.out.print()
-    face.out.print(Group(Flow(title), parts, Flow(time), money, Flow(quality, "dim")))
+    face.out.print(Group(Flow(title), parts, Flow(time), stages, money, Flow(quality, "dim")))
+
+
+def _stage_lines(face: Face, planned: "Planned") -> list[Flow]:
+    """The chosen row stage by stage; nothing where there is but one."""
+    return [
+        Flow(
+            face.say(
+                "TT-V278",
+                stage=number,
+                span=span_word(stage.first, stage.last, planned.model.layers),
+                trainable=stage.trainable_parameters,
+                steps=stage.steps,
+                step=stage.step_seconds.value,
+                rate=f"{stage.learning_rate:.1e}",
+                peak=stage.peak_bytes.value,
+            )
+        )
+        for number, stage in enumerate(planned.plan.chosen.estimate.stages, start=1)
+    ]
 
 
 def _show_trained(face: Face, planned: "Planned") -> None:

@@ -19,8 +19,9 @@ from trimtab.app.cli.show.plan import show_plan
 from trimtab.app.cli.show.score import score_line
 from trimtab.app.cli.show.words import evidence_word
 from trimtab.errors.quantities import format_bytes, format_seconds
+from trimtab.planning import span_word
 from trimtab.study import Planned, Trained
-from trimtab.training.events import Evaluated, Event, Notice, Preflight, Started, Step
+from trimtab.training.events import Evaluated, Event, Notice, Preflight, StageStarted, Started, Step
 
 _PLAIN_LINES = 20
 _QUANTITY = {
@@ -70,6 +71,18 @@ class _View:
             share=event.trainable_parameters / event.total_parameters,
             load=event.load_seconds,
             resumed=resumed,
+        )
+
+    @show.register
+    def _(self, event: StageStarted) -> None:
+        self._line(
+            "TT-V277",
+            stage=event.stage,
+            stages=event.stages,
+            span=span_word(event.first, event.last, event.layers),
+            trainable=event.trainable_parameters,
+            steps=event.steps,
+            rate=f"{event.learning_rate:.1e}",
         )
 
     @show.register

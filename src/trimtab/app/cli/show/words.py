@@ -29,10 +29,12 @@ def depth_word(strategy: Strategy, face: Face) -> str:
 
 
 def form_word(strategy: Strategy, face: Face) -> str:
-    """What a strategy does to need less memory, or nothing: "recompute", "recompute, adamw8bit"."""
+    """What a strategy does to need less memory, and in how many stages, or nothing: "recompute, adamw8bit"."""
     words = [face.say("TT-V314")] if strategy.recompute else []
     if strategy.optimizer.name != AdamW.name:
         words.append(strategy.optimizer.name)
+    if strategy.schedule.stages:
+        words.append(face.say("TT-V315", count=len(strategy.schedule.stages)))
     return ", ".join(words)
 
 
