@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from tiny_chat import chat_strategy
+from tiny_embed import embed_strategy
 from tiny_models import tiny_model
 from tiny_training import tiny_strategy
 from trimtab import tuning
@@ -22,6 +23,10 @@ TEXTS = (
     "the actor was not very good in this scene",
 )
 
+_STRATEGIES = {"instruct": chat_strategy, "embed": embed_strategy}
+_COLUMNS = {"instruct": (), "embed": ("text_a", "text_b"), "pair": ("first", "second")}
+_HEADLESS = ("instruct", "embed")
+
 
 def moved_artifact(
     folder: Path,
@@ -35,10 +40,10 @@ def moved_artifact(
     **changed: object,
 ) -> Path:
     """An artifact in `folder`; `changed` are fields of its strategy."""
-    made = chat_strategy if task == "instruct" else tiny_strategy
+    made = _STRATEGIES.get(task, tiny_strategy)
     strategy = replace(made(source, method), precision=precision, **changed)  # type: ignore[arg-type]
     spec, objective = read_spec(source), OBJECTIVES[task]  # type: ignore[index]
-    outputs = 0 if task == "instruct" else len(labels) or 1
+    outputs = 0 if task in _HEADLESS else len(labels) or 1
     tokenizer = objective.tokenizer(source)
     opening = Opening(source=source, outputs=outputs, pad_token_id=int(tokenizer.pad_token_id), labels=labels)
     model = objective.model(opening)
@@ -49,7 +54,7 @@ def moved_artifact(
         adapter=any(part.adapter for part in strategy.parts),
         task=task,  # type: ignore[arg-type]
         labels=labels if outputs else (),
-        columns=("first", "second") if task == "pair" else ("text",) if outputs else (),
+        columns=_COLUMNS.get(task, ("text",)),
         label_column="label" if outputs else "",
         outputs=outputs,
         base=base_of(source, spec.family),

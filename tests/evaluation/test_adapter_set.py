@@ -14,14 +14,16 @@ import trimtab
 from plain_chinese import english_in
 from tiny_artifacts import LABELS, TEXTS, moved_artifact, tiny_base
 from tiny_chat import chat_model
+from tiny_embed import embed_strategy
 from trimtab import tuning
 from trimtab.artifacts import sha256_of
 from trimtab.data import Example
 from trimtab.errors import ArtifactError, TrimtabError, UsageError
 from trimtab.evaluation import AdapterSet, Prediction, open_artifact
 from trimtab.evaluation.generate import answer
-from trimtab.methods import METHODS, Choices, Part
+from trimtab.methods import METHODS, Choices, Part, Pooling
 from trimtab.models import read_spec
+from trimtab.study import merge_adapter
 
 TOPICS = ("law", "medicine", "sports", "weather", "film")
 
@@ -134,6 +136,27 @@ def test_a_chat_model_answers_as_published_once_its_adapter_is_disabled(tmp_path
     assert own == asked(chat, TEXTS[:1]) and own != said
     mood, talk = (adapters.artifact(name).model for name in ("mood", "chat"))
     assert mood.model.embed_tokens.weight.data_ptr() == talk.model.embed_tokens.weight.data_ptr()
+
+
+def test_an_embedding_stands_beside_a_classifier(tmp_path: Path) -> None:
+    """On one backbone, one with a pooler and one without; and merged it gives the same vectors."""
+    source = tiny_base(tmp_path)
+    adapters, alone = AdapterSet(), {}
+    lora = next(part for part in embed_strategy(source, "lora").parts if part.adapter)
+    for name, task, changed in (
+        ("mean", "embed", {"parts": (lora, Pooling(kind="mean"))}),
+        ("mood", "classify", {}),
+        ("cls", "embed", {"parts": (lora, Pooling(kind="cls"))}),
+    ):
+        folder = moved_artifact(tmp_path / name, source, task=task, **changed)
+        adapters.load(name, folder)
+        alone[name] = asked(open_artifact(folder), TEXTS)
+    assert {name: adapters.predict(TEXTS, name) for name in adapters.names} == alone
+    assert alone["mean"] != alone["cls"]
+    first, second = (adapters.artifact(name).model for name in ("mean", "mood"))
+    tables = [model.get_input_embeddings().weight.data_ptr() for model in (first, second)]
+    assert tables[0] == tables[1]
+    assert merge_adapter(str(tmp_path / "cls"), str(tmp_path / "whole")).difference < 1e-5
 
 
 def test_an_adapter_of_another_base_is_refused_before_weights_are_read(tmp_path: Path, monkeypatch) -> None:

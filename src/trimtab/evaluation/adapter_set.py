@@ -75,7 +75,8 @@ class AdapterSet:
             None if base is None else _described(tuning.locate_unpacked(base, trust_remote_code=trust_remote_code))
         )
         self._format: _Format | None = None
-        self._bare: dict[type, PreTrainedModel] = {}  # by class: one backbone, under a head of each kind
+        # By class and pooling: one backbone, under a head of each kind.
+        self._bare: dict[object, PreTrainedModel] = {}
         self._tokenizers: dict[object, Tokenizer] = {}
         self._held: dict[str, _Held] = {}
         self._active: str | None = None
@@ -189,7 +190,7 @@ class AdapterSet:
         """The base under a head of the kind that the task has: read once, on one backbone with the other kinds."""
         objective = OBJECTIVES[facts.task]
         with torch.device("meta"), tuning.quiet_transformers():
-            kind = type(objective.shape(base.spec, facts.outputs))
+            kind = (type(objective.shape(base.spec, facts.outputs)), facts.strategy.pooling)
         if kind not in self._bare:
             opening = Opening(
                 source=base.source,
