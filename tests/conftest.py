@@ -7,7 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from thin import repeats
+
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave to `make soak` what another case proves as well."""
+    cases = [item for item in items if hasattr(item, "callspec")]
+    for item, again in zip(cases, repeats([(item.nodeid, item.callspec.params) for item in cases]), strict=True):
+        if again:
+            item.add_marker(pytest.mark.soak)
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from trimtab.models import ModelSource
 torch.set_num_threads(1)
 
 FAMILIES = ("bert", "roberta", "distilbert", "llama", "qwen2")
-DECODERS = ("llama", "qwen2", "gpt_neox", "phi")
+DECODERS = ("llama", "qwen2", "qwen3", "mistral", "gemma", "gpt_neox", "phi")
 _TEXT = (
     "good bad fine poor great awful film story actor plot music scene end start hour day "
     "the a an of and or not very so too it this that was is with for in on "
@@ -75,8 +75,12 @@ def tiny_tokenizer(family: str = "bert") -> PreTrainedTokenizerFast:
 
 _TEMPLATES = {
     "roberta": ("[CLS] $A [SEP]", "[CLS] $A [SEP] [SEP] $B [SEP]"),
+    "xlm-roberta": ("[CLS] $A [SEP]", "[CLS] $A [SEP] [SEP] $B [SEP]"),
     "llama": ("[CLS] $A", "[CLS] $A $B"),
     "qwen2": ("$A", "$A $B"),
+    "qwen3": ("$A", "$A $B"),
+    "mistral": ("[CLS] $A", "[CLS] $A $B"),
+    "gemma": ("[CLS] $A", "[CLS] $A $B"),
     "gpt_neox": ("$A", "$A $B"),
     "phi": ("$A", "$A $B"),
 }
@@ -129,10 +133,15 @@ def _llama(layers: int, hidden: int, dropout: float) -> dict[str, object]:
 _SHAPES = {
     "bert": _bert,
     "roberta": _bert,
+    "xlm-roberta": _bert,
+    "electra": lambda layers, hidden, dropout: _bert(layers, hidden, dropout) | {"embedding_size": 16},
     "albert": lambda layers, hidden, dropout: _bert(layers, hidden, dropout) | {"embedding_size": 16},
     "distilbert": _distilbert,
     "llama": _llama,
     "qwen2": _llama,
+    "qwen3": _llama,
+    "mistral": _llama,
+    "gemma": lambda layers, hidden, dropout: _llama(layers, hidden, dropout) | {"head_dim": hidden // 4},
     "gpt_neox": lambda layers, hidden, dropout: _llama(layers, hidden, dropout) | {"hidden_dropout": dropout},
     "phi": lambda layers, hidden, dropout: _llama(layers, hidden, dropout) | {"resid_pdrop": dropout},
 }

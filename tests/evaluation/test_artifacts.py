@@ -22,7 +22,7 @@ from trimtab.evaluation import ArtifactFacts, Base, open_artifact, read_facts, r
 from trimtab.models import read_spec, weights_hash
 
 LABELS = ("bad", "good")
-ADAPTERS = ("lora", "adapter", "ia3", "bitfit")
+ADAPTERS = ("lora", "adapter", "ia3", "bitfit", "prompt")
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 WEIGHTS = {"lora": ADAPTER_WEIGHTS, "full": "model.safetensors"}
 
@@ -162,6 +162,7 @@ def _not_finite(tensors: dict[str, torch.Tensor], name: str) -> None:
         ("adapter", "bneck_up.weight"),
         ("ia3", "ia3_l"),
         ("bitfit", "bitfit_bias"),
+        ("prompt", "prompt_embeddings"),
     ],
 )
 def test_an_adapter_that_does_not_fit_is_refused(

@@ -62,7 +62,7 @@ def test_an_average_is_counted(name: str, precision: Precision) -> None:
     with_one = replace(case, strategy=replace(case.strategy, ema_decay=0.99))
     sites, plain = assert_alike(with_one, precision), assert_alike(case, precision)
     trained = sum(p.numel() for p in case.model().parameters() if p.requires_grad)
-    if case.strategy.lowest_layer(case.spec) < 0:
+    if case.strategy.trains_table(case.spec):
         trained -= (case.spec.vocab - TOKENS) * case.spec.hidden
     assert sites["update"] - plain["update"] == 4 * trained
 
@@ -106,7 +106,7 @@ def assert_alike(case: Case, precision: Precision, *, recompute: bool = False) -
     real = real_sites(case, question)
     del dry["load"], dry["evaluate"], real["load"]
     assert dry.keys() == real.keys()
-    if strategy.lowest_layer(case.spec) < 0:
+    if strategy.trains_table(case.spec):
         # A fake sparse gradient shows no storage: the batch's rows of the token embedding are missing, three times
         # (as made, as kept, in fp32). It is never where a step peaks: activations are larger by the layers.
         missing = real.pop("collect") - dry.pop("collect")

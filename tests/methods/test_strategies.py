@@ -15,6 +15,7 @@ from trimtab.methods import (
     Head,
     Lora,
     Part,
+    Prompt,
     Schedule,
     Strategy,
     UpdateRule,
@@ -137,6 +138,25 @@ def test_biases_of_bert_are_as_few_as_the_paper_says() -> None:
     assert qwen.trainable_parameters(QWEN, 2) == 24 * (896 + 128 + 128)
 
 
+def test_virtual_tokens_by_hand() -> None:
+    """Embeddings of 768 numbers; for p-tuning a network of three matrices; keys and values of 12 layers. Qwen2
+    0.5B has keys 128 wide in 24 layers."""
+    assert made("prompt").parts[0].trainable_parameters(BERT, 2) == 8 * 768
+    assert made("prompt", virtual_tokens=20).parts[0].trainable_parameters(QWEN, 2) == 20 * 896
+    network = 3 * (768 * 768 + 768)
+    assert made("ptuning").parts[0].trainable_parameters(BERT, 2) == 8 * 768 + network
+    assert made("ptuning").parts[0].kept_parameters(BERT, 2) == 8 * 768
+    assert made("prefix").parts[0].trainable_parameters(BERT, 2) == 8 * 12 * 2 * 768
+    assert made("prefix", virtual_tokens=5).parts[0].trainable_parameters(QWEN, 2) == 5 * 24 * 2 * 128
+    assert made("prompt", init_text="bad or good").parts[0] == Prompt(init_text="bad or good")
+
+
+def test_virtual_tokens_take_room_before_a_text() -> None:
+    longer = {name: made(name).virtual_tokens for name in ("prompt", "ptuning", "prefix", "lora")}
+    assert longer == {"prompt": 8, "ptuning": 8, "prefix": 0, "lora": 0}
+    assert [made(name).positions for name in ("prompt", "ptuning", "prefix", "lora")] == [8, 8, 8, 0]
+
+
 def test_a_choice_wins_over_the_default() -> None:
     lora = made("lora", rank=16, targets=("q",), top_layers=2).parts[0]
     assert lora == Lora(rank=16, alpha=32, targets=("q",), top_layers=2)
@@ -175,5 +195,6 @@ def test_a_method_says_what_it_takes(method) -> None:
         "rank": 3, "alpha": 5, "targets": ("o",), "lora_variant": "dora", "top_layers": 2, "bottleneck": 5,
         "placement": "pfeiffer",
     }  # fmt: skip
+    tried |= {"virtual_tokens": 5, "init_text": "good or bad"}
     changing = {name for name, value in tried.items() if method.parts(BERT, Choices(**{name: value})) != default}
     assert changing == set(method.takes)

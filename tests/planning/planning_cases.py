@@ -84,6 +84,7 @@ def guess(
             total_seconds=figure,
         ),
         disk_bytes=nothing,
+        kept_bytes=0,
         quality=QualityPrior(relative=Figure(quality, quality - 1, quality + 1, Evidence.RULE), source="made up"),
         money=money(figure, price(hourly)),
     )

@@ -29,7 +29,8 @@ def depths(of: Request) -> list[tuple[str, int | None]]:
 def test_every_method_at_every_depth_worth_comparing() -> None:
     assert depths(request()) == [
         ("full", None), ("lora", None), ("lora", 3), ("qlora", None), ("adapter", None), ("ia3", None),
-        ("bitfit", None), ("freeze", 2), ("freeze", 1), ("freeze", 3), ("head", -1),
+        ("bitfit", None), ("prompt", -1), ("prefix", -1), ("ptuning", -1),
+        ("freeze", 2), ("freeze", 1), ("freeze", 3), ("head", -1),
     ]  # fmt: skip
 
 
@@ -37,7 +38,7 @@ def test_a_model_of_one_layer_has_no_duplicate_depths() -> None:
     one_layer = replace(MINILM, layers=1)
     assert depths(request(spec=one_layer)) == [
         ("full", None), ("lora", None), ("lora", 1), ("qlora", None), ("adapter", None), ("ia3", None),
-        ("bitfit", None), ("freeze", 1), ("head", -1),
+        ("bitfit", None), ("prompt", -1), ("prefix", -1), ("ptuning", -1), ("freeze", 1), ("head", -1),
     ]  # fmt: skip
 
 
@@ -125,4 +126,14 @@ def test_wishes_are_kept() -> None:
 
 def test_a_rule_that_leaves_zeros_where_they_are_is_no_match_for_adapters() -> None:
     found = {variant.method.name for variant in variants(request(settings=Settings(optimizer="adafactor")))}
-    assert found == {"full", "freeze", "head"}
+    assert found == {"full", "prompt", "prefix", "ptuning", "freeze", "head"}  # virtual tokens start elsewhere
+
+
+def test_virtual_tokens_leave_less_room_for_a_text() -> None:
+    """Texts are cut a little earlier where something stands before them; a method that has no room for texts as
+    long as asked for does not compete."""
+    long = request(data=data(length=3000))
+    lengths = {variant.method.name: next(iter(strategies(variant, long))).max_length for variant in variants(long)}
+    assert (lengths["lora"], lengths["prompt"], lengths["prefix"]) == (512, 504, 504)
+    asked = replace(long, settings=Settings(max_length=512))
+    assert not {"prompt", "prefix", "ptuning"} & {method.name for method in asked.methods}

@@ -58,7 +58,7 @@ def test_the_same_question_has_the_same_answer(usable: int, goal: Goal) -> None:
 def test_the_table_is_in_order_of_preference_with_one_row_a_variant() -> None:
     for goal in GOALS:
         answer = made(machine=cpu(), goal=goal)
-        assert len(answer.candidates) == 11
+        assert len(answer.candidates) == 14
         feasible = [preference(goal, c.estimate) for c in answer.candidates if c.fits]
         assert feasible == sorted(feasible)
         assert answer.candidates[0] is answer.chosen
@@ -79,7 +79,7 @@ def test_nothing_fits_says_what_would() -> None:
         plan(MINILM, data(length=500), cpu(), limits=Limits(memory_bytes=64 * MIB))
     error = caught.value
     assert error.exit_code == 3 and error.code == "TT-P020"
-    assert len(error.plan.candidates) == 11 and not any(c.fits for c in error.plan.candidates)
+    assert len(error.plan.candidates) == 14 and not any(c.fits for c in error.plan.candidates)
     advised = next(advice for advice in error.message.fact("advice") if advice.code == "TT-P030")
     enough = Limits(memory_bytes=advised.fact("mebibytes") * MIB)
     assert plan(MINILM, data(length=500), cpu(), limits=enough).chosen.fits

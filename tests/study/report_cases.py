@@ -52,7 +52,7 @@ def estimate(method: str, parts: tuple[Part, ...], gib: float, seconds: float, q
             evaluate_seconds=Figure.within(seconds * 0.1, 0.2, Evidence.PROBE),
             total_seconds=Figure.within(seconds, 0.2, Evidence.PROBE),
         ),
-        disk_bytes=Figure.within(3e6, 0.05, Evidence.FORMULA),
+        disk_bytes=Figure.within(3e6, 0.05, Evidence.FORMULA), kept_bytes=500_000,
         quality=QualityPrior(
             relative=Figure(quality, quality - 1, quality + 1, Evidence.RULE), source="made up"
         ),

@@ -35,6 +35,7 @@ def test_every_option_of_a_training_is_written_and_read_again() -> None:
         quantize="nf4", epochs=3, batch=8, lr=1e-4, max_length=64, precision="fp32", seed=5,
         optimizer="lion", decay="wsd", layer_decay=0.9, stages="layers=0-1; layers=all,lr=0.5x",
         ema=0.99, label_smoothing=0.1, class_weights="balanced", temperature=0.02,
+        virtual_tokens=20, init_text="good or bad",
     )  # fmt: skip
     assert asdict(told).keys() == {name for name, value in asdict(told).items() if value}, "an option was left out"
     request = TrainRequest(model="demo", data="demo", out="out", choices=told.choices(), settings=told.settings())

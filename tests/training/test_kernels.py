@@ -76,12 +76,14 @@ def test_dropout_rests_in_evaluation_and_at_rate_zero() -> None:
     assert Dropout(0.0)(x) is x
 
 
-def attention_inputs(dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
+def attention_inputs(dtype: torch.dtype, before: int = 0) -> tuple[torch.Tensor, ...]:
+    """`before`: so many keys and values more than queries, as a prefix puts there."""
     torch.manual_seed(2)
-    q, k, v = (torch.randn(2, 3, LENGTH, 4, dtype=dtype, requires_grad=True) for _ in range(3))
-    mask = torch.ones(2, 1, 1, LENGTH, dtype=torch.bool)
-    mask[1, ..., 5:] = False
-    return q, k, v, mask.expand(2, 1, LENGTH, LENGTH)
+    keys = LENGTH + before
+    q, k, v = (torch.randn(2, 3, n, 4, dtype=dtype, requires_grad=True) for n in (LENGTH, keys, keys))
+    mask = torch.ones(2, 1, 1, keys, dtype=torch.bool)
+    mask[1, ..., 5 + before :] = False
+    return q, k, v, mask.expand(2, 1, LENGTH, keys)
 
 
 def eager(q, k, v, mask, scaling, keep, p):
@@ -92,15 +94,16 @@ def eager(q, k, v, mask, scaling, keep, p):
     return (scores.softmax(-1) * keep / (1 - p)) @ v
 
 
+@pytest.mark.parametrize("before", [0, 3])
 @pytest.mark.parametrize("masked", [True, False])
 @pytest.mark.parametrize("p", [0.0, 0.3])
-def test_attention_and_its_gradients_are_those_of_eager_attention(p: float, masked: bool) -> None:
-    q, k, v, mask = attention_inputs(torch.float64)
+def test_attention_and_its_gradients_are_those_of_eager_attention(p: float, masked: bool, before: int) -> None:
+    q, k, v, mask = attention_inputs(torch.float64, before)
     mask = mask if masked else None
     torch.manual_seed(9)
     ours = kernels._Attention.apply(q, k, v, mask, 0.5, p)
     torch.manual_seed(9)
-    keep = kept((2, 3, LENGTH, LENGTH), p)
+    keep = kept((2, 3, LENGTH, LENGTH + before), p)
     assert p == 0.0 or not keep.all()
     theirs = eager(q, k, v, mask, 0.5, keep, p)
     torch.testing.assert_close(ours, theirs)

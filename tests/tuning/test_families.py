@@ -4,6 +4,7 @@ On the meta device, from the configuration classes of transformers; real trainin
 tests/exams.
 """
 
+import inspect
 from dataclasses import replace
 
 import pytest
@@ -67,12 +68,19 @@ def assert_counts_are_true(strategy: Strategy, spec: ModelSpec, model: PreTraine
 
 
 def assert_nothing_is_there(spec: ModelSpec, config: transformers.PreTrainedConfig, method: Method) -> None:
-    """A refusal is true of the class: no layer has what the method trains."""
-    assert method.name == "bitfit"
+    """A refusal is true of the class: no layer has what the method trains, or no cache to find it in."""
     with torch.device("meta"):
         model = AutoModelForSequenceClassification.from_config(config)
+    if method.name == "prefix":
+        assert not takes_a_cache(model)
+        return
+    assert method.name == "bitfit"
     names = [name for name, _ in structure.layers(model, spec).named_parameters()]
     assert names and not [name for name in names if name.endswith("bias")]
+
+
+def takes_a_cache(model: PreTrainedModel) -> bool:
+    return "past_key_values" in inspect.signature(structure.backbone(model).forward).parameters
 
 
 @every_method
@@ -93,6 +101,7 @@ def test_a_trained_family_takes_every_method(family: str, method: Method, choice
     device = "meta" if method.base_precision == "same" else "cpu"
     strategy, model = attached(spec, config, method, choices, device)
     assert_counts_are_true(strategy, spec, model)
+    assert method.name != "prefix" or takes_a_cache(model)
 
 
 @every_method

@@ -113,8 +113,10 @@ class StageEstimate:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Estimate:
-    """Everything predicted for one Strategy on one Machine. `money` is of one run without idle time; None where
-    the machine has no price. `stages`: one by one, empty where there is but one."""
+    """Everything predicted for one Strategy on one Machine. `kept_bytes`: of the weights that are kept, what was
+    added to the base or the whole model; `disk_bytes`: the most that the output folder holds. `money` is of one
+    run without idle time; None where the machine has no price. `stages`: one by one, empty where there is
+    but one."""
 
     strategy: Strategy
     trainable_parameters: int
@@ -122,6 +124,7 @@ class Estimate:
     memory: MemoryEstimate
     time: TimeEstimate
     disk_bytes: Figure
+    kept_bytes: int
     quality: QualityPrior
     money: MoneyEstimate | None = None
     stages: tuple[StageEstimate, ...] = ()

@@ -47,6 +47,7 @@ def estimate(
         memory=memory(strategy, spec, data, machine, traced=traced),
         time=spent,
         disk_bytes=_disk(strategy, spec, data),
+        kept_bytes=_kept_bytes(strategy, spec, data),
         quality=_quality(strategy, spec),
         money=money(spent.total_seconds, machine.price) if machine.price else None,
         stages=tuple(_stage(stage, spec, data, machine) for stage in strategy.stages if stage is not strategy),
@@ -72,15 +73,22 @@ def _stage(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine
 def _disk(strategy: Strategy, spec: ModelSpec, data: DataSpec) -> Figure:
     """The most the output folder holds: checkpoints (masters, states, best weights, an average where one is kept)
     and the artifact. A third checkpoint is written before the first is deleted."""
-    trained = strategy.trainable_parameters(spec, data.outputs)
-    total = strategy.total_parameters(spec, data.outputs)
-    added = any(part.adapter for part in strategy.parts)
-    artifact = (trained if added else total) * BYTES[strategy.precision] + _TOKENIZER_BYTES
+    artifact = _kept_bytes(strategy, spec, data) + _TOKENIZER_BYTES
     shapes = updated_shapes(strategy, spec, data)
     states = sum(strategy.optimizer.state_bytes(shape) * count for shape, count in shapes)
     copies = updated_parameters(strategy, spec, data) * (8 if strategy.ema_decay is None else 12)
     checkpoints = _CHECKPOINTS_AT_ONCE * (copies + states)
     return Figure.within(artifact + checkpoints, 0.1, Evidence.FORMULA)
+
+
+def _kept_bytes(strategy: Strategy, spec: ModelSpec, data: DataSpec) -> int:
+    """Bytes of the weights that are kept: what was added to the base and the head, or the whole model. The header
+    of the file is left out."""
+    if any(part.adapter for part in strategy.parts):
+        kept = sum(part.kept_parameters(spec, data.outputs) for part in strategy.parts)
+    else:
+        kept = strategy.total_parameters(spec, data.outputs)
+    return kept * BYTES[strategy.precision]
 
 
 def _quality(strategy: Strategy, spec: ModelSpec) -> QualityPrior:

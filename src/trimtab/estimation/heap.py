@@ -87,10 +87,11 @@ def hole_bytes(strategy: Strategy, spec: ModelSpec, data: DataSpec, grown: Grown
     if machine.device.kind != "cpu":
         return 0
     rows, length = longest_batch(strategy, data)
-    tokens, number = rows * length, BYTES[strategy.precision]
+    width = length + strategy.virtual_tokens
+    tokens, number = rows * width, BYTES[strategy.precision]
     large = number * spec.ffn * activation_arrays(spec)  # of a token, in blocks of ffn numbers each
     spared = max(0.0, 1 - _MAPPED_BLOCK_BYTES / (tokens * number * spec.ffn)) * large
-    kept = sum(max(0.0, layer - spared) for layer in layers_bytes(strategy, spec, length, machine.device.kind))
+    kept = sum(max(0.0, layer - spared) for layer in layers_bytes(strategy, spec, width, machine.device.kind))
     collected = updated_parameters(strategy, spec, data) - table_parameters(strategy, spec, data)
     cut_up = (_CPU_HOLES * grown.same + _CPU_MIXED_HOLES * grown.mixed) * tokens * kept
     freed = max(grown.same, grown.mixed) * _CPU_GRADIENT_HOLES * collected * _GRADIENT_BYTES

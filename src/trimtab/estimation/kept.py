@@ -18,6 +18,7 @@ transformers classes, see docs/formulas.md:
     bottleneck of width b after a matrix     s times its outputs, and s b: the input of each of its two matrices
     matrix with rows of a trained length     2 s times its outputs: what it gives, and what runs beside it gives
     what a trained vector scales             s times its width: keys, values, and the input of the last matrix
+    prefix of p tokens                       keys, values, mask and probabilities of L + p in the place of L
     quantised matrix                         nothing: it is unpacked again, one at a time (a temporary)
 
 The statistics of norms (a few bytes a token) are left out. tests/estimation counts the tensors autograd keeps.
@@ -90,7 +91,7 @@ def layer_bytes(strategy: Strategy, spec: ModelSpec, layer: int, length: int, ki
     """Bytes a token that one layer with gradient flow keeps for backward."""
     number = BYTES[strategy.precision]
     loads = strategy.loads(spec, layer)
-    if layer == max(0, strategy.lowest_layer(spec)) and (lowest := lowest_place(loads)) != "attention":
+    if layer == strategy.lowest_layer(spec) and (lowest := lowest_place(loads)) != "attention":
         return _partly_passed_bytes(spec, loads, number, lowest, kind)
     trained = [linear for load in loads for linear in load.trained]
     beside = [(linear, rank) for load in loads for linear, rank in load.beside]
@@ -99,7 +100,7 @@ def layer_bytes(strategy: Strategy, spec: ModelSpec, layer: int, length: int, ki
         inputs["attention"] = spec.heads * spec.head_dim
     return (
         number * (sum(inputs.values()) + sum(rank for _, rank in beside) + sum(map(_kept_by_adapters, loads)))
-        + _attention_bytes(strategy, spec, length, kind)
+        + _attention_bytes(strategy, spec, length, sum(load.keys for load in loads), kind)
         + _norm_bytes(spec, number, trained=any(load.everything_else for load in loads))
         + number * spec.ffn * activation_arrays(spec)
         + _dropout_bytes(spec, number, kind)
@@ -130,14 +131,16 @@ def _kept_by_adapters(load: LayerLoad) -> int:
     return after + outputs + sum(linear.inputs for linear in load.scaled_inputs)
 
 
-def _attention_bytes(strategy: Strategy, spec: ModelSpec, length: int, kind: DeviceKind) -> int:
-    """Queries, keys, values and what attention keeps beside them, its output left out."""
-    number, width = BYTES[strategy.precision], 3 * spec.heads * spec.head_dim
+def _attention_bytes(strategy: Strategy, spec: ModelSpec, length: int, before: int, kind: DeviceKind) -> int:
+    """Queries, keys, values and what attention keeps beside them, its output left out; `before`: so many keys and
+    values stand before those of a text."""
+    number, keys = BYTES[strategy.precision], length + before
+    width = round(spec.heads * spec.head_dim * (1 + 2 * keys / length))
     if not drops_probabilities(spec, kind):
-        return number * (width + length) + 4 * spec.heads
+        return number * (width + keys) + 4 * spec.heads
     if spec.kind == "encoder":
-        return number * width + (number + mask_bytes(number, kind)) * spec.heads * length
-    return 4 * (width + 3 * spec.heads * length)
+        return number * width + (number + mask_bytes(number, kind)) * spec.heads * keys
+    return 4 * (width + 3 * spec.heads * keys)
 
 
 def _dropout_bytes(spec: ModelSpec, number: int, kind: DeviceKind) -> int:

@@ -170,13 +170,14 @@ def _sizes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine
     table = table_parameters(strategy, spec, data)
     weights = held_bytes(strategy, spec, data.outputs)
     rows, length = longest_batch(strategy, data)
+    width = length + strategy.virtual_tokens
     masters = (table if strategy.precision == "fp32" else updated) * _MASTER_BYTES
     if strategy.ema_decay is not None:
         masters += updated * _MASTER_BYTES  # their average
     loaded = _loaded_bytes(strategy, spec, data, machine)
     unread = _unread_bytes(strategy, spec, data, machine)
-    activations = rows * length * activation_bytes(strategy, spec, length, machine)
-    temporaries = _temporary_bytes(strategy, spec, rows, length, machine)
+    activations = rows * width * activation_bytes(strategy, spec, width, machine)
+    temporaries = _temporary_bytes(strategy, spec, rows, width, machine)
     grown = grown_shares(strategy, data)
     holes = hole_bytes(strategy, spec, data, grown, machine)
     kernels = kernel_bytes(strategy, spec, data, machine)
@@ -191,8 +192,8 @@ def _sizes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine
         states=states,
         update=max(rule.step_bytes(shape, cpu=machine.device.kind == "cpu") for shape, _ in shapes),
         activations=activations,
-        kept_at_head=rows * length * activation_bytes(strategy, spec, length, machine, again=False),
-        lowest_layer=rows * length * lowest_layer_bytes(strategy, spec, length, machine),
+        kept_at_head=rows * width * activation_bytes(strategy, spec, width, machine, again=False),
+        lowest_layer=rows * width * lowest_layer_bytes(strategy, spec, width, machine),
         lowest_gradient=0 if strategy.accumulation > 1 else _lowest_parameters(strategy, spec) * _GRADIENT_BYTES,
         temporaries=temporaries,
         holes=holes,
@@ -261,7 +262,7 @@ def _evaluate_bytes(strategy: Strategy, spec: ModelSpec, length: int, data: Data
     """The widest moment of a forward pass that keeps nothing, over an evaluation batch; or that of a quantised
     matrix, which is unpacked before there is anything of what it gives; or of a language model's scores."""
     number, rows = BYTES[strategy.precision], evaluated_rows(data, length)
-    tokens, arrays = length * rows, 3 if spec.gated_ffn else 2
+    tokens, arrays = (length + strategy.virtual_tokens) * rows, 3 if spec.gated_ffn else 2
     widest = max(spec.ffn * arrays, 4 * spec.heads * spec.head_dim) * tokens * number
     multiplied = spec.ffn * (arrays - 1) * tokens * number + unpacked_bytes(strategy, spec)
     layer = max(widest, multiplied, _renorm_bytes(strategy, spec)) + 3 * spec.hidden * tokens * number

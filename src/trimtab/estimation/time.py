@@ -55,7 +55,8 @@ def time(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine) 
     epochs = sum(stage.schedule.epochs for stage in strategy.stages)
     evaluations = epochs * strategy.schedule.evaluations + 1
     if strategy.starts_scored:
-        evaluations += 1
+        # It is scored before it is trained, and its base where that is another.
+        evaluations += 1 if all(part.starts_at_base for part in strategy.parts) else 2
     evaluate = evaluations * _forward_seconds(spec, data, machine, costs, strategy) * data.dev_rows
     return TimeEstimate(
         step_seconds=Figure.within(step, spread, shown),
@@ -110,8 +111,8 @@ def _unpack_seconds(strategy: Strategy, machine: Machine) -> float:
 
 
 def _padded_length(strategy: Strategy, data: DataSpec) -> float:
-    """Mean padded length of a micro-batch: batches are made of rows of like length."""
-    return _mean_width(data.lengths, strategy.micro_batch, strategy.max_length)
+    """Mean padded length of a micro-batch, virtual tokens included: batches are made of rows of like length."""
+    return _mean_width(data.lengths, strategy.micro_batch, strategy.max_length) + strategy.virtual_tokens
 
 
 @lru_cache(maxsize=64)

@@ -14,14 +14,14 @@ from trimtab.models.spec import ModelSpec
 def updated_parameters(strategy: Strategy, spec: ModelSpec, data: DataSpec) -> int:
     """Trainable parameters less those in rows of the token embedding that the training texts never read."""
     trained = strategy.trainable_parameters(spec, data.outputs)
-    if strategy.lowest_layer(spec) >= 0 or shares_table(strategy, spec):
+    if not strategy.trains_table(spec) or shares_table(strategy, spec):
         return trained
     return trained - (spec.vocab - table_rows(spec, data)) * _width(spec)
 
 
 def table_parameters(strategy: Strategy, spec: ModelSpec, data: DataSpec) -> int:
     """Of them, those that the loop keeps by rows of the token embedding: 0 where it is frozen, or the head too."""
-    by_rows = strategy.lowest_layer(spec) < 0 and not shares_table(strategy, spec)
+    by_rows = strategy.trains_table(spec) and not shares_table(strategy, spec)
     return table_rows(spec, data) * _width(spec) if by_rows else 0
 
 
@@ -32,7 +32,7 @@ def shares_table(strategy: Strategy, spec: ModelSpec) -> bool:
 
 def updated_shapes(strategy: Strategy, spec: ModelSpec, data: DataSpec) -> Shapes:
     """Shapes of the tensors whose numbers these are, with how many there are of each."""
-    whole = strategy.lowest_layer(spec) >= 0 or shares_table(strategy, spec)
+    whole = not strategy.trains_table(spec) or shares_table(strategy, spec)
     rows = spec.vocab if whole else table_rows(spec, data)
     return _shapes(strategy.what_is_trained, spec, data.outputs, rows)
 
@@ -42,7 +42,7 @@ def _shapes(strategy: Strategy, spec: ModelSpec, outputs: int, rows: int) -> Sha
     """Kept, since the parts of many candidates are the same."""
     table, read = (spec.vocab, _width(spec)), (rows, _width(spec))
     return tuple(
-        (read if shape == table and part.lowest_layer(spec) < 0 else shape, count)
+        (read if shape == table and part.trains_table else shape, count)
         for part in strategy.parts
         for shape, count in part.trained_shapes(spec, outputs, partial(strategy.trains, spec))
     )

@@ -105,16 +105,16 @@ def layer_numbers(spec: ModelSpec, length: float) -> float:
 
 
 def _layer_flop(strategy: Strategy, spec: ModelSpec, layer: int, length: float) -> float:
-    loads = strategy.loads(spec, layer)
+    lowest, loads = strategy.lowest_layer(spec), strategy.loads(spec, layer)
+    reach = length + sum(load.keys for load in loads)
     resting = sum(_resting_flop(load.resting) for load in loads if load.resting is not None)
-    forward = 2.0 * _matrix_numbers(spec) + _attention_flop(spec, length) + resting
-    lowest = strategy.lowest_layer(spec)
+    forward = 2.0 * _matrix_numbers(spec) + _attention_flop(spec, reach) + resting
     if layer < lowest:
         return forward
     trained = sum(2.0 * linear.inputs * linear.outputs for load in loads for linear in load.trained)
     beside = sum(6.0 * rank * (linear.inputs + linear.outputs) for load in loads for linear, rank in load.beside)
     after = sum(12.0 * width * linear.outputs for load in loads for linear, width in load.after)
-    backward = _gradient_flop(spec, length, lowest_place(loads) if layer == max(0, lowest) else "attention")
+    backward = _gradient_flop(spec, reach, lowest_place(loads) if layer == lowest else "attention")
     return forward * (2 if strategy.recompute else 1) + backward + resting + trained + beside + after
 
 

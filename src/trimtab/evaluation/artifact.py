@@ -20,7 +20,7 @@ from trimtab.artifacts import FACTS_FILE, ArtifactFacts, read_facts
 from trimtab.data import Split
 from trimtab.data.spec import Example, Prefixes
 from trimtab.errors import ArtifactError
-from trimtab.evaluation.encode import Encoded
+from trimtab.evaluation.encode import Collator, Encoded
 from trimtab.evaluation.fitting import require_fitting
 from trimtab.evaluation.objective import Objective, Opening, ScoredRows
 from trimtab.evaluation.objectives import OBJECTIVES
@@ -52,18 +52,19 @@ class Artifact:
     def encode(self, examples: Iterable[Example]) -> Encoded:
         return self.objective.encode(examples, self.tokenizer, self.facts.strategy.max_length)
 
+    @property
+    def _collator(self) -> Collator:
+        strategy = self.facts.strategy
+        return self.objective.collator(self.tokenizer, strategy.max_length).beside(strategy)
+
     def logits(self, encoded: Encoded) -> np.ndarray:
         """Head outputs, float32 (rows, outputs); of a chat model the logits before its first learned tokens."""
-        collator = self.objective.collator(self.tokenizer, self.facts.strategy.max_length)
-        return self.objective.outputs(self.model, encoded, collator)
+        return self.objective.outputs(self.model, encoded, self._collator)
 
     def score(self, split: Split) -> Score:
         """Score the model on rows that have what the task asks for. Raises Diverged, DataError TT-D107."""
         rows = ScoredRows(
-            split=split.name,
-            encoded=self.encode(split),
-            collator=self.objective.collator(self.tokenizer, self.facts.strategy.max_length),
-            labels=self.facts.labels,
+            split=split.name, encoded=self.encode(split), collator=self._collator, labels=self.facts.labels
         )
         return self.objective.score(self.model, rows)
 

@@ -5,7 +5,7 @@ the split streams by.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from itertools import islice
 
@@ -14,6 +14,7 @@ import torch
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from trimtab.data.spec import Example, padded_length
+from trimtab.methods import Strategy
 
 _BLOCK = 1024
 
@@ -140,6 +141,11 @@ class Collator:
             token_types="token_type_ids" in tokenizer.model_input_names,
             left=tokenizer.padding_side == "left",
         )
+
+    def beside(self, strategy: Strategy) -> "Collator":
+        """As `strategy` needs it: padded on the right where virtual tokens stand before the texts. Padding between
+        them would move a text away from its virtual tokens, by the other rows of its batch."""
+        return replace(self, left=self.left and not strategy.positions)
 
     def batch(self, encoded: Encoded, rows: np.ndarray) -> dict[str, torch.Tensor]:
         """Model inputs of `rows`, padded to `padded_length` of the longest: input_ids, attention_mask and,

@@ -37,6 +37,8 @@ def shapes_in_file(facts: ArtifactFacts, spec: ModelSpec) -> dict[str, Shape]:
         for part in facts.strategy.parts:
             tuning.attach(part, model, spec)
     if facts.adapter:
-        found = tuning.parameters_by_key(tuning.adapter_of(facts.strategy), model)
+        adapter = tuning.adapter_of(facts.strategy)
+        tuning.opened(adapter, model)
+        found = tuning.parameters_by_key(adapter, model)
         return {name: tuple(parameter.shape) for name, parameter in found.items()}
     return {name: tuple(x.shape) for name, x in model.named_parameters() if x.requires_grad}

@@ -130,8 +130,8 @@ class Labelled(Objective):
             if len(example.texts) != len(facts.columns):
                 raise _other_number(len(example.texts), facts.columns)
         length = facts.strategy.max_length
-        encoded = self.encode(examples, tokenizer, length)
-        for outputs in logits(model, encoded, self.collator(tokenizer, length)):
+        encoded, collator = self.encode(examples, tokenizer, length), self.collator(tokenizer, length)
+        for outputs in logits(model, encoded, collator.beside(facts.strategy)):
             yield self.target.prediction(outputs, facts.labels)
 
 

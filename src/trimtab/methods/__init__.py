@@ -5,7 +5,7 @@ Leaves out: anything with weights. The torch half of each part is in `trimtab.tu
 
 import difflib
 
-from trimtab.errors import ModelError, UsageError
+from trimtab.errors import ModelError, UsageError, message
 from trimtab.methods.base_precision import QUANTISED, BasePrecision
 from trimtab.methods.biases import Biases
 from trimtab.methods.bottleneck import PLACEMENTS, Bottleneck, Placement
@@ -13,9 +13,12 @@ from trimtab.methods.head import Head
 from trimtab.methods.ia3 import Ia3
 from trimtab.methods.language_head import LanguageHead
 from trimtab.methods.lora import LORA_VARIANTS, Lora, LoraVariant
-from trimtab.methods.part import Adapter, LayerLoad, Part, Place, Shape, Shapes, Trains, lowest_place
+from trimtab.methods.part import Adapter, LayerAdapter, LayerLoad, Part, Place, Shape, Shapes, Trains, lowest_place
 from trimtab.methods.pooling import Pooling
+from trimtab.methods.prefix import Prefix
 from trimtab.methods.preset import METHODS, PARTS, Choices, Method, lora_targets, parts_for
+from trimtab.methods.prompt import Prompt
+from trimtab.methods.ptuning import PTuning
 from trimtab.methods.serial import strategy_from_json, strategy_to_json
 from trimtab.methods.stage import STAGE_PRESETS, Stage, StagePreset, stages_from
 from trimtab.methods.strategy import (
@@ -39,6 +42,7 @@ from trimtab.methods.update_rule import (
     PagedAdamW8bit,
     UpdateRule,
 )
+from trimtab.methods.virtual_tokens import VirtualTokens
 from trimtab.methods.weights import Weights
 
 __all__ = [
@@ -64,17 +68,21 @@ __all__ = [
     "Head",
     "Ia3",
     "LanguageHead",
+    "LayerAdapter",
     "LayerLoad",
     "Lion",
     "Lora",
     "LoraVariant",
     "Method",
+    "PTuning",
     "PagedAdamW8bit",
     "Part",
     "Place",
     "Placement",
     "Pooling",
     "Precision",
+    "Prefix",
+    "Prompt",
     "Schedule",
     "Shape",
     "Shapes",
@@ -85,6 +93,7 @@ __all__ = [
     "TrainedTensors",
     "Trains",
     "UpdateRule",
+    "VirtualTokens",
     "Weights",
     "balanced_weights",
     "grouped_tensors",
@@ -121,5 +130,6 @@ def update_rule_named(name: str) -> UpdateRule:
 def refuse_unmergeable(strategy: Strategy) -> None:
     """Raises ModelError TT-T071 where no weights of the base compute what the strategy adds: asked before anything
     is loaded."""
-    if any(part.adapter and not part.mergeable for part in strategy.parts):
-        raise ModelError("TT-T071", method=strategy.method)
+    for part in strategy.parts:
+        if part.adapter and not part.mergeable:
+            raise ModelError("TT-T071", method=strategy.method, why=message(part.unmergeable))

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from trimtab.errors import Message, message
-from trimtab.methods.part import Adapter, LayerLoad
+from trimtab.methods.part import LayerAdapter, LayerLoad
 from trimtab.models.families import layer_biases
 from trimtab.models.spec import ModelSpec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Biases(Adapter):
+class Biases(LayerAdapter):
     """The biases of the matrices and norms of the layers. They keep nothing for backward: the gradient of a bias
     is the sum of its output's."""
 

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import ClassVar, Literal
 
 from trimtab.errors import Message, message
-from trimtab.methods.part import Adapter, LayerLoad
+from trimtab.methods.part import LayerAdapter, LayerLoad
 from trimtab.models.spec import Linear, ModelSpec, Role
 
 Placement = Literal["houlsby", "pfeiffer"]
@@ -22,12 +22,13 @@ PLACEMENTS: Mapping[Placement, tuple[Role, ...]] = MappingProxyType(
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Bottleneck(Adapter):
+class Bottleneck(LayerAdapter):
     """Bottleneck adapters of `width` numbers, `placement` after which matrices. Parameters: 2 x width x outputs
     and the biases, width + outputs, a matrix. What it computes is not linear, so no matrix can take it up."""
 
     name: ClassVar[str] = "bottleneck"
     mergeable: ClassVar[bool] = False
+    unmergeable: ClassVar[str] = "TT-F010"
     starts_at_base: ClassVar[bool] = True
     in_peft: ClassVar[bool] = False
 

@@ -8,12 +8,12 @@ the vector is as wide as the whole, as PEFT has it.
 from dataclasses import dataclass
 from typing import ClassVar
 
-from trimtab.methods.part import Adapter, LayerLoad
+from trimtab.methods.part import LayerAdapter, LayerLoad
 from trimtab.models.spec import Linear, ModelSpec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Ia3(Adapter):
+class Ia3(LayerAdapter):
     """(IA)^3. Parameters: the outputs of the key and value matrices, and the inputs of the last one, a layer. A
     scaled matrix is a matrix, so it can be folded in."""
 

@@ -10,7 +10,7 @@ number an output, at the start the length of the row of W.
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from trimtab.methods.part import Adapter, LayerLoad
+from trimtab.methods.part import LayerAdapter, LayerLoad
 from trimtab.models.spec import Linear, ModelSpec, Role
 
 LoraVariant = Literal["dora", "rslora"]
@@ -18,7 +18,7 @@ LORA_VARIANTS: tuple[LoraVariant, ...] = ("dora", "rslora")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Lora(Adapter):
+class Lora(LayerAdapter):
     """LoRA on the matrices named by `targets` (roles: q k v o gate up down). Parameters: rank x (inputs + outputs)
     a matrix, and its outputs more with DoRA; a bias is not touched. `variant`: None = as first published."""
 

@@ -31,6 +31,7 @@ class LayerLoad:
     `renormed`: frozen matrices whose rows, with what runs beside them, are brought to a trained length (DoRA).
     `scaled_outputs`, `scaled_inputs`: what a frozen matrix gives, or is given, times a trained vector.
     `biases`: they are trained, which keeps nothing and takes no time worth counting.
+    `keys`: so many trained keys and values stand before those of a text.
     `everything_else`: the layer's norms and biases are trained as well.
     `resting`: what is done in other stages.
     """
@@ -42,6 +43,7 @@ class LayerLoad:
     scaled_outputs: tuple[Linear, ...] = ()
     scaled_inputs: tuple[Linear, ...] = ()
     biases: bool = False
+    keys: int = 0
     everything_else: bool = False
     resting: "LayerLoad | None" = None
 
@@ -71,6 +73,22 @@ class Part(ABC):
     mergeable: ClassVar[bool]  # can be folded into the base weights
     starts_at_base: ClassVar[bool]  # untrained, the model computes what the base computes
     adapter: ClassVar[bool]  # saved beside the base, as an adapter, not as a whole model
+    unmergeable: ClassVar[str] = ""  # of an adapter that is not mergeable: the code of the reason
+
+    @property
+    def virtual_tokens(self) -> int:
+        """Trained vectors that stand before every text in the place of tokens: each row is longer by so many."""
+        return 0
+
+    @property
+    def positions(self) -> int:
+        """Positions that it takes up before those of a text."""
+        return self.virtual_tokens
+
+    @property
+    def trains_table(self) -> bool:
+        """Whether the base's own token embedding is trained."""
+        return False
 
     @abstractmethod
     def trainable_parameters(self, spec: ModelSpec, outputs: int) -> int:
@@ -139,6 +157,10 @@ class Part(ABC):
         """The same of one layer, where `load` does not name them: experts."""
         return ()
 
+    def kept_parameters(self, spec: ModelSpec, outputs: int) -> int:
+        """Of the trained parameters, those that a folder keeps."""
+        return self.trainable_parameters(spec, outputs)
+
     def refusal(self, spec: ModelSpec) -> Message | None:
         """Why this part has nothing to train in a model of this kind, None where it has."""
         return None
@@ -146,11 +168,18 @@ class Part(ABC):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Adapter(Part):
-    """Abstract. A part that leaves the base's weights as they are and adds its own to the upper `top_layers`
-    layers (None = all), the same to each."""
+    """Abstract. A part that leaves the base's weights as they are and adds its own."""
 
     adapter: ClassVar[bool] = True
     in_peft: ClassVar[bool]  # PEFT has it; else its folder loads there after `import trimtab.tuning`
+
+    def added_parameters(self, spec: ModelSpec, outputs: int) -> int:
+        return self.trainable_parameters(spec, outputs)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LayerAdapter(Adapter):
+    """Abstract. An adapter in the upper `top_layers` layers (None = all), the same in each."""
 
     top_layers: int | None = None
 
@@ -167,9 +196,6 @@ class Adapter(Part):
 
     def trainable_parameters(self, spec: ModelSpec, outputs: int) -> int:
         return self.added_to_a_layer(spec) * (spec.layers - self.lowest_layer(spec))
-
-    def added_parameters(self, spec: ModelSpec, outputs: int) -> int:
-        return self.trainable_parameters(spec, outputs)
 
     def lowest_layer(self, spec: ModelSpec) -> int:
         return 0 if self.top_layers is None else spec.layers - self.top_layers

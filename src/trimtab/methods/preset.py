@@ -13,20 +13,25 @@ from trimtab.methods.language_head import LanguageHead
 from trimtab.methods.lora import Lora, LoraVariant
 from trimtab.methods.part import Part
 from trimtab.methods.pooling import Pooling
+from trimtab.methods.prefix import Prefix
+from trimtab.methods.prompt import Prompt
+from trimtab.methods.ptuning import PTuning
 from trimtab.methods.stage import StagePreset
 from trimtab.methods.token_head import TokenHead
 from trimtab.methods.weights import Weights
 from trimtab.models.sentence import POOLINGS
 from trimtab.models.spec import ModelSpec, Role
 
-PARTS: tuple[type[Part], ...] = (Weights, Head, Lora, Bottleneck, Ia3, Biases)
+PARTS: tuple[type[Part], ...] = (Weights, Head, Lora, Bottleneck, Ia3, Biases, Prompt, Prefix, PTuning)
+_USUAL_TOKENS = 8
 _RSLORA_ALPHA = 16  # whatever the rank, as in the paper; plain LoRA takes twice the rank
 _USUAL_WIDTH = 64  # of a bottleneck; Houlsby et al. 2019 try 8 to 256
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Choices:
-    """What a user may set about a method; None = the method's own default. `bottleneck` is a width in numbers."""
+    """What a user may set about a method; None = the method's own default. `bottleneck` is a width in numbers,
+    `init_text` what virtual tokens start as."""
 
     rank: int | None = None
     alpha: int | None = None
@@ -35,6 +40,8 @@ class Choices:
     bottleneck: int | None = None
     placement: Placement | None = None
     top_layers: int | None = None
+    virtual_tokens: int | None = None
+    init_text: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,6 +116,19 @@ def _ia3(spec: ModelSpec, choices: Choices) -> tuple[Part, ...]:
 
 def _bitfit(spec: ModelSpec, choices: Choices) -> tuple[Part, ...]:
     return (Biases(top_layers=choices.top_layers), Head())
+
+
+def _prompt(spec: ModelSpec, choices: Choices) -> tuple[Part, ...]:
+    tokens = choices.virtual_tokens or _USUAL_TOKENS
+    return (Prompt(tokens=tokens, init_text=choices.init_text or ""), Head())
+
+
+def _prefix(spec: ModelSpec, choices: Choices) -> tuple[Part, ...]:
+    return (Prefix(tokens=choices.virtual_tokens or _USUAL_TOKENS), Head())
+
+
+def _ptuning(spec: ModelSpec, choices: Choices) -> tuple[Part, ...]:
+    return (PTuning(tokens=choices.virtual_tokens or _USUAL_TOKENS), Head())
 
 
 def lora_targets(spec: ModelSpec) -> tuple[Role, ...]:
@@ -196,6 +216,33 @@ METHODS: tuple[Method, ...] = (
         quality_source="Ding et al. 2023, doi 10.1038/s42256-023-00626-4, table 2 (RoBERTa-large, 8 GLUE tasks: "
         "0.8 below adapters), and adapters against full",
         takes=("top_layers",),
+    ),
+    Method(
+        name="prompt",
+        parts=_prompt,
+        learning_rate=3e-2,
+        quality=(-20.0, -6.0, 0.0),
+        quality_source="a wide guess: compared on few models alone, and the smaller the model the worse "
+        "(Lester et al. 2021, arXiv 2104.08691, figure 1)",
+        takes=("virtual_tokens", "init_text"),
+    ),
+    Method(
+        name="prefix",
+        parts=_prefix,
+        learning_rate=1e-2,
+        quality=(-20.0, -6.0, 0.0),
+        quality_source="a wide guess: compared on few models alone, and the smaller the model the worse "
+        "(Lester et al. 2021, arXiv 2104.08691, figure 1)",
+        takes=("virtual_tokens",),
+    ),
+    Method(
+        name="ptuning",
+        parts=_ptuning,
+        learning_rate=1e-3,
+        quality=(-20.0, -6.0, 0.0),
+        quality_source="a wide guess: compared on few models alone, and the smaller the model the worse "
+        "(Lester et al. 2021, arXiv 2104.08691, figure 1)",
+        takes=("virtual_tokens",),
     ),
     Method(
         name="freeze",

@@ -153,6 +153,20 @@ class Strategy:
         """The model does the task before it is trained, having no fresh head, and is scored then."""
         return not any(isinstance(part, Head | TokenHead) for part in self.parts)
 
+    @property
+    def virtual_tokens(self) -> int:
+        """Vectors that stand before every text in the place of tokens: each row is longer by so many."""
+        return sum(part.virtual_tokens for part in self.parts)
+
+    @property
+    def positions(self) -> int:
+        """Positions that are taken up before those of a text."""
+        return sum(part.positions for part in self.parts)
+
+    def trains_table(self, spec: ModelSpec) -> bool:
+        """Whether the base's token embedding is trained."""
+        return self.trains(spec, -1) and any(part.trains_table for part in self.parts)
+
     def trainable_parameters(self, spec: ModelSpec, outputs: int) -> int:
         """In one stage, or in any of a whole training."""
         if self.span is None and not self.schedule.stages:

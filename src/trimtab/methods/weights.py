@@ -19,6 +19,10 @@ class Weights(Part):
 
     top_layers: int | None = None
 
+    @property
+    def trains_table(self) -> bool:
+        return self.top_layers is None
+
     def trainable_parameters(self, spec: ModelSpec, outputs: int) -> int:
         above = final_norm_parameters(spec)
         if self.top_layers is None:

@@ -73,7 +73,7 @@ def strategies(variant: Variant, request: Request, rule: UpdateRule | None = Non
         optimizer=rule,
         schedule=_schedule(variant, request, rule),
         batch=settings.batch or DEFAULT_BATCH,
-        max_length=settings.max_length or default_max_length(spec, request.data),
+        max_length=settings.max_length or _max_length(variant, request),
         ema_decay=settings.ema,
         label_smoothing=settings.label_smoothing or 0.0,
         class_weights=balanced_weights(request.data.label_counts) if settings.class_weights else (),
@@ -126,6 +126,12 @@ def default_max_length(spec: ModelSpec, data: DataSpec) -> int:
     """The longest row, rounded up to a multiple of 8 for the sake of the hardware, below the caps."""
     longest = -(-max(data.longest_row, 1) // 8) * 8
     return min(longest, LENGTH_CAPS[spec.kind], spec.longest_text or longest)
+
+
+def _max_length(variant: Variant, request: Request) -> int:
+    """As `default_max_length`, within what virtual tokens leave of the model's positions."""
+    length, most = default_max_length(request.spec, request.data), request.most_text(variant.method)
+    return min(length, most) if most else length
 
 
 def default_epochs(rows: int, batch: int) -> int:

@@ -43,6 +43,7 @@ _COUNTED = ("epochs", "batch", "learning_rate", "max_length", "temperature")
 _LARGEST_SEED = 2**32 - 1  # what every library that draws takes
 # Up to four special tokens and a token of each of two texts; with less room a tokenizer cuts nothing at all.
 _SHORTEST_LENGTH = 8
+_MOST_VIRTUAL_TOKENS = 1000  # of a model without a limit; papers try up to 200
 _LONGEST_WORD = 60  # characters of a word that is no target
 # The kind of model that a task needs, and the refusal of another.
 _KINDS: Mapping[str, tuple[Kind, str]] = {
@@ -106,7 +107,7 @@ class Request:
             for method in self.asked_for
             if method.refusal(self.spec, self.choices) is None
             and self.parts(method, self.choices)
-            and (self.method is not None or (self.moves(method) and self.reaches_layers(method)))
+            and (self.method is not None or self._competes(method))
         )
 
     @property
@@ -121,11 +122,25 @@ class Request:
         """What `method` trains of this model for this task; nothing where it has nothing to train."""
         return parts_for(method, self.data.task, self.spec, choices)
 
+    def _competes(self, method: Method) -> bool:
+        return self.moves(method) and self.reaches_layers(method) and self.has_room(method)
+
     def moves(self, method: Method) -> bool:
         """Whether the update rule asked for moves what `method` trains."""
         rule = self.settings.optimizer
         parts = self.parts(method, self.choices)
-        return rule is None or update_rule_named(rule).moves_zeros or not any(part.adapter for part in parts)
+        at_zero = any(part.adapter and part.starts_at_base for part in parts)
+        return rule is None or update_rule_named(rule).moves_zeros or not at_zero
+
+    def most_text(self, method: Method) -> int:
+        """Tokens of a text that the model reads beside what `method` puts before it; 0 = no limit of its own."""
+        positions = sum(part.positions for part in self.parts(method, self.choices))
+        return max(1, self.spec.longest_text - positions) if self.spec.longest_text else 0
+
+    def has_room(self, method: Method) -> bool:
+        """Whether texts as long as asked for fit beside what `method` puts before them."""
+        asked, most = self.settings.max_length, self.most_text(method)
+        return asked is None or not most or asked <= most
 
     def reaches_layers(self, method: Method) -> bool:
         """Whether `method` trains something in single layers, where what is asked for speaks of these."""
@@ -171,11 +186,12 @@ class Request:
         _check_counts(self.settings, self.choices)
         _check_library(self)
         _check_choices(self)
+        _check_length(self)
+        _check_virtual_tokens(self)
         _check_method(self)
         _check_rank(self)
         _check_bottleneck(self)
         _check_depth(self.spec, self.choices)
-        _check_length(self.spec, self.settings)
         _check_precision(self.machine, self.settings)
         _check_frozen(self)
         _check_rule(self.machine, self.settings)
@@ -317,7 +333,9 @@ def _check_price(request: Request) -> None:
 
 def _check_counts(settings: Settings, choices: Choices) -> None:
     counts = {name: getattr(settings, name) for name in _COUNTED}
-    counts |= {name: getattr(choices, name) for name in ("rank", "alpha", "bottleneck", "top_layers")}
+    counts |= {
+        name: getattr(choices, name) for name in ("rank", "alpha", "bottleneck", "top_layers", "virtual_tokens")
+    }
     for name, value in counts.items():
         if value is not None and not 0 < value < math.inf:
             raise UsageError("TT-P006", flag=_flag(name), value=value)
@@ -383,12 +401,30 @@ def _check_depth(spec: ModelSpec, choices: Choices) -> None:
         raise UsageError("TT-P008", asked=choices.top_layers, model=spec.name, layers=spec.layers)
 
 
-def _check_length(spec: ModelSpec, settings: Settings) -> None:
-    asked = settings.max_length
+def _check_length(request: Request) -> None:
+    spec, asked = request.spec, request.settings.max_length
     if asked is not None and asked < _SHORTEST_LENGTH:
         raise UsageError("TT-P012", asked=asked, least=_SHORTEST_LENGTH)
     if asked is not None and spec.longest_text and asked > spec.longest_text:
         raise UsageError("TT-P009", asked=asked, model=spec.name, positions=spec.longest_text)
+
+
+def _check_virtual_tokens(request: Request) -> None:
+    """What stands before a text takes up positions that the model has for texts."""
+    spec, choices, asked = request.spec, request.choices, request.settings.max_length
+    longest = spec.longest_text or _MOST_VIRTUAL_TOKENS + _SHORTEST_LENGTH
+    most = min(_MOST_VIRTUAL_TOKENS, longest - _SHORTEST_LENGTH)
+    if choices.virtual_tokens is not None and choices.virtual_tokens > most:
+        raise UsageError("TT-P081", asked=choices.virtual_tokens, model=spec.name, most=most)
+    if choices.init_text is not None and not choices.init_text.strip():
+        raise UsageError("TT-P083", text=choices.init_text)
+    crowded = [method for method in request.asked_for if not request.has_room(method)]
+    if crowded and len(crowded) == len(request.asked_for):
+        room = request.most_text(crowded[0])
+        tokens = spec.longest_text - room
+        raise UsageError(
+            "TT-P080", asked=asked, tokens=tokens, model=spec.name, positions=spec.longest_text, most=room
+        )
 
 
 def _check_precision(machine: Machine, settings: Settings) -> None:

@@ -479,6 +479,7 @@ class _Writer:
                 " ".join(part for part in (report.data.name, _hash(report.data.fingerprint)) if part),
             ),
             (self.say("TT-R229"), trained),
+            (self.say("TT-R260"), format_bytes(estimate.kept_bytes)),
             (self.say("TT-R240"), ", ".join(f"{name} {version}" for name, version in report.run.versions)),
             (self.say("TT-R239"), str(report.run.seed)),
         ]
@@ -499,7 +500,7 @@ def _part(part: Part) -> str:
     settings = [
         f"{field.name.replace('_', ' ')} {' '.join(map(str, value)) if isinstance(value, tuple) else value}"
         for field in fields(part)
-        if (value := getattr(part, field.name)) not in (None, 0, 0.0, ())
+        if (value := getattr(part, field.name)) not in (None, 0, 0.0, (), "")
     ]
     return f"{part.name} ({', '.join(settings)})" if settings else part.name
 

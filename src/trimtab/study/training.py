@@ -91,6 +91,8 @@ def command_of(request: TrainRequest) -> str:
         "--bottleneck": choices.bottleneck,
         "--placement": choices.placement,
         "--top-layers": choices.top_layers,
+        "--virtual-tokens": choices.virtual_tokens,
+        "--init-text": choices.init_text,
         "--epochs": settings.epochs,
         "--batch": settings.batch,
         "--lr": settings.learning_rate,

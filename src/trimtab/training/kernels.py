@@ -63,8 +63,8 @@ class _Dropout(torch.autograd.Function):
 
 
 class _Attention(torch.autograd.Function):
-    """softmax(q k' * scaling + mask) with dropout, times v. Shapes: q, k, v (B, H, L, D), mask (B or 1, 1, L, L)
-    boolean (True = attend) or None. Keeps q, k, v, the probabilities and their mask for backward.
+    """softmax(q k' * scaling + mask) with dropout, times v. Shapes: q (B, H, L, D), k, v (B, H, K, D), mask (B or
+    1, 1, L, K) boolean (True = attend) or None. Keeps q, k, v, the probabilities and their mask for backward.
 
     Inside, batch and heads are one dimension: torch copies every operand that it has to flatten, here each once.
     """
@@ -72,7 +72,7 @@ class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(ctx, q, k, v, mask, scaling, p):  # type: ignore[no-untyped-def]
         shape = q.shape
-        q, k, v = (x.reshape(-1, *shape[2:]) for x in (q, k, v))
+        q, k, v = (x.reshape(-1, *x.shape[2:]) for x in (q, k, v))
         scores = torch.bmm(q, k.mT).mul_(scaling)
         if mask is not None:
             scores.view(*shape[:2], *scores.shape[1:]).masked_fill_(~mask, torch.finfo(scores.dtype).min)
@@ -86,7 +86,8 @@ class _Attention(torch.autograd.Function):
     def backward(ctx, gradient):  # type: ignore[no-untyped-def]
         q, k, v, probabilities, keep = ctx.saved_tensors
         shape = gradient.shape
-        gradient = gradient.reshape(v.shape)
+        of_keys = (*shape[:2], *k.shape[1:])
+        gradient = gradient.reshape(q.shape)
         grad_v = torch.bmm(_drop(probabilities, keep, ctx.scale).mT, gradient)
         grad_probabilities = _drop(torch.bmm(gradient, v.mT), keep, ctx.scale)
         grad_scores = torch._softmax_backward_data(
@@ -94,7 +95,7 @@ class _Attention(torch.autograd.Function):
         ).mul_(ctx.scaling)
         grad_q = torch.bmm(grad_scores, k)
         grad_k = torch.bmm(grad_scores.mT, q)
-        return grad_q.view(shape), grad_k.view(shape), grad_v.view(shape), None, None, None
+        return grad_q.view(shape), grad_k.view(of_keys), grad_v.view(of_keys), None, None, None
 
 
 def _drop(x: torch.Tensor, keep: torch.Tensor, scale: float) -> torch.Tensor:

@@ -39,7 +39,7 @@ from trimtab.training.session import Job, Session, prepare, versions
 from trimtab.training.step import forward_backward
 from trimtab.training.stop import StopRequest
 from trimtab.training.timetable import Timetable
-from trimtab.tuning import count_parameters, train_mode
+from trimtab.tuning import bare, count_parameters, train_mode
 
 _ETA_STEPS = 20  # the remaining time is judged by the last steps
 
@@ -345,7 +345,7 @@ class _Loop:
         if not math.isfinite(result.loss):
             raise self._diverged(result.loss, self.now.rate(max(1, progress.step)))
         if progress.step == 0:  # before it is saved: a resumed run must know it too
-            progress.untrained_metric = result.main.value
+            progress.untrained_metric = self._of_the_base(result).main.value
         best = progress.best_metric is None or result.main.is_better_than(progress.best_metric)
         progress.without_gain = 0 if best else progress.without_gain + 1
         if best:
@@ -358,6 +358,14 @@ class _Loop:
         progress.evaluate_seconds += seconds
         yield Evaluated(step=progress.step, score=result, best=best, seconds=seconds)
         yield self._save()
+
+    def _of_the_base(self, untrained: Score) -> Score:
+        """What the model scored before anything was attached, which is what it scores untrained but for parts that
+        do not start there."""
+        if all(part.starts_at_base for part in self.strategy.parts):
+            return untrained
+        with bare(self.session.model):
+            return score_split(self.session, self.session.dev, "dev")
 
     def _close_history(self, result: Score) -> None:
         progress = self.progress

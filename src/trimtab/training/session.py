@@ -156,14 +156,14 @@ def prepare(job: Job, corpus: Corpus) -> Session:
     )
     model = objective.model(opening)
     ids = torch.from_numpy(tokens)
-    model, optimizer, opened = _opened(model, strategy, job.spec, accelerator.device, ids)
+    model, optimizer, opened = _opened(model, strategy, job.spec, accelerator.device, ids, tokenizer)
     model = accelerator.prepare_model(model)
     return Session(
         job=job,
         objective=objective,
         model=model,
         tokenizer=tokenizer,
-        collator=objective.collator(tokenizer, strategy.max_length),
+        collator=objective.collator(tokenizer, strategy.max_length).beside(strategy),
         optimizer=optimizer,
         opened=opened,
         tokens=ids,
@@ -180,19 +180,28 @@ def make_trainable(
     spec: ModelSpec,
     device: torch.device,
     tokens: torch.Tensor | None = None,
+    tokenizer: Tokenizer | None = None,
 ) -> tuple[PreTrainedModel, Optimizer]:
     """Attach the strategy, take the fp32 masters, cast to the strategy's precision, choose kernels. `tokens` as
-    in `Optimizer`. Of several stages it is the first that can be trained now."""
-    model, optimizer, _ = _opened(model, strategy, spec, device, tokens)
+    in `Optimizer`; `tokenizer` for what starts as a text. Of several stages it is the first that can be trained
+    now."""
+    model, optimizer, _ = _opened(model, strategy, spec, device, tokens, tokenizer)
     return model, optimizer
 
 
 def _opened(
-    model: PreTrainedModel, strategy: Strategy, spec: ModelSpec, device: torch.device, tokens: torch.Tensor | None
+    model: PreTrainedModel,
+    strategy: Strategy,
+    spec: ModelSpec,
+    device: torch.device,
+    tokens: torch.Tensor | None,
+    tokenizer: Tokenizer | None,
 ) -> tuple[PreTrainedModel, Optimizer, tuple[str, ...]]:
     """As `make_trainable`, with the names of what any stage trains."""
     torch.manual_seed(strategy.seed)
     tuning.apply(strategy, model, spec)
+    if tokenizer is not None:
+        tuning.start_from_text(strategy, model, tokenizer)
     if strategy.precision == "fp32":
         model.float()
     model.to(device)
@@ -203,6 +212,7 @@ def _opened(
     if device.type == "cpu":
         use_cpu_kernels(model)
     if strategy.recompute:
+        tuning.require_recompute(strategy)
         recompute_layers(model)
     model.config.use_cache = False
     return model, optimizer, opened

@@ -12,6 +12,9 @@ from trimtab.tuning import (  # noqa: F401  each registers its part
     language_head,
     lora,
     pooling,
+    prefix,
+    prompt,
+    ptuning,
     token_head,
     weights,
 )
@@ -20,6 +23,7 @@ from trimtab.tuning.adapter import (
     load_adapter,
     load_head,
     merge,
+    opened,
     parameters_by_key,
     require_finite,
     save_adapter,
@@ -36,15 +40,19 @@ from trimtab.tuning.load import (
     load_tokenizer,
     quiet_transformers,
 )
+from trimtab.tuning.prefix import require_recompute
+from trimtab.tuning.prompt import start_from_text
 from trimtab.tuning.quantised import count_parameters, is_packed, quantise, unpack
 from trimtab.tuning.sharing import on_same_weights, own_bytes, share_backbone
 from trimtab.tuning.trained import trained_tensors
+from trimtab.tuning.virtual_tokens import bare, virtual_tokens
 
 __all__ = [
     "DTYPES",
     "adapter_of",
     "apply",
     "attach",
+    "bare",
     "cast",
     "count_parameters",
     "is_packed",
@@ -59,16 +67,20 @@ __all__ = [
     "merge",
     "on_same_weights",
     "open_only",
+    "opened",
     "own_bytes",
     "parameters_by_key",
     "quantise",
     "quiet_transformers",
     "rate_shares",
     "require_finite",
+    "require_recompute",
     "save_adapter",
     "share_backbone",
+    "start_from_text",
     "train_mode",
     "trained_names",
     "trained_tensors",
     "unpack",
+    "virtual_tokens",
 ]

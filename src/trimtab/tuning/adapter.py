@@ -112,7 +112,7 @@ def save_adapter(strategy: Strategy, model: PreTrainedModel, spec: ModelSpec, fo
     config.modules_to_save = sorted({name.rpartition(".")[2] for name in _trained_heads(model)}) or None
     config.save_pretrained(str(folder))
     _in_order(folder / ADAPTER_CONFIG)
-    found = parameters_by_key(adapter_of(strategy), model)
+    found = tensors_by_key(adapter_of(strategy), model)
     tensors = {name: x.detach().cpu().contiguous() for name, x in found.items()}
     save_file(tensors, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
 
@@ -132,14 +132,26 @@ def _trained_heads(model: PreTrainedModel) -> tuple[str, ...]:
     return tuple(name for name, module in heads if any(p.requires_grad for p in module.parameters()))
 
 
+@singledispatch
+def opened(part: Adapter, model: PreTrainedModel) -> None:
+    """Put `part` into the form in which a folder keeps it, in place; most are in it."""
+
+
+@singledispatch
 def parameters_by_key(part: Adapter, model: PreTrainedModel) -> dict[str, torch.nn.Parameter]:
-    """Which parameter each tensor of a folder goes into: what is trained, and what of an adapter stages leave as
-    it is made, since PEFT warns of what is missing."""
+    """Which parameter each tensor of a folder goes into, of a model that has been `opened`: what is trained, and
+    what of an adapter stages leave as it is made, since PEFT warns of what is missing."""
     return {
         _key(name): parameter
         for name, parameter in model.named_parameters()
         if parameter.requires_grad or _ADAPTER in name.split(".")
     }
+
+
+@singledispatch
+def tensors_by_key(part: Adapter, model: PreTrainedModel) -> Mapping[str, torch.Tensor]:
+    """The tensors that a folder holds of a trained model."""
+    return parameters_by_key(part, model)
 
 
 def require_finite(folder: Path) -> None:
@@ -153,6 +165,7 @@ def require_finite(folder: Path) -> None:
 def load_adapter(strategy: Strategy, model: PreTrainedModel, folder: Path) -> None:
     """Fill a model on which `strategy` was attached, from a file that has been found to fit
     (`artifacts.require_fit`)."""
+    opened(adapter_of(strategy), model)
     with safe_open(folder / ADAPTER_WEIGHTS, framework="pt") as file, torch.no_grad():
         for name, parameter in parameters_by_key(adapter_of(strategy), model).items():
             parameter.copy_(file.get_tensor(name))

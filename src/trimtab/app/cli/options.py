@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 DATA, LIMITS, METHOD, TRAINING = "TT-V061", "TT-V062", "TT-V063", "TT-V064"
 GOALS = "balanced|quality|memory|time|money"
-METHODS = "auto|full|lora|qlora|adapter|ia3|bitfit|freeze|staged|head"
+METHODS = "auto|full|lora|qlora|adapter|ia3|bitfit|prompt|prefix|ptuning|freeze|staged|head"
 STAGES = "top-down|bottom-up|..."
 LORA_VARIANTS = "dora|rslora"
 PLACEMENTS = "houlsby|pfeiffer"
@@ -136,6 +136,8 @@ class Training:
     lora_variant: Annotated[str | None, _method("--lora-variant", metavar=LORA_VARIANTS, help="TT-V191")] = None
     bottleneck: Annotated[int | None, _method("--bottleneck", metavar="N", help="TT-V123")] = None
     placement: Annotated[str | None, _method("--placement", metavar=PLACEMENTS, help="TT-V124")] = None
+    virtual_tokens: Annotated[int | None, _method("--virtual-tokens", metavar="N", help="TT-V125")] = None
+    init_text: Annotated[str | None, _method("--init-text", metavar="TEXT", help="TT-V126")] = None
     top_layers: Annotated[int | None, _method("--top-layers", metavar="N", help="TT-V122")] = None
     quantize: Annotated[str | None, _method("--quantize", metavar=QUANTISED, help="TT-V187")] = None
     epochs: Annotated[int | None, _training("--epochs", metavar="N", help="TT-V130")] = None
@@ -164,6 +166,8 @@ class Training:
             bottleneck=self.bottleneck,
             placement=cast("methods.Placement | None", self.placement),  # the planner refuses an unknown word
             top_layers=self.top_layers,
+            virtual_tokens=self.virtual_tokens,
+            init_text=self.init_text,
         )
 
     def settings(self) -> "planning.Settings":

@@ -34,7 +34,7 @@ from trimtab.app.cli.show.words import (
 from trimtab.errors.quantities import format_bytes, format_seconds, format_share
 from trimtab.estimation.estimate import MoneyEstimate
 from trimtab.hardware.prices import own_prices
-from trimtab.methods import Adapter, Strategy, Weights
+from trimtab.methods import LayerAdapter, Strategy, Weights
 from trimtab.models.spec import ModelSpec
 from trimtab.planning import Candidate, Plan, needs_price, part_word, phase_word, price_word, span_word
 from trimtab.study.jsonable import jsonable
@@ -212,11 +212,18 @@ def _show_memory(face: Face, planned: "Planned") -> None:
         evidence=evidence_word(estimate.time.total_seconds.evidence, face),
     )
     stages = Padding(Group(*_stage_lines(face, planned)), (0, 0, 0, 2), expand=False)
+    adapter = any(part.adapter for part in estimate.strategy.parts)
+    disk = face.say(
+        "TT-V235",
+        what=face.say("TT-V236" if adapter else "TT-V237"),
+        kept=estimate.kept_bytes,
+        most=estimate.disk_bytes.value,
+    )
     quality = face.say("TT-V232", source=estimate.quality.source)
     parts = Padding(grid, (0, 0, 0, 2), expand=False)
     money = Group(*_money_lines(face, estimate.money))
     face.out.print()
-    face.out.print(Group(Flow(title), parts, Flow(time), stages, money, Flow(quality, "dim")))
+    face.out.print(Group(Flow(title), parts, Flow(time), stages, Flow(disk), money, Flow(quality, "dim")))
 
 
 def _stage_lines(face: Face, planned: "Planned") -> list[Flow]:
@@ -301,7 +308,7 @@ def _show_next(face: Face, planned: "Planned", model_typed: bool) -> None:
 
 def _depth(strategy: Strategy, words: list[str]) -> list[str]:
     """The depth that was chosen: a method that is named has its own."""
-    depths = [part.top_layers for part in strategy.parts if isinstance(part, Adapter | Weights)]
+    depths = [part.top_layers for part in strategy.parts if isinstance(part, LayerAdapter | Weights)]
     chosen = next((depth for depth in depths if depth is not None), None)
     return [] if chosen is None or _typed(words, "--top-layers") else ["--top-layers", str(chosen)]
 
