@@ -73,8 +73,8 @@ def show_data(face: Face, data: DataSpec) -> None:
 
 
 def _labels(face: Face, data: DataSpec) -> Table:
-    """Train rows of each label, the most frequent first."""
-    table = new_table(face, "TT-V264", "TT-V254", "TT-V255")
+    """Train rows of each label, or words, the most frequent first."""
+    table = new_table(face, "TT-V264", "TT-M062" if data.labels_words else "TT-V254", "TT-V255")
     counted = sorted(zip(data.labels, data.label_counts, strict=True), key=lambda pair: -pair[1])
     for label, count in counted[:_LABELS_SHOWN]:
         table.add_row(label, format_count(count), format_share(count / max(data.labelled, 1)))
