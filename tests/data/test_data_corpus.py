@@ -190,8 +190,8 @@ def test_none_among_numbers_is_missing(raw: Raw) -> None:
     assert refused(path, "TT-D040").message.fact("row") == 3
 
 
-def test_several_labels_a_row_are_refused(jsonl: Jsonl) -> None:
-    assert refused(jsonl(reviews(9, labels=(["a", "b"], ["a"]))), "TT-D036").message.fact("row") == 1
+def test_several_labels_in_some_rows_alone_are_refused(jsonl: Jsonl) -> None:
+    assert refused(jsonl(reviews(9, labels=("a", ["a", "b"]))), "TT-D036").message.fact("row") == 2
 
 
 def test_token_lists_are_refused(jsonl: Jsonl) -> None:
