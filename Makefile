@@ -9,6 +9,9 @@ BIN := $(VENV)/bin
 TORCH_INDEX ?=
 TORCH_SOURCE := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX),)
 
+# Tests hold themselves to one thread; a file of them runs in one process, as many as there are workers.
+WORKERS ?= 2
+
 .PHONY: setup demo test check fix bench soak clean
 
 setup: $(VENV)/.ready
@@ -34,7 +37,7 @@ fix: setup
 	$(BIN)/ruff format .
 
 test: check
-	$(BIN)/python -m pytest -m "not soak"
+	$(BIN)/python -m pytest -m "not soak" -n $(WORKERS) --dist loadfile
 
 bench: setup
 	$(BIN)/python benchmarks/light_verbs.py
