@@ -1,5 +1,6 @@
 """A tiny GGUF file of a random model, written as llama.cpp's converter writes one: for tests of reading them."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import gguf
@@ -30,6 +31,7 @@ def tiny_decoder(family: str, *, tied: bool, vocab: int) -> PreTrainedModel:
         head_dim=128 if family == "qwen3" else 16,
         max_position_embeddings=128,
         tie_word_embeddings=tied,
+        rope_parameters={"rope_type": "default", "rope_theta": 50_000.0},
     )
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config)
@@ -52,9 +54,14 @@ def byte_pairs() -> Tokenizer:
 
 
 def write_gguf(
-    path: Path, family: str = "llama", *, kind: gguf.GGMLQuantizationType, tied: bool = True
+    path: Path,
+    family: str = "llama",
+    *,
+    kind: gguf.GGMLQuantizationType,
+    tied: bool = True,
+    change: Callable[[gguf.GGUFWriter], object] = lambda writer: None,
 ) -> tuple[PreTrainedModel, Tokenizer]:
-    """Matrices in `kind`, vectors in F32. Returns what was written."""
+    """Matrices in `kind`, vectors in F32; `change` adds what a test is about. Returns what was written."""
     tokenizer = byte_pairs()
     model = tiny_decoder(family, tied=tied, vocab=tokenizer.get_vocab_size())
     config = model.config
@@ -68,7 +75,9 @@ def write_gguf(
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_key_length(config.head_dim)
     writer.add_rope_dimension_count(config.head_dim)
+    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
     writer.add_vocab_size(config.vocab_size)
+    change(writer)
     _add_tokenizer(writer, tokenizer)
     names = gguf.get_tensor_name_map(_ARCHITECTURES[family], config.num_hidden_layers)
     for name, parameter in model.named_parameters():

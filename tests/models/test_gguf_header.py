@@ -1,9 +1,11 @@
 """The header of a GGUF file: the same facts as llama.cpp's own reader finds, and damaged files refused."""
 
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import gguf
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -94,3 +96,22 @@ def test_an_architecture_that_is_not_unpacked_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError) as refused:
         spec_of(str(path))
     assert refused.value.code == "TT-M071" and "mamba" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda writer: writer.add_rope_scaling_type(gguf.RopeScalingType.YARN), "rope.scaling.type = yarn"),
+        (lambda writer: writer.add_tensor("rope_freqs.weight", np.ones(8, np.float32)), "rope_freqs.weight"),
+        (lambda writer: writer.add_tensor("blk.0.attn_q.bias", np.ones(64, np.float32)), "blk.0.attn_q.bias"),
+        (lambda writer: writer.add_uint16("split.count", 3), "split.count = 3"),
+    ],
+)
+def test_what_would_be_lost_in_unpacking_is_refused(
+    tmp_path: Path, change: Callable[[gguf.GGUFWriter], object], named: str
+) -> None:
+    path = tmp_path / "scaled.gguf"
+    write_gguf(path, kind=Q8, change=change)
+    with pytest.raises(ModelError) as refused:
+        spec_of(str(path))
+    assert refused.value.code == "TT-M074" and named in str(refused.value)

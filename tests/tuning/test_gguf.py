@@ -47,11 +47,15 @@ def test_the_unpacked_model_is_the_one_that_was_packed(
             if parameter.dim() > 1:
                 rounded = gguf.dequantize(gguf.quantize(parameter.numpy(), kind), kind)
                 parameter.copy_(torch.from_numpy(rounded))
-    expected = dict(written.to(model.dtype).named_parameters())
+    precision = {dtype: word for word, dtype in tuning.DTYPES.items()}[model.dtype]
+    expected = dict(tuning.cast(written, precision).named_parameters())
     found = dict(model.named_parameters())
     assert found.keys() == expected.keys()
     for name, parameter in found.items():
         assert torch.equal(parameter, expected[name]), name
+    ids = torch.arange(3, 40)[None]
+    with torch.no_grad():
+        assert torch.equal(model.eval()(ids).logits, written.eval()(ids).logits), "positions, norms and all"
     again = tuning.load_tokenizer(source)
     assert again("the train leaves")["input_ids"] == tokenizer.encode("the train leaves").ids
     read = read_spec(source)
@@ -108,7 +112,7 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path, home: Path, monkeypatch
 def test_a_missing_weight_is_no_model(tmp_path: Path, home: Path) -> None:
     path = tmp_path / "tiny.gguf"
     write_gguf(path, kind=F16)
-    content = path.read_bytes().replace(b"blk.1.attn_q.weight", b"blk.1.attn_x.weight")
+    content = path.read_bytes().replace(b"blk.1.attn_q.weight", b"blk.7.attn_q.weight")
     path.write_bytes(content)
     with pytest.raises(ModelError) as refused:
         tuning.locate_unpacked(str(path))

@@ -22,7 +22,7 @@ from trimtab.models.families import (
     stored_layers,
     top_parameters,
 )
-from trimtab.models.gguf import gguf_file
+from trimtab.models.gguf import gguf_file, is_unpacked
 from trimtab.models.hub import TokenizerFile
 from trimtab.models.read import ModelSource, read_spec, weights_hash
 from trimtab.models.sources import Outline, locate, outline_of, spec_of, tokenizer_of
@@ -43,6 +43,7 @@ __all__ = [
     "final_norm_parameters",
     "gguf_file",
     "head_parameters",
+    "is_unpacked",
     "layer_linears",
     "layer_parameters",
     "load_config",

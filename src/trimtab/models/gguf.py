@@ -6,6 +6,7 @@ files on a hub, and files in several parts.
 """
 
 import hashlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -33,6 +34,18 @@ _KEYS: Mapping[str, str] = MappingProxyType(
         "vocab_size": "vocab_size",
     }
 )
+_COMMON = (
+    r"token_embd\.weight|output\.weight|output_norm\.weight|"
+    r"blk\.\d+\.(attn_norm|ffn_norm|attn_q|attn_k|attn_v|attn_output|ffn_gate|ffn_up|ffn_down)\.weight"
+)
+# The tensors that the class of an architecture has a place for; what else a file holds would be lost.
+_TENSORS: Mapping[str, re.Pattern[str]] = MappingProxyType(
+    {
+        "llama": re.compile(_COMMON),
+        "qwen2": re.compile(_COMMON + r"|blk\.\d+\.attn_[qkv]\.bias"),
+        "qwen3": re.compile(_COMMON + r"|blk\.\d+\.attn_[qk]_norm\.weight"),
+    }
+)
 _DTYPES: Mapping[int, str] = MappingProxyType({F32: "F32", F16: "F16"})
 
 
@@ -45,8 +58,8 @@ def gguf_file(model: str) -> Path | None:
 def gguf_spec(path: Path, name: str) -> ModelSpec:
     """The spec of the unpacked model, from its folder where there is one, else from the header of the file.
 
-    Raises ModelError: TT-M070 not what the format says, TT-M071 an architecture that is not unpacked, and what
-    `config.shape_from` refuses.
+    Raises ModelError: TT-M070 not what the format says, TT-M071 an architecture that is not unpacked, TT-M074 a
+    file with more in it than would be, and what `config.shape_from` refuses.
     """
     if is_unpacked(path):
         return read_spec(gguf_source(path, name))
@@ -88,8 +101,21 @@ def _config(header: GgufHeader, path: Path) -> Mapping[str, object]:
     if architecture not in _FAMILIES:
         known = ", ".join(_FAMILIES)
         raise ModelError("TT-M071", path=str(path), architecture=architecture[:40], known=known)
+    _refuse_what_is_lost(header, architecture, path)
     found = {key: header.values.get(f"{architecture}.{name}") for key, name in _KEYS.items()}
     config = {key: value for key, value in found.items() if value is not None}
     config.setdefault("vocab_size", header.array_lengths.get("tokenizer.ggml.tokens", 0))
     tied = all(tensor.name != "output.weight" for tensor in header.tensors)
     return {**config, "model_type": _FAMILIES[architecture], "tie_word_embeddings": tied}
+
+
+def _refuse_what_is_lost(header: GgufHeader, architecture: str, path: Path) -> None:
+    """Unpacked without them the model would compute something else: rotary frequencies that are scaled, tensors
+    that its class has no place for, the other files of several."""
+    scaling = header.values.get(f"{architecture}.rope.scaling.type", "none")
+    lost = [] if scaling == "none" else [f"rope.scaling.type = {scaling}"]
+    if header.values.get("split.count", 1) not in (0, 1):
+        lost.append(f"split.count = {header.values['split.count']}")
+    lost += [tensor.name for tensor in header.tensors if not _TENSORS[architecture].fullmatch(tensor.name)]
+    if lost:
+        raise ModelError("TT-M074", path=str(path), what=lost[0][:80], count=len(lost))

@@ -7,15 +7,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trimtab.artifacts import FACTS_FILE
-from trimtab.data import Corpus, DataSpec
-from trimtab.errors import BadInput
+from trimtab.data import Corpus, DataSpec, Task
+from trimtab.errors import BadInput, ModelError
 from trimtab.hardware import Machine, this_machine
-from trimtab.models import ModelSource, ModelSpec, TokenizerFile, gguf_file, locate, read_spec
+from trimtab.models import (
+    ModelSource,
+    ModelSpec,
+    TokenizerFile,
+    gguf_file,
+    is_unpacked,
+    locate,
+    read_spec,
+    spec_of,
+)
 from trimtab.planning.request import refuse_unanswering, refuse_untrained
 from trimtab.study import gather
 from trimtab.study.margins import with_margins
 from trimtab.study.request import TrainRequest
 
+_UNPACKED_BYTES = 4  # a parameter in fp32
 REQUEST_FILE = "request.json"  # written when a training starts, deleted when it is finished
 
 
@@ -37,7 +47,7 @@ def open_training(request: TrainRequest) -> Opened:
     """
     refuse_foreign_folder(Path(request.out))
     corpus = gather.open_corpus(request.data, request.reading)  # before gigabytes are fetched
-    source = _located(request.model, request.trust_remote_code)
+    source = _located(request.model, corpus.task, request.trust_remote_code)
     spec = read_spec(source)
     refuse_untrained(spec)
     refuse_unanswering(corpus.task, spec)
@@ -49,12 +59,25 @@ def open_training(request: TrainRequest) -> Opened:
     return Opened(source=source, spec=spec, corpus=corpus, data=data, machine=machine)
 
 
-def _located(model: str, trusted: bool) -> ModelSource:
-    if gguf_file(model) is None:
+def _located(model: str, task: Task, trusted: bool) -> ModelSource:
+    file = gguf_file(model)
+    if file is None:
         return locate(model, trust_remote_code=trusted)
+    if not is_unpacked(file):
+        _refuse_unpacking(model, task)
     from trimtab.tuning import locate_unpacked  # loads torch: unpacking is done with it
 
     return locate_unpacked(model, trust_remote_code=trusted)
+
+
+def _refuse_unpacking(model: str, task: Task) -> None:
+    """What is refused later anyhow, before gigabytes are unpacked; and a file that does not fit into memory."""
+    spec = spec_of(model)
+    refuse_untrained(spec)
+    refuse_unanswering(task, spec)
+    need, have = _UNPACKED_BYTES * spec.parameters, this_machine().host_memory_bytes
+    if need > have:
+        raise ModelError("TT-M075", path=model, need=need, count=spec.parameters, have=have)
 
 
 def refuse_foreign_folder(out: Path) -> None:

@@ -1,7 +1,7 @@
 """Calibrate this machine for the training stack: rates, costs of a step, threads, memory of a process.
 
-Some ten seconds, once a machine and library version; kept in the cache folder. Leaves out: GPUs, whose rates come
-from the catalogue until runs are in the ledger.
+About half a minute, once a machine and library version; kept in the cache folder. Leaves out: GPUs, whose rates
+come from the catalogue until runs are in the ledger.
 """
 
 import subprocess
@@ -15,7 +15,6 @@ from trimtab.hardware.machine import Calibration
 from trimtab.training.probe import Probed, from_json, probe
 from trimtab.units import Evidence
 
-_TIMEOUT_SECONDS = 180
 _LOOK_SECONDS = 0.3
 _BUSY_PERCENT = 20
 
@@ -55,7 +54,7 @@ def _in_fresh_process(cores: int) -> Probed:
     is to be had (an embedded Python) this one measures, and says nothing of what steps leave behind."""
     command = [sys.executable, "-m", "trimtab.training.probe", str(max(1, cores))]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=_TIMEOUT_SECONDS)
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
         return from_json(done.stdout)
     except (OSError, ValueError, KeyError, TypeError, subprocess.SubprocessError):
         return replace(probe(max(1, cores)), working_bytes=0)

@@ -80,7 +80,7 @@ class Probed:
 
 
 def probe(cores: int) -> Probed:
-    """Everything, in some ten seconds. `cores` = cores this process may use."""
+    """Everything, in about half a minute. `cores` = cores this process may use."""
     meter = MemoryMeter(torch.device("cpu"))
     runtime_bytes = meter.now_bytes()
     threads = _fastest_threads(cores)

@@ -40,6 +40,8 @@ def _unpack(path: Path, folder: Path) -> None:
     beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         _write(path, beside)
+        if is_unpacked(path):
+            return  # by another process meanwhile, which may be reading it
         shutil.rmtree(folder, ignore_errors=True)  # what a crash left there is not whole
         os.replace(beside, folder)
     finally:
