@@ -147,7 +147,7 @@ def test_a_long_but_sane_text_is_read(raw: Raw) -> None:
         ("notes.md", b"anything", "TT-D005"),
         ("nosuffix", b"anything", "TT-D005"),
         ("renamed.csv", pickle.dumps({"text": "a"}), "TT-D002"),
-        ("renamed.jsonl", gzip.compress(b"{}"), "TT-D008"),
+        ("renamed.jsonl", gzip.compress(b"{}", mtime=0), "TT-D008"),
         ("sheet.csv", b"PK\x03\x04 and so on", "TT-D008"),
     ],
 )
