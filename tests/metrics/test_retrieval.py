@@ -1,11 +1,13 @@
 """Scores of vectors, beside sums by hand, scipy and loops."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
+from trimtab.metrics import retrieval
 from trimtab.metrics.retrieval import cosent, rank_gaps, retrieve, score_pairs, score_retrieval
 
 
@@ -61,3 +63,31 @@ def test_pairs_are_scored_by_rank_correlation() -> None:
     assert gaps.max() <= 1 and rank_gaps(scores, scores).max() == 0
     flat = score_pairs("test", np.ones(60), scores)
     assert flat.main.value == 0 and flat.main.note is not None and flat.main.note.code == "TT-E001"
+
+
+@pytest.mark.parametrize("numbers", [1, 50, 300, 1000, 10**9])
+def test_how_many_queries_go_at_once_changes_nothing(monkeypatch: pytest.MonkeyPatch, numbers: int) -> None:
+    draw = np.random.default_rng(2)
+    queries, passages = unit(draw.normal(size=(33, 8))), unit(draw.normal(size=(70, 8)))
+    given = (queries, passages, draw.integers(0, 70, 33), np.arange(33) % 30 + 100, np.arange(70), np.arange(70))
+    whole, most = retrieve(*given), []
+    monkeypatch.setattr(retrieval, "_MOST_COSINES", numbers)
+    monkeypatch.setattr(retrieval, "_find", lambda *a, find=retrieval._find: most.append(len(a[-1])) or find(*a))
+    found = retrieve(*given)
+    assert max(most) == min(33, max(1, numbers // 70)) and sum(most) == 33
+    for name in ("ranks", "best"):
+        assert (getattr(found, name) == getattr(whole, name)).all()
+    for name in ("cosines", "best_cosines", "losses"):
+        assert getattr(found, name).dtype == np.float64
+        assert getattr(found, name) == pytest.approx(getattr(whole, name), rel=1e-5, abs=1e-6)
+
+
+def test_memory_of_an_evaluation_does_not_grow_with_queries_times_passages() -> None:
+    draw = np.random.default_rng(3)
+    queries, passages = unit(draw.normal(size=(1000, 4))), unit(draw.normal(size=(20_000, 4)))
+    given = (queries, passages, np.arange(1000), np.arange(1000) + 20_000, np.arange(20_000), np.arange(20_000))
+    tracemalloc.start()
+    retrieve(*given)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * retrieval._MOST_COSINES  # 4 bytes a cosine, three masks of one

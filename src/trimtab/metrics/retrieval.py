@@ -13,7 +13,7 @@ from trimtab.metrics.score import Metric, Score
 
 RECALLED = (1, 5, 10)
 _TEMPERATURE = 0.05  # of the losses of an evaluation, whatever the training's is
-_BLOCK = 1024  # queries at a time
+_MOST_COSINES = 4_000_000  # at once, 6 bytes each: queries go in blocks
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,25 +42,42 @@ def retrieve(
     Keys are equal for equal texts: a passage that is the query itself, or a positive of an equal query, is not
     counted before the positive. `passage_names`: what `best` says of each passage."""
     others = _other_positives(query_keys, positives)
-    found: list[tuple[np.ndarray, ...]] = []
-    for start in range(0, len(queries), _BLOCK):
-        rows = np.arange(start, min(start + _BLOCK, len(queries)))
-        cosines = (queries[rows] @ passages.T).astype(np.float64)
-        own = cosines[np.arange(len(rows)), positives[rows]]
-        out = passage_keys[None, :] == query_keys[rows][:, None]
-        for at, row in enumerate(rows):
-            out[at, others[query_keys[row]]] = True
-        out[np.arange(len(rows)), positives[rows]] = True
-        cosines[out] = -np.inf
-        best = cosines.argmax(1)
-        highest = np.maximum(cosines.max(1), own)
-        exponents = np.exp((cosines - highest[:, None]) / _TEMPERATURE).sum(1)
-        mine = np.exp((own - highest) / _TEMPERATURE)
-        losses = np.log(exponents + mine) - (own - highest) / _TEMPERATURE
-        before = (cosines >= own[:, None]).sum(1)
-        found.append((before + 1, own, cosines.max(1), passage_names[best], losses))
-    names = ("ranks", "cosines", "best_cosines", "best", "losses")
-    return Retrieval(**dict(zip(names, map(np.concatenate, zip(*found, strict=True)), strict=True)))
+    size = max(1, _MOST_COSINES // len(passages))
+    blocks = [np.arange(start, min(start + size, len(queries))) for start in range(0, len(queries), size)]
+    found = [_find(queries, passages, positives, query_keys, passage_keys, others, rows) for rows in blocks]
+    ranks, own, best_cosines, best, losses = map(np.concatenate, zip(*found, strict=True))
+    return Retrieval(ranks=ranks, cosines=own, best_cosines=best_cosines, best=passage_names[best], losses=losses)
+
+
+def _find(
+    queries: np.ndarray,
+    passages: np.ndarray,
+    positives: np.ndarray,
+    query_keys: np.ndarray,
+    passage_keys: np.ndarray,
+    others: dict[int, Sequence[int]],
+    rows: np.ndarray,
+) -> tuple[np.ndarray, ...]:
+    """Of some rows of queries: ranks, cosines of the positive and of the best other, which that is, losses. Holds
+    one float32 and two bool for each query and passage."""
+    cosines = queries[rows] @ passages.T
+    every, mine = np.arange(len(rows)), positives[rows]
+    own = cosines[every, mine]
+    out = passage_keys[None, :] == query_keys[rows][:, None]
+    for at, row in enumerate(rows):
+        out[at, others[query_keys[row]]] = True
+    out[every, mine] = True
+    cosines[out] = -np.inf
+    before = (cosines >= own[:, None]).sum(1)
+    best = cosines.argmax(1)
+    best_cosines = cosines[every, best].astype(np.float64)
+    highest = np.maximum(cosines[every, best], own)
+    cosines -= highest[:, None]
+    cosines /= np.float32(_TEMPERATURE)
+    np.exp(cosines, out=cosines)
+    gaps = (own.astype(np.float64) - highest) / _TEMPERATURE
+    losses = np.log(cosines.sum(1, dtype=np.float64) + np.exp(gaps)) - gaps
+    return before + 1, own.astype(np.float64), best_cosines, best, losses
 
 
 def score_retrieval(split: str, found: Retrieval) -> Score:
