@@ -157,3 +157,56 @@ def test_rows_for_a_finished_model_may_be_of_the_other_form(jsonl: Write, tmp_pa
     for name, rows in (("train", pairs), ("dev", pairs[:4]), ("test", pairs[:5])):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert len(open_held_out(str(folder), **scored)) == 5
+
+
+@pytest.mark.parametrize("score", ["相似度", "similarity_score", "relatedness_score", "Relatedness"])
+def test_a_score_is_known_by_its_name(jsonl: Write, score: str) -> None:
+    rows = [{"sentence1": f"a {n}", "sentence2": f"b {n}", score: n % 6 / 5} for n in range(40)]
+    corpus = open_corpus(jsonl(rows), task="embed")
+    assert (corpus.form, corpus.label_column) == ("scored", score)
+
+
+def test_a_label_beside_a_query_and_a_positive_is_not_passed_over(jsonl: Write) -> None:
+    path = jsonl([{"query": f"q {n}", "positive": f"p {n}", "label": n % 2} for n in range(40)])
+    corpus = open_corpus(path)
+    assert (corpus.task, corpus.columns, corpus.label_column) == ("pair", ("query", "positive"), "label")
+    assert open_corpus(path, task="embed").form == "scored"
+    named = open_corpus(path, task="embed", text=("query", "positive"))
+    assert named.form == "ranked"
+    trained = {"task": "embed", "columns": named.columns, "label_column": "", "labels": ()}
+    assert next(iter(open_labelled(path, **trained))).label is None  # as it was trained
+    other = {"task": "embed", "columns": ("a", "b"), "label_column": "", "labels": ()}
+    assert next(iter(open_labelled(path, **other))).label == 0.0
+
+
+@pytest.mark.parametrize(
+    ("names", "beside", "refused"),
+    [
+        (("sentence1", "sentence2"), {"agreement": "{}.5"}, True),
+        (("sentence1", "sentence2"), {"agreement": ["same", "other"]}, True),
+        (("query", "positive"), {"agreement": [0, 1]}, True),
+        (("query", "positive"), {"agreement": [True, False]}, True),
+        (
+            ("query", "positive"),
+            {"query_id": "{}", "source": ["web", "news"], "pos_scores": [[1.0], [2.0]]},
+            False,
+        ),
+        (("query", "positive"), {"negative": "n {}", "margin": "{}"}, False),
+        (("sentence1", "sentence2"), {"pairID": "{}", "comment": "remark {}"}, False),
+    ],
+)
+def test_numbers_beside_a_pair_are_asked_about(jsonl: Write, names, beside, refused: bool) -> None:
+    def cell(written, n: int):
+        return written[n % 2] if isinstance(written, list) else written.format(n)
+
+    rows = [
+        {names[0]: f"a {n}", names[1]: f"b {n}"} | {k: cell(v, n) for k, v in beside.items()} for n in range(40)
+    ]
+    path = jsonl(rows)
+    if not refused:
+        assert open_corpus(path, task="embed").form == "ranked"
+        return
+    with pytest.raises(DataError, match="agreement") as caught:
+        open_corpus(path, task="embed")
+    assert caught.value.code == "TT-D160"
+    assert open_corpus(path, task="embed", text=names).form == "ranked"

@@ -74,3 +74,29 @@ def test_blocks_are_counted_before_there_is_a_model(tmp_path: Path) -> None:
     assert cut.dev_rows == -(-6 * len(corpus.dev) // 16)
     assert cut.answers is not None and cut.answers.kept(cut.lengths, 16) == 15 * cut.train_rows
     assert facts.cut_at(10**6).lengths.longest == tokens and facts.cut_at(10**6).train_rows == 1
+
+
+@pytest.mark.parametrize(
+    ("every", "documents", "code"),
+    [(100, 100, "TT-D161"), (50, 100, "TT-D161"), (20, 6, "TT-D162"), (3, 34, "TT-D162")],
+)
+def test_a_stray_blank_line_is_no_border_and_the_count_is_told(
+    tmp_path: Path, every: int, documents: int, code: str
+) -> None:
+    """A hundred lines with a blank one somewhere in `every` of them."""
+    path = tmp_path / "book.txt"
+    written = [f"line {n}\n" + ("\n" if n % every == every // 2 else "") for n in range(100)]
+    path.write_text("".join(written))
+    corpus = open_corpus(str(path), task="text", keep_overlap=True)
+    assert len(texts_of(path)) == documents
+    told = {problem.message.code: problem.count for problem in corpus.problems}
+    assert told[code] == documents
+
+
+def test_a_label_that_is_not_given_is_not_listed(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps({"a": f"x {n}", "b": "y", "c": "z"}) + "\n" for n in range(9)))
+    with pytest.raises(UsageError, match=r"got: a, b\."):
+        open_corpus(str(path), task="text", text=("a", "b"))
+    with pytest.raises(UsageError, match=r"got: a, c\."):
+        open_corpus(str(path), task="text", text=("a",), label="c")

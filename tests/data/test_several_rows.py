@@ -84,3 +84,30 @@ def test_labels_a_finished_model_does_not_know_are_refused(lists: str) -> None:
     assert len(open_labelled(lists, labels=("a", "b", "c", "d"), **trained)) == 24
     with pytest.raises(DataError, match=r"TT-D133.*: c\."):
         open_labelled(lists, labels=("a", "b"), **trained)
+
+
+def test_lists_as_pandas_writes_them_are_lists(raw: Raw) -> None:
+    written = csv("text,labels", lambda names: f'"{sorted(names)}"')
+    corpus = open_corpus(raw("pandas.csv", written))
+    assert (corpus.task, corpus.form, labelled(corpus)) == ("multilabel", "list", EXPECTED)
+    quoted = "".join(f'text {n},"[""it\'s"", \'a, b\', None]"\n' for n in range(20))
+    assert open_corpus(raw("quoted.csv", f"text,labels\n{quoted}".encode())).labels == ("a, b", "it's")
+
+
+@pytest.mark.parametrize("cell", ["[a, b]", "['a' 'b']", "['a'", "[open('x')]", "[" * 5000, "['a', ['b']]"])
+def test_a_bracket_that_begins_no_list_is_refused(raw: Raw, cell: str) -> None:
+    rows = "".join(f'text {n},"{cell}"\n' for n in range(20))
+    with pytest.raises(DataError, match=r"TT-D136.*row 1, column labels"):
+        open_corpus(raw("broken.csv", f"text,labels\n{rows}".encode()), task="multilabel")
+
+
+@pytest.mark.parametrize(("mark", "form"), [("、", "、"), ("，", ","), ("；", ";"), ("｜", "|")])
+def test_chinese_marks_separate(raw: Raw, mark: str, form: str) -> None:
+    file = raw("names.csv", csv("text,label", lambda names: mark.join(sorted(names))))
+    corpus = open_corpus(file, task="multilabel")
+    assert (corpus.form, labelled(corpus)) == (form, EXPECTED)
+
+
+def test_a_separator_may_come_late(raw: Raw) -> None:
+    rows = "".join(f"text {n},{'a;b' if n == 150 else 'ab'[n % 2]}\n" for n in range(160))
+    assert open_corpus(raw("late.csv", f"text,label\n{rows}".encode()), task="multilabel").labels == ("a", "b")

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from trimtab.data.labels import MISSING, is_mixed
+from trimtab.data.readers import DocumentReader
 from trimtab.data.scan import Scan
 from trimtab.data.source import Source
 from trimtab.data.spec import Place, Problem, Severity
+from trimtab.data.table import FileTable
 from trimtab.errors import DataError, message
 
 _PLACES = 5
@@ -88,6 +90,24 @@ def ignored_files(source: Source) -> list[Problem]:
         return []
     note = message("TT-D072", files=", ".join(source.ignored))
     return [Problem(note, "reported", len(source.ignored), tuple(map(Place, source.ignored[:_PLACES])))]
+
+
+def documents(scans: Sequence[Scan]) -> list[Problem]:
+    """How many documents the .txt files hold, one finding for each way in which they are parted."""
+    found: dict[bool, list[tuple[int, str]]] = {}
+    for scan in scans:
+        ends = [*scan.starts[1:].tolist(), len(scan.numbers)]
+        for table, start, end in zip(scan.tables, scan.starts.tolist(), ends, strict=True):
+            if isinstance(table, FileTable) and isinstance(table.reader, DocumentReader):
+                found.setdefault(table.reader.apart, []).append((end - start, table.path.name))
+    problems = []
+    for apart, files in found.items():
+        count = sum(documents for documents, _ in files)
+        places = tuple(Place(name) for _, name in files[:_PLACES])
+        problems.append(
+            Problem(message("TT-D162" if apart else "TT-D161", count=count), "reported", count, places)
+        )
+    return problems
 
 
 def empty_texts(scans: Sequence[Scan]) -> list[Problem]:

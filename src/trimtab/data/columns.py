@@ -19,6 +19,8 @@ PAIR_NAMES = (
     ("句子1", "句子2"),
     ("question", "sentence"),
     ("query", "document"),
+    ("query", "positive"),
+    ("anchor", "positive"),
 )
 TEXT_NAMES = (
     "text", "sentence", "review", "content", "comment", "message", "body", "document", "utterance", "tweet",
@@ -28,7 +30,8 @@ TEXT_NAMES = (
 LABEL_NAMES = (
     "label", "labels", "class", "category", "target", "score", "sentiment", "intent", "topic", "rating",
     "stars", "similarity", "polarity", "is_duplicate", "gold_label", "tag", "y",
-    "标签", "类别", "分类", "情感", "得分", "分数",
+    "similarity_score", "relatedness_score", "relatedness", "sim_score",
+    "标签", "类别", "分类", "情感", "得分", "分数", "相似度", "相关度", "相关性",
 )  # fmt: skip
 ID_NAMES = ("", "id", "idx", "index", "guid", "uid", "unnamed: 0", "编号", "序号")
 _SAMPLE_ROWS = 100

@@ -115,7 +115,8 @@ def open_formed(
     scans, problems = _scan_all(found, form)
     labels = settled(form, labels)
     problems += form.problems() if isinstance(form, NamedForm) else []
-    problems += check.encodings(found) + check.ignored_files(found) + check.duplicates(scans)
+    problems += check.documents(scans) + check.encodings(found) + check.ignored_files(found)
+    problems += check.duplicates(scans)
     # What a row teaches is its own: from here on no row differs from another by its target.
     train, *held_out = [replace(scan, targets=np.zeros(len(scan.numbers), np.int64)) for scan in scans]
     fresh, overlapping = check.overlap(train, held_out, dropped=not keep_overlap)

@@ -1,7 +1,7 @@
 """Plain text for continued pre-training: one document a row, of a table's text column or of a .txt file.
 
-A .txt file holds documents between blank lines, or, where it has none, one document a line. Leaves out: how
-documents become blocks of tokens (`evaluation.blocks`)."""
+A .txt file holds documents between blank lines, or, where it has few or none, one document a line (readers.py);
+check.py says which. Leaves out: how documents become blocks of tokens (`evaluation.plain_text`)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -62,7 +62,7 @@ def plain_form(
     if task != "text":
         return None
     if len(text) > 1 or label is not None:
-        raise UsageError("TT-D154", columns=", ".join((*text, label or "")))
+        raise UsageError("TT-D154", columns=", ".join((*text, label) if label else text))
     usual = next((name for name in _USUAL if name in table.columns), None)
     return PlainForm(column=usual if usual and not text else choose_text_columns(table, text)[0])
 

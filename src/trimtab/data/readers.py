@@ -9,6 +9,7 @@ column is the text) is decided elsewhere.
 import csv
 import json
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TextIO
@@ -21,6 +22,7 @@ MAX_ROW_CHARACTERS = 8 << 20
 
 _JSON_CHUNK_CHARACTERS = 1 << 20
 _PARQUET_BATCH_ROWS = 1024
+_LINES_A_BORDER = 20
 TEXT_COLUMN = "text"
 """What the only column of a .txt file is called."""
 
@@ -228,18 +230,30 @@ def _parquet_reader(path: Path, encoding: Encoding) -> Reader:
 # --- plain text
 
 
+@dataclass(frozen=True, slots=True)
+class DocumentReader:
+    """Reads documents: between blank lines (`apart`), or one a line."""
+
+    apart: bool
+
+    def __call__(self, path: Path, encoding: Encoding) -> Iterator[Row]:
+        return _read_documents(path, encoding, apart=self.apart)
+
+
 def _text_reader(path: Path, encoding: Encoding) -> Reader:
-    """Documents between blank lines; where no blank line stands between two others, one a line."""
-    written = blank = False
+    """Documents between blank lines where such borders are at least a twentieth as many as the lines with text;
+    else one a line, so that a stray blank line changes nothing."""
+    lines = borders = 0
+    blank = False
     with _open(path, encoding, newline="\n") as file:
         while line := file.readline(MAX_ROW_CHARACTERS):
             if line.isspace():
-                blank = written
-            elif blank:
-                return partial(_read_documents, apart=True)
-            else:
-                written = True
-    return partial(_read_documents, apart=False)
+                blank = True
+                continue
+            borders += blank and lines > 0
+            lines += 1
+            blank = False
+    return DocumentReader(apart=borders > 0 and borders * _LINES_A_BORDER >= lines)
 
 
 def _read_documents(path: Path, encoding: Encoding, *, apart: bool) -> Iterator[Row]:

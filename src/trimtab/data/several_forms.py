@@ -1,11 +1,13 @@
 """Rows with any number of labels: how a table holds them. One column with a list, or with names between
 separators, or a column of 0 and 1 for each label.
 
-A list is known by itself; the other two are read where the task is asked for. An empty list, an empty text and a
-row of zeros have none of the labels; null is a row that nobody has labelled.
+A list is known by itself, in csv as JSON or Python writes it; the other two are read where the task is asked for.
+An empty list, an empty text and a row of zeros have none of the labels; null is a row that nobody has labelled.
 """
 
+import ast
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -24,7 +26,13 @@ from trimtab.data.texts import cell_text, text_key
 from trimtab.errors import DataError
 
 _SAMPLE_ROWS = 100
-_SEPARATORS = ("|", ";", ",")
+_SEPARATORS = ("|｜", ";；", "、", ",，")
+"""Marks of one family separate alike. The first family that occurs is the one."""
+_MOST_LIST_CHARACTERS = 100_000
+# A list of plain literals. Stricter than Python, which takes 'a' 'b', as NumPy writes two names, for one.
+_ESCAPED = r"\\[\\'\"nrtabfvxuUN0-7]"
+_LITERAL = rf"(?:'(?:[^'\\\n]|{_ESCAPED})*'|\"(?:[^\"\\\n]|{_ESCAPED})*\"|[+-]?[\d.]+|None|True|False)"
+_PYTHON_LIST = re.compile(rf"\[\s*(?:{_LITERAL}\s*(?:,\s*{_LITERAL}\s*)*(?:,\s*)?)?\]")
 _YES, _NO = ("1", "true"), ("0", "false", "")
 Read = Callable[[Mapping[str, object]], list[str] | None]
 
@@ -115,9 +123,21 @@ def _form(name: str, table: Table, text: tuple[str, ...], labels: tuple[str, ...
 def _separated(table: Table, text: tuple[str, ...], column: str | None) -> SeveralForm | None:
     if column is None or column not in table.columns:
         return None
-    cells = [cell for cell in _sample(table, column) if isinstance(cell, str)]
-    mark = next((mark for mark in _SEPARATORS if any(mark in cell for cell in cells)), _SEPARATORS[0])
-    return _form(mark, table, text, (column,), partial(_between, column, mark))
+    marks = _separator(table, column)
+    return _form(marks[0], table, text, (column,), partial(_between, column, re.compile(f"[{marks}]")))
+
+
+def _separator(table: Table, column: str) -> str:
+    """The first family of marks in any row: the whole file is read, since most rows may have one label."""
+    best = len(_SEPARATORS)
+    for _, values in table.rows():
+        cell = values.get(column)
+        if isinstance(cell, str) and not _begins_list(cell):
+            found = (at for at in range(best) if any(mark in cell for mark in _SEPARATORS[at]))
+            best = next(found, best)
+        if not best:
+            break
+    return _SEPARATORS[best % len(_SEPARATORS)]
 
 
 def _flagged(table: Table, text: tuple[str, ...], label: str | None) -> SeveralForm | None:
@@ -136,7 +156,7 @@ def _none_found(table: Table) -> SeveralForm | None:
 
 
 def _holds_lists(table: Table, column: str) -> bool:
-    """Whether the first rows hold lists of names, or lists in JSON, and nothing else."""
+    """Whether the first rows hold lists of names, or lists as JSON or Python writes them, and nothing else."""
     cells = [cell for cell in _sample(table, column) if cell not in (None, "")]
     try:
         return bool(cells) and all(_listed(cell) is not None for cell in cells)
@@ -165,9 +185,12 @@ def _members(column: str, values: Mapping[str, object]) -> list[str] | None:
     return found
 
 
-def _between(column: str, mark: str, values: Mapping[str, object]) -> list[str] | None:
+def _between(column: str, marks: re.Pattern[str], values: Mapping[str, object]) -> list[str] | None:
     cell = values.get(column)
-    return None if cell is None else _named(cell_text(cell).split(mark))
+    if cell is None:
+        return None
+    text = cell_text(cell)
+    return _members(column, values) if _begins_list(text) else _named(marks.split(text))
 
 
 def _marked(columns: tuple[str, ...], values: Mapping[str, object]) -> list[str] | None:
@@ -178,18 +201,31 @@ def _marked(columns: tuple[str, ...], values: Mapping[str, object]) -> list[str]
 
 
 def _listed(cell: object) -> list[str] | None:
-    """The names in a list, or in one that is written in JSON; None where it is neither. Raises TypeError for a
-    list of other things."""
+    """The names in a list, or in one that is written in JSON or in Python; None where it is none of them. Raises
+    TypeError for a list of other things."""
     if isinstance(cell, str):
         if not cell.strip():
             return []
-        if not cell.lstrip().startswith("["):
-            return None
-        try:
-            cell = json.loads(cell)
-        except (ValueError, RecursionError):
-            return None
+        cell = _written(cell.strip()) if _begins_list(cell) else None
     return _named(cell) if isinstance(cell, list | tuple) else None
+
+
+def _begins_list(cell: str) -> bool:
+    return cell.lstrip().startswith("[")
+
+
+def _written(cell: str) -> object:
+    """What JSON, else Python, reads in `cell`; None where neither does."""
+    try:
+        return json.loads(cell)
+    except (ValueError, RecursionError):
+        pass
+    if len(cell) > _MOST_LIST_CHARACTERS or _PYTHON_LIST.fullmatch(cell) is None:
+        return None
+    try:
+        return ast.literal_eval(cell)
+    except (ValueError, SyntaxError):
+        return None
 
 
 def _named(cells: Sequence[object]) -> list[str]:
