@@ -81,9 +81,7 @@ def test_a_name_leads_to_a_folder_inside_or_nowhere(word: str, tmp_path: Path, m
     monkeypatch.chdir(tmp_path / "cards" / "mood")
     assert artifact_named("mood", place) == place / "mood"
     assert artifact_named(str(tmp_path / "secret"), place) == tmp_path / "secret"
-    if word == ".":
-        assert artifact_named(word, place).resolve() == place / "mood"
-        return
+    assert artifact_named(".").resolve() == place / "mood"
     with pytest.raises(ArtifactError) as error:
         artifact_named(word, place)
     assert code_of(error) == "TT-A023" and "mood" in str(error.value)
@@ -144,3 +142,51 @@ def test_facts_written_before_there_were_origins_are_read(tmp_path: Path) -> Non
     (folder / "artifact.json").write_text(json.dumps(plain))
     (one,) = stored_artifacts(tmp_path)
     assert one.facts is not None and one.facts.origin == "trained"
+
+
+def test_a_name_in_a_folder_is_not_what_lies_in_the_working_folder(tmp_path: Path, monkeypatch) -> None:
+    place, here = tmp_path / "cards", tmp_path / "here"
+    for folder in (place / "mood", here / "mood", here / "other"):
+        written(folder)
+    monkeypatch.chdir(here)
+    assert artifact_named("mood", place) == place / "mood"
+    assert artifact_named("mood") == Path("mood") and artifact_named("./mood", place) == Path("mood")
+    with pytest.raises(ArtifactError) as error:
+        artifact_named("other", place)
+    assert code_of(error) == "TT-A023"
+
+
+def test_every_name_that_is_listed_can_be_used(tmp_path: Path) -> None:
+    for name in ("my law", "法律", "-x", "a" * 80, "v1+2"):
+        written(tmp_path / name)
+    listed = [one.name for one in stored_artifacts(tmp_path)]
+    assert len(listed) == 5
+    assert [artifact_named(name, tmp_path) for name in listed] == [tmp_path / name for name in listed]
+    assert artifact_named("my law", tmp_path / "my law") == tmp_path / "my law"
+
+
+def test_the_working_folder_can_be_deleted(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(written(tmp_path / "a"))
+    assert delete_artifact(Path(".")).name == "a" and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        ({"labels": [0, 1]}, "labels"),
+        ({"origin": "found"}, "origin"),
+        ({"task": "translate"}, "task"),
+        ({"task": ["classify"]}, "task"),
+        ({"outputs": 2.5}, "outputs"),
+        ({"files": [["adapter_model.safetensors", float("inf"), ""]]}, "files"),
+        ({"base": dict.fromkeys(("name", "hub_id", "revision", "family", "weights_sha256"), 1)}, "name"),
+    ],
+)
+def test_a_list_goes_on_past_values_that_are_none(said: dict[str, object], name: str, tmp_path: Path) -> None:
+    written(tmp_path / "good")
+    path = written(tmp_path / "bad") / "artifact.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | said))
+    bad, good = stored_artifacts(tmp_path)
+    assert good.facts is not None and bad.facts is None and bad.damage is not None
+    assert bad.damage.code == "TT-A002" and str(tmp_path / "bad") in bad.damage.text()
+    assert f"the value of {name} is none" in bad.damage.text()

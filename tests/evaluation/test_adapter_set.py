@@ -279,3 +279,19 @@ def test_a_plain_peft_folder_is_told_how_to_come_in(tmp_path: Path) -> None:
 
 def test_a_set_is_public() -> None:
     assert trimtab.AdapterSet is AdapterSet and LABELS == ("bad", "good")
+
+
+def test_a_load_that_failed_ties_the_set_to_nothing(tmp_path: Path, monkeypatch) -> None:
+    """Neither to the base nor to its number format, though the base was read by then."""
+    one, other = tiny_base(tmp_path / "1"), tiny_base(tmp_path / "2", hidden=64)
+    first = moved_artifact(tmp_path / "a", one, precision="bf16")
+    second = moved_artifact(tmp_path / "b", other)
+    adapters = AdapterSet()
+    with monkeypatch.context() as patch:
+        patch.setattr(tuning, "load_adapter", None)
+        with pytest.raises(TypeError):
+            adapters.load("a", first)
+    assert (adapters.names, adapters.active) == ((), None)
+    adapters.load("b", second)
+    alone = open_artifact(second)
+    torch.testing.assert_close(logits_of(adapters.artifact("b")), logits_of(alone), atol=0, rtol=0)

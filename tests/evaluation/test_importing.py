@@ -15,8 +15,10 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from tiny_artifacts import TEXTS, tiny_base
 from tiny_chat import chat_model
 from tiny_models import tiny_model
+from trimtab.data import Task
 from trimtab.errors import TrimtabError, UsageError
 from trimtab.evaluation import AdapterSet, open_artifact
+from trimtab.evaluation.made_rows import ROWS, made_rows
 from trimtab.methods import Lora
 from trimtab.models import ModelSource
 from trimtab.study import import_adapter, merge_adapter
@@ -145,7 +147,10 @@ def not_finite(folder: Path) -> None:
         (pickled, "TT-A020"),
         (not_finite, "TT-A006"),
         (lambda folder: said(folder, r=10**7), "TT-A033"),
+        (lambda folder: said(folder, r=[4]), "TT-A033"),
         (lambda folder: said(folder, lora_alpha="12"), "TT-A031"),
+        (lambda folder: said(folder, lora_alpha=float("nan")), "TT-A031"),
+        (lambda folder: said(folder, lora_alpha=float("inf")), "TT-A031"),
         (lambda folder: said(folder, peft_type="IA3"), "TT-A030"),
         (lambda folder: said(folder, task_type="TOKEN_CLS"), "TT-A031"),
         (lambda folder: said(folder, use_dora=True), "TT-A031"),
@@ -208,3 +213,25 @@ def test_labels_are_as_many_as_the_head_has_numbers(made: Path, tmp_path: Path) 
     with pytest.raises(UsageError) as caught:
         import_adapter(str(made / "theirs"), str(made / "base"), str(tmp_path / "ours"), labels=("a", "b"))
     assert caught.value.code == "TT-A049" and not (tmp_path / "ours").exists()
+
+
+@pytest.mark.parametrize("task", ["regress", "instruct", "embed", "text", "tag"])
+def test_a_task_of_another_head_is_refused(task: Task, made: Path, tmp_path: Path) -> None:
+    theirs, base, out = str(made / "theirs"), str(made / "base"), str(tmp_path / "ours")
+    error = refusal(lambda: import_adapter(theirs, base, out, task=task))
+    assert (error.code, error.exit_code) == ("TT-A052", 2) and "classify" in error.message.next_step()
+    assert not (tmp_path / "ours").exists()
+
+
+def test_an_adapter_without_a_head_goes_on_with_texts_of_a_file(tmp_path: Path) -> None:
+    source = chat_model(tmp_path / "base")
+    folder = str(peft_folder(tmp_path / "theirs", source, "CAUSAL_LM", target_modules="all-linear"))
+    base, out = str(source.folder), str(tmp_path / "ours")
+    assert refusal(lambda: import_adapter(folder, base, out, task="classify")).code == "TT-A052"
+    made = import_adapter(folder, base, out, task="text")
+    ours = open_artifact(tmp_path / "ours")
+    blocks = len(ours.encode(made_rows(ours.tokenizer, 1, ours.facts.strategy.max_length)))
+    assert made.compared_rows == min(blocks, ROWS)
+    (tmp_path / "asked.csv").write_text("text\ngood film\n")
+    asked = ours.objective.asked((), str(tmp_path / "asked.csv"), ours.facts.columns)
+    assert [example.texts for example in asked] == [("good film",)]

@@ -1,7 +1,9 @@
 """An adapter folded into its base: the same numbers, an ordinary model, nothing where that cannot be."""
 
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
@@ -49,7 +51,7 @@ def test_a_merged_chat_model_writes_the_same(tmp_path: Path) -> None:
     source = chat_model(tmp_path / "base", tied=True)
     folder = moved_artifact(tmp_path / "a", source, task="instruct", labels=())
     made = merge_adapter(str(folder), str(tmp_path / "out"))
-    assert made.difference < 1e-4 < made.allowed * 10
+    assert made.difference < 1e-4 < made.allowed * 10 and made.compared_rows == ROWS
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "out").config.tie_word_embeddings
 
 
@@ -100,3 +102,29 @@ def test_made_rows_are_the_same_every_time_and_of_many_lengths(tmp_path: Path) -
     assert all(len(row.texts) == 2 for row in rows)
     lengths = [len(tokenizer(row.texts[0])["input_ids"]) for row in rows]
     assert min(lengths) < 10 and max(lengths) > 20
+
+
+def test_every_row_of_a_chat_model_is_compared(tmp_path: Path) -> None:
+    source = chat_model(tmp_path / "base", tied=True)
+    artifact = open_artifact(moved_artifact(tmp_path / "a", source, task="instruct", labels=()))
+    gate = artifact.encode(made_rows(artifact.tokenizer, 1, artifact.facts.strategy.max_length))
+    found = artifact.logits(gate)
+    assert gate.learned is not None and len(found) == len(gate) == ROWS
+    for row, (start, end) in enumerate(pairwise(gate.starts)):
+        ids = torch.from_numpy(gate.ids[start:end].astype(np.int64))
+        learned = [n for n in range(1, end - start) if gate.learned[start + n]]
+        last = learned[-1] if learned else end - start - 1
+        with torch.inference_mode():
+            alone = artifact.model(input_ids=ids[None, :last]).logits[0, -1]
+        np.testing.assert_allclose(found[row], alone, atol=1e-4)
+
+
+@pytest.mark.parametrize("out", [".", "", "../here", "sub/.."])
+def test_the_working_folder_is_refused_before_all_the_work(out: str, tmp_path: Path, monkeypatch) -> None:
+    folder = moved_artifact(tmp_path / "a", tiny_base(tmp_path))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr("trimtab.evaluation.merging.merge_artifact", None)
+    with pytest.raises(BadInput) as caught:
+        merge_adapter(str(folder), out)
+    assert caught.value.code == "TT-A050" and str(tmp_path / "here") in str(caught.value)

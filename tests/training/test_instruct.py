@@ -1,6 +1,7 @@
 """Training on conversations: what is trained, the loss of a batch, what is kept, and the artifact that comes of
 it."""
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -205,11 +206,11 @@ def test_the_artifact_opens_alone_and_elsewhere_and_computes_the_same(
     else:
         model = AutoModelForCausalLM.from_pretrained(folder)
         assert model.generation_config.eos_token_id == [artifact.tokenizer.eos_token_id]
-    ids = torch.tensor([rows.ids[: rows.starts[1]].tolist()])
-    with torch.inference_mode():
-        theirs = model.eval()(input_ids=ids).logits[0].numpy()
-    learned = np.flatnonzero(rows.learned[: rows.starts[1]]) - 1
-    np.testing.assert_allclose(theirs[learned], trained[: len(learned)], rtol=1e-4, atol=1e-4)
+    for row, (start, end) in enumerate(itertools.pairwise(rows.starts)):
+        with torch.inference_mode():
+            theirs = model.eval()(input_ids=torch.tensor([rows.ids[start:end].tolist()])).logits[0].numpy()
+        last = np.flatnonzero(rows.learned[start:end])[-1]
+        np.testing.assert_allclose(trained[row], theirs[last - 1], rtol=1e-4, atol=1e-4)
     assert (
         AutoTokenizer.from_pretrained(folder)
         .apply_chat_template([{"role": "user", "content": "good"}], tokenize=False, add_generation_prompt=True)

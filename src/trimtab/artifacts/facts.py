@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from trimtab.artifacts.kinds import misfit
 from trimtab.data.spec import Prefixes, Task
 from trimtab.errors import ArtifactError, Message, message
 from trimtab.home import write_atomically
@@ -131,12 +132,14 @@ def sha256_of(path: Path) -> str:
 
 
 class _Refused(ValueError):
-    """A well-formed artifact.json that says what is not to be believed; `args` holds the code of the reason."""
+    """A well-formed artifact.json that says what is not to be believed; `args` holds the code of the reason,
+    and the name that it is about."""
 
 
 def _why(error: Exception) -> Message:
     if isinstance(error, _Refused):
-        return message(error.args[0])
+        code, *names = error.args
+        return message(code, name=names[0]) if names else message(code)
     if isinstance(error, json.JSONDecodeError):
         return message("TT-A010", line=error.lineno, column=error.colno)
     if isinstance(error, KeyError):
@@ -150,11 +153,15 @@ def _from_plain(plain: dict[str, Any]) -> ArtifactFacts:
     plain["base"] = Base(**plain["base"])
     plain["strategy"] = strategy_from_json(plain["strategy"])
     plain["labels"], plain["columns"] = tuple(plain["labels"]), tuple(plain["columns"])
-    plain["files"] = tuple((str(name), int(size), str(digest)) for name, size, digest in plain["files"])
+    plain["files"] = tuple(map(tuple, plain["files"]))
     plain["prefixes"] = Prefixes(**plain.get("prefixes", {}))
-    if any(_leads_out(name) for name, _, _ in plain["files"]):
+    facts = ArtifactFacts(**plain)
+    for whole in (facts, facts.base, facts.prefixes, facts.strategy, *facts.strategy.parts):
+        if wrong := misfit(whole):
+            raise _Refused("TT-A051", wrong)
+    if any(_leads_out(name) for name, _, _ in facts.files):
         raise _Refused("TT-A014")
-    return ArtifactFacts(**plain)
+    return facts
 
 
 def _leads_out(name: str) -> bool:

@@ -69,16 +69,17 @@ def stored_artifacts(folder: Path | None = None) -> tuple[StoredArtifact, ...]:
 
 
 def artifact_named(word: str, folder: Path | None = None) -> Path:
-    """The folder of an artifact: `word` itself where it is a folder, else the one of that name in `folder` (None =
-    the default one). Raises ArtifactError TT-A023 with the names there are."""
-    if word and Path(word).expanduser().is_dir():
-        return Path(word).expanduser()
+    """The folder of an artifact. Where `folder` is given, `word` is a name of its list, and a path only with a
+    "/"; else (None = the default folder) a path comes first. Raises ArtifactError TT-A023 with the names there
+    are."""
+    path = Path(word).expanduser()
+    if word and (folder is None or "/" in word) and path.is_dir():
+        return path
     place = default_folder() if folder is None else folder
-    if _NAME.fullmatch(word) and (place / word).is_dir():
-        found = place / word
-        if found.resolve().is_relative_to(place.resolve()):
-            return found
     known = stored_artifacts(place) if place.is_dir() else ()
+    found = {one.name: one.folder for one in known} | {Path(one.folder).name: one.folder for one in known}
+    if word in found:
+        return Path(found[word])
     names = ", ".join(one.name for one in known) or "-"
     raise ArtifactError("TT-A023", name=word[:200], folder=str(place), known=names)
 
@@ -91,7 +92,8 @@ def delete_artifact(folder: Path) -> StoredArtifact:
     gone.
     """
     known = deletable(folder)
-    gone = Path(tempfile.mkdtemp(prefix=f".deleted-{folder.name}-", dir=folder.resolve().parent))
+    folder = folder.resolve()  # of "." the name is empty
+    gone = Path(tempfile.mkdtemp(prefix=f".deleted-{folder.name}-", dir=folder.parent))
     try:
         folder.rename(gone / folder.name)
     except BaseException:

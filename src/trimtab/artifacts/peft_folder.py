@@ -156,7 +156,7 @@ def _rank(config: Config, sides: tuple[_Side, ...], folder: Path) -> int:
     """The rank of all pairs. What is said is held to the tensors: they are what takes memory."""
     ranks = {side.shape[0 if side.side == "A" else -1] for side in sides if side.shape}
     said = config.get("r")
-    if len(ranks) != 1 or said not in ranks:
+    if len(ranks) != 1 or isinstance(said, bool) or not isinstance(said, int) or said not in ranks:
         found = ", ".join(map(str, sorted(ranks))) or "-"
         raise ArtifactError("TT-A033", folder=str(folder), said=str(said)[:40], found=found)
     return next(iter(ranks))
@@ -164,10 +164,15 @@ def _rank(config: Config, sides: tuple[_Side, ...], folder: Path) -> int:
 
 def _number(config: Config, key: str, folder: Path) -> float:
     value = config.get(key, 0)
-    whole = key != "lora_alpha" or (isinstance(value, int | float) and value == int(value) and value > 0)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 10**9 or not whole:
-        raise ArtifactError("TT-A031", folder=str(folder), key=key, value=str(value)[:80])
-    return value
+    # The bounds come first: NaN and infinity are no whole numbers, and cannot be asked whether they are.
+    if (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and 0 <= value < 10**9
+        and (key != "lora_alpha" or value == int(value) > 0)
+    ):
+        return value
+    raise ArtifactError("TT-A031", folder=str(folder), key=key, value=str(value)[:80])
 
 
 def _outputs(head: tuple[StoredTensor, ...], folder: Path) -> int:

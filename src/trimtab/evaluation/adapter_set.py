@@ -94,9 +94,10 @@ class AdapterSet:
     def load(self, name: str, folder: str | Path) -> ArtifactFacts:
         """Plug an artifact in as `name`; the first one is switched to.
 
-        Raises, before any weights of the base are read: UsageError TT-U101, TT-U102 where it cannot be called so;
-        ArtifactError TT-A040 where `folder` holds a whole model, TT-A041 an adapter of another base, TT-A042 one
-        whose base is stored otherwise, and what `read_facts` and `require_fitting` raise.
+        Raises, before the base is loaded (its files are read once, for their hash): UsageError TT-U101, TT-U102
+        where it cannot be called so; ArtifactError TT-A040 where `folder` holds a whole model, TT-A041 an adapter
+        of another base, TT-A042 one whose base is stored otherwise, and what `read_facts` and `require_fitting`
+        raise.
         """
         if require_name(name) in self._held:
             raise UsageError("TT-U102", name=name, loaded=", ".join(self._held))
@@ -107,8 +108,13 @@ class AdapterSet:
         base = self._base or _described(base_source(facts, self._trusted))
         form = self._required_format(facts, base, place)
         require_fitting(facts, base.spec, place, trust_remote_code=self._trusted)
-        self._base, self._format = base, form
-        self._held[name] = self._opened(facts, place, base)
+        try:
+            held = self._opened(facts, place, base)
+        except BaseException:
+            if self._format is None:  # what was read for it may be of another base, in another format
+                self._bare.clear()
+            raise
+        self._base, self._format, self._held[name] = base, form, held
         if len(self._held) == 1:
             self._active = name
         return facts

@@ -58,7 +58,7 @@ class Artifact:
         return self.objective.collator(self.tokenizer, strategy.max_length).beside(strategy)
 
     def logits(self, encoded: Encoded) -> np.ndarray:
-        """Head outputs, float32 (rows, outputs); of a chat model the logits before its first learned tokens."""
+        """Head outputs, float32 (rows, outputs); of a language model as `LanguageModelling.outputs`."""
         return self.objective.outputs(self.model, encoded, self._collator)
 
     def score(self, split: Split) -> Score:
@@ -163,7 +163,7 @@ def equality(
     """What `artifact` gives for `encoded`, beside what another model gave (`Objective.outputs`). `allowed`: of the
     largest output, by number format."""
     return Equality(
-        rows=len(encoded),
+        rows=min(len(encoded), len(before)),
         difference=float(np.abs(artifact.logits(encoded) - before).max()),
         allowed=allowed[artifact.facts.strategy.precision] * max(1.0, float(np.abs(before).max())),
     )

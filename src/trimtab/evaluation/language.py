@@ -3,6 +3,7 @@
 Final classes: `answers.Answers`, `plain_text.PlainText`. Leaves out how rows become tokens, and what a report
 shows."""
 
+import itertools
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -24,7 +25,7 @@ from trimtab.metrics import Score, score_answers
 from trimtab.models.spec import ModelSpec
 from trimtab.tuning.shapes import config_of
 
-_GATE_POSITIONS = 16
+_GATE_ROWS = 32  # of each of which the logits of one position are held, over the whole vocabulary
 
 
 class LanguageModelling(Objective):
@@ -95,15 +96,9 @@ class LanguageModelling(Objective):
         return self.main
 
     def outputs(self, model: PreTrainedModel, encoded: Encoded, collator: Collator) -> np.ndarray:
-        """Logits before the first learned tokens, (at most 16, vocabulary)."""
-        with torch.inference_mode():
-            model.eval()
-            rows = np.flatnonzero(_learned_tokens(encoded))[:_GATE_POSITIONS]
-            if not len(rows):
-                rows = np.arange(1)
-            targets = _moved(model, {"": collator.next_tokens(encoded, rows)[:, :_GATE_POSITIONS]})[""]
-            hidden = _before(model, _moved(model, collator.batch(encoded, rows)), targets)
-            return vocabulary.head_of(model).logits(hidden).cpu().numpy()
+        """Logits before the last learned token of every row, of a row without any before its last token; float32
+        (rows, vocabulary), of 32 rows at most."""
+        return _last_logits(model, encoded.first(_GATE_ROWS), collator)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +126,29 @@ def _token_sums(
         np.add.at(sums.losses, row, losses.double().cpu().numpy())
         np.add.at(sums.right, row, right.cpu().numpy())
     return sums
+
+
+@torch.inference_mode()
+def _last_logits(model: PreTrainedModel, encoded: Encoded, collator: Collator) -> np.ndarray:
+    assert not collator.left, "the columns of a batch are the tokens of its rows"
+    model.eval()
+    head, columns = vocabulary.head_of(model), _before_last(encoded)
+    found = np.empty((len(encoded), len(head.weight)), np.float32)
+    for rows in row_batches(encoded.lengths, EVALUATION_TOKENS, collator.max_length):
+        hidden = vocabulary.hidden_states(model, _moved(model, collator.batch(encoded, rows)))
+        before = hidden[torch.arange(len(rows)), torch.from_numpy(columns[rows])]
+        found[rows] = head.logits(before).cpu().numpy()
+    return found
+
+
+def _before_last(encoded: Encoded) -> np.ndarray:
+    """Which token of every row stands before the last learned one, else before the last one; int64 (rows)."""
+    assert encoded.learned is not None, "only a language model has learned tokens"
+    found = np.maximum(encoded.lengths - 2, 0)
+    for row, (start, end) in enumerate(itertools.pairwise(encoded.starts)):
+        learned = np.flatnonzero(encoded.learned[start + 1 : end])
+        found[row] = learned[-1] if len(learned) else found[row]
+    return found
 
 
 def _before(model: nn.Module, inputs: Inputs, targets: torch.Tensor) -> torch.Tensor:

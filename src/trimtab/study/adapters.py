@@ -5,6 +5,7 @@
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,11 +37,18 @@ from trimtab.methods import (
     TrainedTensors,
     refuse_unmergeable,
 )
-from trimtab.models import ModelSpec, locate, read_spec
+from trimtab.models import ModelSpec, read_spec
 from trimtab.planning.request import refuse_untrained
 
 _REPORT = "report.json"
 _SHORTEST = 8  # tokens, as a training has it
+# By the numbers that a head gives: none, one, more.
+_TASKS_OF_HEADS: tuple[tuple[Task, ...], ...] = (
+    ("instruct", "text"),
+    ("regress", "multilabel"),
+    ("classify", "pair", "multilabel"),
+)
+_MOST_COLUMNS: Mapping[Task, int] = {"instruct": 0, "text": 1}
 _LONGEST_IMPORTED = 512  # tokens, where the user says nothing: a PEFT folder does not tell
 
 
@@ -127,8 +135,8 @@ def merge_adapter(
     """Fold an adapter into its base and write the whole model to `out`, which plain transformers opens too. The
     same rows go through before and after; a difference beyond rounding is refused, and nothing is left of it.
 
-    Raises ModelError TT-T071 for what cannot be merged, ArtifactError TT-A044 an `out` that is not empty, TT-A046
-    nothing to merge, TT-A047 a difference.
+    Raises ModelError TT-T071 for what cannot be merged, BadInput TT-A044 an `out` that is not empty, TT-A050 one
+    that is the working folder; ArtifactError TT-A046 nothing to merge, TT-A047 a difference.
     """
     place, target = artifact_named(name, _place(folder)), _free(out)
     facts = read_facts(place)
@@ -160,18 +168,22 @@ def import_adapter(
     names of labels (else LABEL_0, LABEL_1, ...), columns, the length at which texts are cut. Held to what PEFT
     computes.
 
-    Raises ArtifactError TT-A020 to TT-A048 with what does not fit, before the base is loaded.
+    Raises ArtifactError TT-A020 to TT-A048, UsageError TT-A049, TT-A052 with what does not fit, before the base is
+    loaded; BadInput as `merge_adapter`.
     """
     target = _free(out)
-    source = locate(base)
+    from trimtab import tuning
+
+    source = tuning.locate_unpacked(base)
     spec = read_spec(source)
     refuse_untrained(spec)
     found = read_peft_lora(Path(folder).expanduser(), spec)
+    asked = _fitting_task(found, task or _task_of(found, columns))
     facts = ArtifactFacts(
         adapter=True,
-        task=task or _task_of(found, columns),
-        labels=_labels(found, labels),
-        columns=columns if found.outputs else (),
+        task=asked,
+        labels=_labels(found, labels, asked),
+        columns=columns[: _MOST_COLUMNS.get(asked)],
         label_column=label_column if found.outputs else "",
         outputs=found.outputs,
         base=base_of(source, spec.family),
@@ -191,10 +203,14 @@ def _place(folder: str | None) -> Path | None:
 
 
 def _free(out: str) -> Path:
-    """Raises BadInput TT-A044, TT-T029 where `out` cannot be written to without harm."""
+    """`out` as an absolute path. Raises BadInput TT-A044, TT-A050, TT-T029 where it cannot be written to without
+    harm: the working folder cannot be replaced by another."""
     target = Path(out).expanduser()
     if target.is_symlink() or (target.exists() and not target.is_dir()):
         raise BadInput("TT-T029", path=out)
+    target = target.resolve()
+    if target == Path.cwd():
+        raise BadInput("TT-A050", folder=str(target))
     if target.is_dir() and any(target.iterdir()):
         raise BadInput("TT-A044", folder=out)
     return target
@@ -266,8 +282,18 @@ def _task_of(found: PeftLora, columns: tuple[str, ...]) -> Task:
     return "pair" if len(columns) == 2 else "classify"
 
 
-def _labels(found: PeftLora, labels: tuple[str, ...]) -> tuple[str, ...]:
-    if found.outputs <= 1 and not labels:
+def _fitting_task(found: PeftLora, task: Task) -> Task:
+    """Raises UsageError TT-A052 where the head, or that there is none, is of another task."""
+    known = _TASKS_OF_HEADS[min(found.outputs, 2)]
+    if task not in known:
+        raise UsageError(
+            "TT-A052", task=task, folder=str(found.folder), outputs=found.outputs, known=", ".join(known)
+        )
+    return task
+
+
+def _labels(found: PeftLora, labels: tuple[str, ...], task: Task) -> tuple[str, ...]:
+    if found.outputs <= 1 and not labels and task != "multilabel":
         return ()
     if labels and len(labels) != found.outputs:
         raise UsageError("TT-A049", labels=len(labels), folder=str(found.folder), outputs=found.outputs)
