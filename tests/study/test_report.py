@@ -50,7 +50,8 @@ def test_json_is_strict_and_holds_what_programs_ask_for() -> None:
     facts = json.loads(json.dumps(report_json(report()), allow_nan=False))
     assert facts["plan"]["method"] == "lora"
     assert facts["plan"]["strategy"]["parts"][0] == {
-        "part": "lora", "rank": 8, "alpha": 16, "dropout": 0.0, "targets": ["q", "v"], "top_layers": None,
+        "part": "lora", "rank": 8, "alpha": 16, "dropout": 0.0, "targets": ["q", "v"], "variant": None,
+        "top_layers": None,
     }  # fmt: skip
     assert facts["plan"]["estimate"]["memory"]["phase"] == "forward-backward"
     for name in ("seconds", "samples_per_second", "tokens_per_second", "peak_memory_bytes", "epochs"):
