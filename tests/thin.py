@@ -2,7 +2,8 @@
 
 Virtual tokens come in at one place, whatever the family, and exams run over every method, family and precision: of
 each kind one case a test is run every time on an encoder, one on a decoder, of p-tuning none there, whose only
-difference is a network beside the model. `make soak` runs all.
+difference is a network beside the model. Of the families whose layers are those of another (RoBERTa and DistilBERT
+of BERT, Qwen2 of Llama) the exams run full tuning and LoRA every time. `make soak` runs all.
 """
 
 import re
@@ -10,6 +11,7 @@ from typing import Any
 
 _ASKED = {"prompt": 2, "prefix": 2, "ptuning": 1}  # kinds of model on which one case is run every time
 _DECODERS = re.compile("llama|qwen|smollm|gemma|mistral|phi|gpt|mixtral|falcon|santacoder")
+_LIKE_ANOTHER = re.compile(r"(roberta|distilbert|qwen2)/(?!(full|lora)$)")
 _WHOLE = "test_virtual_tokens"  # their own test
 
 
@@ -23,7 +25,8 @@ def repeats(tests: list[tuple[str, dict[str, Any]]]) -> list[bool]:
         decoder = any(_DECODERS.search(word) for word in words)
         case = (name.partition("[")[0], kind, decoder)
         again = case in seen or (decoder and _ASKED.get(kind) == 1)
-        found.append(bool(kind) and _WHOLE not in name and again)
+        alike = any(_LIKE_ANOTHER.match(word) for word in words)
+        found.append(_WHOLE not in name and (alike or (bool(kind) and again)))
         seen.add(case)
     return found
 
