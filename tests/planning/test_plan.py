@@ -161,9 +161,9 @@ def test_qlora_is_the_plan_where_lora_does_not_fit() -> None:
 
 
 def test_a_plan_is_made_in_well_under_a_second() -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     made(machine=cpu())
-    assert time.perf_counter() - started < 1.0
+    assert time.process_time() - started < 1.0
 
 
 def test_queries_meet_the_whole_batch_where_memory_holds_it() -> None:
