@@ -10,7 +10,12 @@ from statistics import median
 
 from machine_facts import print_facts
 
-VERBS = (["--help"], ["plan", "demo", "--data", "demo"], ["estimate", "bert-base-chinese", "--method", "lora"])
+VERBS = (
+    ["--help"],
+    ["plan", "demo", "--data", "demo"],
+    ["estimate", "bert-base-chinese", "--method", "lora"],
+    ["cost", "train", "bert-base-chinese", "--examples", "50000"],  # every machine that somebody rents out
+)
 ROUNDS = 7
 
 
@@ -24,7 +29,7 @@ def main() -> None:
             start = time.perf_counter()
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
             seconds.append(time.perf_counter() - start)
-        print(f"trimtab {' '.join(verb):45} {median(seconds):.2f} s (best {min(seconds):.2f})")
+        print(f"trimtab {' '.join(verb):50} {median(seconds):.2f} s (best {min(seconds):.2f})")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """What a training costs on offers: by hand, and what cannot be told."""
 
-import time
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -160,16 +159,6 @@ def test_own_prices_that_cannot_be_read_stop_only_what_needs_a_price() -> None:
             plan("demo", "demo", on="a10", **needed)
     with pytest.raises(BadInput, match="row 1, column on_demand_price"):
         cost_train(BERT, shape=SMALL, on="a10")
-
-
-def test_thirty_machines_take_under_two_seconds() -> None:
-    """The best of three, since other programs may hold the processor."""
-    seconds = []
-    for _ in range(3):
-        started = time.perf_counter()
-        cost_train(BERT, shape=Shape(examples=50_000, length=128))
-        seconds.append(time.perf_counter() - started)
-    assert min(seconds) < 2.0
 
 
 def test_a_plan_for_a_machine_that_is_rented_out_knows_its_price(tmp_path: Path) -> None:

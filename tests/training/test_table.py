@@ -117,13 +117,17 @@ def test_a_restored_table_goes_on_alike() -> None:
     assert torch.equal(net.embedding.weight, fresh.embedding.weight)
 
 
-def test_a_table_that_is_frozen_or_shared_is_left_to_the_optimizer() -> None:
+def test_a_table_that_is_shared_is_not_kept_by_rows() -> None:
     assert token_table(Net(tied=True)) is None
-    frozen = Net()
-    frozen.embedding.requires_grad_(False)
-    assert token_table(frozen) is None
     found = token_table(Net())
     assert found is not None and found[0] == "embedding.weight"
+
+
+def test_a_table_that_is_frozen_keeps_nothing() -> None:
+    frozen = Net()
+    frozen.embedding.requires_grad_(False)
+    optimizer = optimizer_of(frozen)
+    assert set(optimizer.masters) == {"out.weight", "out.bias"} and not frozen.embedding.sparse
 
 
 def test_other_rows_after_a_restore_keep_what_was_learned() -> None:

@@ -1,6 +1,7 @@
 """Estimate: predicted memory, time, money and disk of one Strategy, in parts, with intervals and evidence."""
 
 from dataclasses import dataclass, fields
+from operator import attrgetter
 
 from trimtab.hardware.machine import Price
 from trimtab.methods.strategy import Strategy
@@ -29,12 +30,15 @@ class MemoryParts:
 
     @property
     def total_bytes(self) -> int:
-        return sum(getattr(self, field.name) for field in fields(self))
+        return sum(_bytes_of(self))
 
     @property
     def largest(self) -> str:
         """Name of the largest part above the runtime, without its unit: "activations"."""
         return max(PARTS, key=lambda name: getattr(self, f"{name}_bytes"))
+
+
+_bytes_of = attrgetter(*(field.name for field in fields(MemoryParts)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

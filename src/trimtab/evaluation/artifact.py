@@ -115,7 +115,7 @@ def open_artifact(folder: Path, *, trust_remote_code: bool = False) -> Artifact:
     cannot be found, or where there is code of its own that is not trusted (TT-M016).
     """
     facts = read_facts(folder)
-    own = ModelSource(folder=folder, name=str(folder), kind="folder")
+    own = ModelSource(folder=folder, name=str(folder), kind="folder", trust_remote_code=trust_remote_code)
     if facts.adapter:
         source = base_source(facts, trust_remote_code)
         spec = read_spec(source)

@@ -1,6 +1,7 @@
 """Machine, Device, Calibration, Price, Margin: what a run stands on. Facts only; others find and fill them."""
 
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass, fields
+from operator import attrgetter, mul
 from typing import Literal
 
 from trimtab.units import Evidence, ExchangeRate, Money
@@ -49,6 +50,10 @@ class StepWork:
     frozen_layers: float = 0.0
 
 
+# `dataclasses.astuple` copies every number, and a search asks tens of thousands of times.
+_amounts = attrgetter(*(field.name for field in fields(StepWork)))
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepCosts:
     """Seconds for one of each kind of work, in numbers of type `dtype`."""
@@ -57,8 +62,7 @@ class StepCosts:
     seconds_each: StepWork
 
     def seconds(self, work: StepWork) -> float:
-        pairs = zip(astuple(work), astuple(self.seconds_each), strict=True)
-        return float(sum(amount * each for amount, each in pairs))
+        return sum(map(mul, _amounts(work), _amounts(self.seconds_each)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
