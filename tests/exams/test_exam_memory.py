@@ -31,7 +31,7 @@ def write_long_texts(folder: Path) -> Path:
 
 
 @pytest.mark.model
-@pytest.mark.parametrize("method", ["lora", "qlora"])
+@pytest.mark.parametrize("method", ["lora", pytest.param("qlora", marks=pytest.mark.soak)])
 def test_predicted_memory_is_near_the_measured(
     method: str, real_model: Callable[[str], Path], tmp_path: Path
 ) -> None:

@@ -28,7 +28,7 @@ from trimtab.tuning import DTYPES
 
 # (rows, inputs, outputs): layers of small and base encoders at a few hundred to a thousand tokens
 _MATMULS = ((800, 384, 384), (800, 384, 1536), (800, 1536, 384), (1024, 768, 768), (1024, 768, 3072))
-_SECONDS_A_MATMUL = 0.15
+_SECONDS_A_MATMUL = 0.1
 _COPY_NUMBERS = 16 * 1024 * 1024
 _NAMES = tuple(field.name for field in fields(StepWork))
 # Trained biases stand for all that leaves the weights alone: they cost next to nothing themselves.
@@ -62,7 +62,7 @@ _SHAPES = (
     _Shape(12, 48, hidden=768, layers=1),
 )
 _USUAL = _SHAPES[1]
-_SECONDS_A_SHAPE = 0.4
+_SECONDS_A_SHAPE = 0.2
 _LEAST_STEPS = 3
 
 
@@ -80,7 +80,7 @@ class Probed:
 
 
 def probe(cores: int) -> Probed:
-    """Everything, in about half a minute. `cores` = cores this process may use."""
+    """Everything, in about ten seconds. `cores` = cores this process may use."""
     meter = MemoryMeter(torch.device("cpu"))
     runtime_bytes = meter.now_bytes()
     threads = _fastest_threads(cores)
