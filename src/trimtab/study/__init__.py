@@ -6,6 +6,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from trimtab.heavy import heavy_imports
 from trimtab.study.adapters import (
     ArtifactRow,
     ArtifactView,
@@ -83,6 +84,7 @@ def train(request: TrainRequest) -> "Iterator[Event | Planned | Trained]":
     Interrupted (130, 143) after a checkpoint, BadInput where the output folder holds something else.
     """
     opened = open_training(request)
-    from trimtab.study.training import carry_out  # torch: seconds that a refusal need not wait for
+    with heavy_imports():
+        from trimtab.study.training import carry_out  # torch: seconds that a refusal need not wait for
 
     return carry_out(request, opened)

@@ -27,6 +27,7 @@ from trimtab.artifacts import (
 )
 from trimtab.data.spec import Task
 from trimtab.errors import ArtifactError, BadInput, Message, ModelError, UsageError
+from trimtab.heavy import heavy_imports
 from trimtab.home import folder_atomically, write_atomically
 from trimtab.methods import (
     PRECISIONS,
@@ -143,7 +144,8 @@ def merge_adapter(
     if not facts.adapter:
         raise ArtifactError("TT-A046", folder=str(place), method=facts.strategy.method)
     refuse_unmergeable(facts.strategy)
-    from trimtab.evaluation.merging import merge_artifact
+    with heavy_imports():
+        from trimtab.evaluation.merging import merge_artifact
 
     with folder_atomically(target) as beside:
         found = merge_artifact(place, beside, trust_remote_code=trust_remote_code)
@@ -172,7 +174,9 @@ def import_adapter(
     loaded; BadInput as `merge_adapter`.
     """
     target = _free(out)
-    from trimtab import tuning
+    with heavy_imports():
+        from trimtab import tuning
+        from trimtab.evaluation.importing import import_adapter as import_it
 
     source = tuning.locate_unpacked(base)
     spec = read_spec(source)
@@ -191,8 +195,6 @@ def import_adapter(
         trimtab_version=__version__,
         origin="imported",
     )
-    from trimtab.evaluation.importing import import_adapter as import_it
-
     with folder_atomically(target) as beside:
         same = import_it(found, facts, source, spec, beside)
     return _made(target, same.rows, same.difference, same.allowed)

@@ -12,6 +12,7 @@ from trimtab import __version__
 from trimtab.estimation.estimate import MemoryParts, Phase
 from trimtab.estimation.question import Question
 from trimtab.estimation.setups import Setup
+from trimtab.heavy import heavy_imports
 from trimtab.home import cache_folder, write_atomically
 from trimtab.methods import strategy_to_json
 
@@ -30,7 +31,8 @@ def traced_phases(*questions: Question) -> tuple[Phase, ...]:
 
 def _traced(question: Question) -> tuple[Phase, ...]:
     def run() -> tuple[Phase, ...]:
-        from trimtab.training.dry_run import dry_run  # torch
+        with heavy_imports():
+            from trimtab.training.dry_run import dry_run  # torch
 
         return dry_run(question)
 
@@ -41,7 +43,8 @@ def traced_setup_phases(setup: Setup) -> tuple[Phase, ...]:
     """The same of a Setup, as `training.setup_dry_run` counts it. Raises UsageError TT-W020 as that does."""
 
     def run() -> tuple[Phase, ...]:
-        from trimtab.training.setup_dry_run import setup_dry_run  # torch
+        with heavy_imports():
+            from trimtab.training.setup_dry_run import setup_dry_run  # torch
 
         return setup_dry_run(setup)
 

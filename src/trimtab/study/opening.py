@@ -10,6 +10,7 @@ from trimtab.artifacts import FACTS_FILE
 from trimtab.data import Corpus, DataSpec, Task
 from trimtab.errors import BadInput, ModelError
 from trimtab.hardware import Machine, this_machine
+from trimtab.heavy import heavy_imports
 from trimtab.models import (
     ModelSource,
     ModelSpec,
@@ -65,7 +66,8 @@ def _located(model: str, task: Task, trusted: bool) -> ModelSource:
         return locate(model, trust_remote_code=trusted)
     if not is_unpacked(file):
         _refuse_unpacking(model, task)
-    from trimtab.tuning import locate_unpacked  # loads torch: unpacking is done with it
+    with heavy_imports():
+        from trimtab.tuning import locate_unpacked  # loads torch: unpacking is done with it
 
     return locate_unpacked(model, trust_remote_code=trusted)
 

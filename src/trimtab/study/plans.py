@@ -9,6 +9,7 @@ from trimtab.errors import ModelError, UsageError
 from trimtab.estimation import estimate as predict
 from trimtab.estimation.question import question_of, questions_of
 from trimtab.hardware import Machine
+from trimtab.heavy import heavy_imports
 from trimtab.methods import Strategy, TrainedTensors
 from trimtab.models.spec import ModelSpec
 from trimtab.planning.request import refuse_untrained
@@ -107,8 +108,9 @@ def estimate(request: EstimateRequest) -> Planned:
 
 def _trained(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine) -> tuple[TrainedTensors, ...]:
     """Of the real class, built without weights: seconds, and torch."""
-    from trimtab.training.dry_run import on_meta
-    from trimtab.tuning import trained_tensors
+    with heavy_imports():
+        from trimtab.training.dry_run import on_meta
+        from trimtab.tuning import trained_tensors
 
     return trained_tensors(on_meta(question_of(strategy, spec, data, machine)))
 

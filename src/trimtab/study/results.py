@@ -9,6 +9,7 @@ from trimtab import data as data_room
 from trimtab.data import DataSpec, Split
 from trimtab.errors import UsageError
 from trimtab.hardware.doctor import Diagnosis, examine
+from trimtab.heavy import heavy_imports
 from trimtab.metrics import Score
 from trimtab.models import TokenizerFile, outline_of
 from trimtab.store import LedgerEntry, ScoreboardRow, open_store, scoreboard
@@ -51,7 +52,8 @@ def predict(
     `passages`, what queries are to find, behind the prefix for that.
     `trust_remote_code` runs the code of a model that brings its own; without it such an artifact is refused.
     """
-    from trimtab.evaluation import open_artifact
+    with heavy_imports():
+        from trimtab.evaluation import open_artifact
 
     artifact = open_artifact(Path(folder), trust_remote_code=trust_remote_code)
     if passages:
@@ -71,7 +73,8 @@ def evaluate(folder: str, data: str, reading: Reading = Reading(), *, trust_remo
     Columns and labels are those it was trained with unless `reading` names columns. `trust_remote_code` as in
     `predict`. Raises ArtifactError, DataError.
     """
-    from trimtab.evaluation import open_artifact
+    with heavy_imports():
+        from trimtab.evaluation import open_artifact
 
     artifact = open_artifact(Path(folder), trust_remote_code=trust_remote_code)
     return artifact.score(_rows_to_score(data, artifact.facts, reading))

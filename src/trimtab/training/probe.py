@@ -6,6 +6,7 @@ formula (`estimation.time`) that come nearest to all of them are this machine's.
 optimiser, which is bound by the bandwidth that is measured beside.
 """
 
+import gc
 import itertools
 import json
 import sys
@@ -220,3 +221,4 @@ def from_json(text: str) -> Probed:
 
 if __name__ == "__main__":
     print(as_json(probe(int(sys.argv[1]))))
+    gc.freeze()  # as the command line does

@@ -4,6 +4,7 @@ A verb reads its options, calls the facade `trimtab.study` and shows what comes 
 is heavy inside its function, so that `trimtab --help` stays instant.
 """
 
+import gc
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -52,7 +53,9 @@ _ADAPTER_VERBS = (
 
 def main() -> NoReturn:
     """Run the command line of this process and leave with its exit code; see failures.py for the codes."""
-    sys.exit(run(sys.argv[1:], os.environ))
+    code = run(sys.argv[1:], os.environ)
+    gc.freeze()  # the last collection would go through all of torch: most of a second
+    sys.exit(code)
 
 
 def run(argv: Sequence[str], environment: Mapping[str, str]) -> int:
