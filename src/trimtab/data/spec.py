@@ -105,6 +105,7 @@ class Problem:
 EVALUATION_TOKENS = 4096  # the most padded tokens that an evaluation runs at once, where one row is not longer
 _CHUNK_NUMBERS = 1 << 24
 _CHUNK_GRAIN = 32
+_SEQUENCE_GRAIN = 64
 
 
 def vocabulary_chunk(vocab: int) -> int:
@@ -129,6 +130,12 @@ def padded_length(length: int, most: int) -> int:
     """
     grain = 4 if length <= 64 else 8 if length <= 128 else 16
     return min(length + -length % grain, most)
+
+
+def padded_tokens(tokens: int) -> int:
+    """The width of a sequence of `tokens` that several rows share: the next multiple of 64, so that few widths
+    occur."""
+    return tokens + -tokens % _SEQUENCE_GRAIN
 
 
 @dataclass(frozen=True)
@@ -169,6 +176,13 @@ class LengthHistogram:
         """Tokens of all examples, each cut at `cap`."""
         lengths = np.minimum(np.arange(len(self.counts)), cap)
         return int((self._array * lengths).sum())
+
+    def longest_mean(self, examples: int, cap: int) -> float:
+        """Mean length of so many of the longest examples, each cut at `cap`."""
+        within = np.cumsum(self._array[::-1])  # from the longest down
+        taken = np.diff(np.minimum(within, examples), prepend=0)[::-1]
+        lengths = np.minimum(np.arange(len(self.counts)), cap)
+        return float((taken * lengths).sum() / max(taken.sum(), 1))
 
     def mean(self, cap: int) -> float:
         return self.tokens(cap) / max(self.examples, 1)

@@ -3,6 +3,7 @@
 The dry run itself is below the torch line (`training.dry_run`).
 """
 
+import math
 from dataclasses import dataclass
 
 from trimtab.data.spec import EVALUATION_TOKENS, DataSpec, Task, padded_length
@@ -74,7 +75,9 @@ def evaluated_rows(data: DataSpec, length: int) -> int:
 
 def longest_batch(strategy: Strategy, data: DataSpec) -> tuple[int, int]:
     """Rows and padded tokens a row of the largest micro-batch; where the texts of a row are run one by one, each
-    is one, and every row is taken to have as many as the one with most."""
-    most = strategy.max_length
+    is one, and every row is taken to have as many as the one with most. Packed, the mean of the longest rows."""
+    most, rows = strategy.max_length, min(strategy.micro_batch, max(1, data.train_rows))
+    if strategy.packed:
+        return rows, max(1, math.ceil(data.lengths.longest_mean(rows, most)))
     length = padded_length(min(most, max(1, data.lengths.longest)), most)
-    return min(strategy.micro_batch, max(1, data.train_rows)) * data.texts.most, length
+    return rows * data.texts.most, length

@@ -111,7 +111,10 @@ def _unpack_seconds(strategy: Strategy, machine: Machine) -> float:
 
 
 def _padded_length(strategy: Strategy, data: DataSpec) -> float:
-    """Mean padded length of a micro-batch, virtual tokens included: batches are made of rows of like length."""
+    """Mean padded length of a micro-batch, virtual tokens included: batches are made of rows of like length.
+    Packed, the mean length."""
+    if strategy.packed:
+        return max(1.0, data.lengths.mean(strategy.max_length))
     return _mean_width(data.lengths, strategy.micro_batch, strategy.max_length) + strategy.virtual_tokens
 
 

@@ -4,8 +4,9 @@ A split becomes one flat array of token ids with the start of each row, 4 bytes 
 the split streams by.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from hashlib import blake2b
 from itertools import islice
 
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from trimtab.data.spec import Example, padded_length
+from trimtab.data.spec import Example, padded_length, padded_tokens
 from trimtab.methods import Strategy
 
 _BLOCK = 1024
@@ -142,6 +143,10 @@ class Collator:
             left=tokenizer.padding_side == "left",
         )
 
+    def laid(self, strategy: Strategy) -> "Collator":
+        """As rows are trained on: end to end where `strategy` packs them."""
+        return EndToEnd(**{f.name: getattr(self, f.name) for f in fields(self)}) if strategy.packed else self
+
     def beside(self, strategy: Strategy) -> "Collator":
         """As `strategy` needs it: padded on the right where virtual tokens stand before the texts. Padding between
         them would move a text away from its virtual tokens, by the other rows of its batch."""
@@ -196,6 +201,38 @@ class Collator:
         columns = np.arange(width) - (width - lengths[:, None] if self.left else 0)
         columns = np.broadcast_to(columns, (len(rows), width))
         return columns, (columns >= 0) & (columns < lengths[:, None])
+
+
+class EndToEnd(Collator):
+    """Lays the rows of a batch end to end in one sequence, without padding between them."""
+
+    def batch(self, encoded: Encoded, rows: np.ndarray) -> dict[str, torch.Tensor]:
+        """Model inputs of `rows`, as `end_to_end` gives them."""
+        starts, ends = encoded.starts[rows], encoded.starts[rows + 1]
+        texts = [torch.from_numpy(encoded.ids[start:end]) for start, end in zip(starts, ends, strict=True)]
+        return end_to_end(texts, self.pad_token_id)
+
+    def next_tokens(self, encoded: Encoded, rows: np.ndarray) -> torch.Tensor:
+        """As of a padded batch, with places in the one sequence."""
+        assert encoded.learned is not None, "only conversations have learned tokens"
+        at = np.concatenate([np.arange(encoded.starts[row], encoded.starts[row + 1]) for row in rows])
+        learned = encoded.learned[at] & ~np.isin(at, encoded.starts[rows])
+        return torch.from_numpy(np.stack([np.flatnonzero(learned) - 1, encoded.ids[at[learned]].astype(np.int64)]))
+
+
+def end_to_end(rows: Sequence[torch.Tensor], pad_token_id: int) -> dict[str, torch.Tensor]:
+    """Rows of tokens as one sequence of `padded_tokens`: input_ids and position_ids, which begin anew with every
+    row, int64 (1, width); cu_seq_lens_q, where rows begin and the last ends, int32. What fills up the width is a
+    row of its own."""
+    lengths = [len(row) for row in rows]
+    width = padded_tokens(sum(lengths))
+    if width > sum(lengths):
+        lengths.append(width - sum(lengths))
+    ids = torch.full((1, width), pad_token_id, dtype=torch.int64)
+    ids[0, : sum(map(len, rows))] = torch.cat(list(rows))
+    positions = torch.cat([torch.arange(length) for length in lengths])
+    ends = torch.tensor([0, *itertools.accumulate(lengths)], dtype=torch.int32)
+    return {"input_ids": ids, "position_ids": positions[None], "cu_seq_lens_q": ends}
 
 
 def encode(examples: Iterable[Example], tokenizer: Tokenizer, max_length: int) -> Encoded:

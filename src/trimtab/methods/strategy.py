@@ -53,7 +53,8 @@ class Strategy:
     `precision`: fp32; or bf16/fp16 weights and arithmetic with an fp32 master copy of what is trained.
     `base_precision`: how the frozen matrices of the layers are stored; they are multiplied in `precision`.
     `batch` is the global batch of one optimiser step, cut into micro-batches of at most `micro_batch`.
-    `recompute`: gradient checkpointing, activations of a layer are computed again in backward.
+    `recompute`: gradient checkpointing, activations of a layer are computed again in backward. `packed`: the rows
+    of a micro-batch are laid end to end, each attended by itself, and none is padded.
     `max_length`: tokens after which a text is cut. `ema_decay`: an exponential moving average of the trained
     weights is kept with this decay, between 0 and 1, and is what is evaluated and saved; None = the weights
     themselves are.
@@ -73,6 +74,7 @@ class Strategy:
     micro_batch: int = 32
     max_length: int = 128
     recompute: bool = False
+    packed: bool = False
     max_grad_norm: float = 1.0
     ema_decay: float | None = None
     label_smoothing: float = 0.0

@@ -74,6 +74,7 @@ def strategies(variant: Variant, request: Request, rule: UpdateRule | None = Non
         schedule=_schedule(variant, request, rule),
         batch=settings.batch or DEFAULT_BATCH,
         max_length=settings.max_length or _max_length(variant, request),
+        packed=settings.packed,
         ema_decay=settings.ema,
         label_smoothing=settings.label_smoothing or 0.0,
         class_weights=balanced_weights(request.data.label_counts) if settings.class_weights else (),

@@ -58,7 +58,8 @@ _FEWEST_EPOCHS = 2  # no training that is left to the planner has fewer
 class Settings:
     """What a user may wish about a training; None leaves it to the planner.
 
-    `batch` is the global batch, in rows. `max_length` is in tokens. `recompute` is gradient checkpointing.
+    `batch` is the global batch, in rows. `max_length` is in tokens. `recompute` is gradient checkpointing,
+    `packed` lays rows end to end.
     `base_precision`: how frozen matrices are stored, None = as the method has it. `optimizer` names an update
     rule. `layer_decay` is the learning rate of a layer over that of the one above it. `ema` is the decay of a
     moving average of the weights, None = none is kept.
@@ -74,6 +75,7 @@ class Settings:
     precision: Precision | None = None
     base_precision: BasePrecision | None = None
     recompute: bool | None = None
+    packed: bool = False
     optimizer: str | None = None
     decay: Decay | None = None
     layer_decay: float | None = None
@@ -123,7 +125,12 @@ class Request:
         return parts_for(method, self.data.task, self.spec, choices)
 
     def _competes(self, method: Method) -> bool:
-        return self.moves(method) and self.reaches_layers(method) and self.has_room(method)
+        able = self.moves(method) and self.reaches_layers(method) and self.has_room(method)
+        return able and self.packs(method)
+
+    def packs(self, method: Method) -> bool:
+        """Whether rows can be laid end to end under `method`, where that is asked for."""
+        return not self.settings.packed or not any(part.positions for part in self.parts(method, self.choices))
 
     def moves(self, method: Method) -> bool:
         """Whether the update rule asked for moves what `method` trains."""
@@ -197,6 +204,7 @@ class Request:
         _check_rule(self.machine, self.settings)
         _check_moved(self)
         _check_loss(self.data, self.settings)
+        _check_packed(self)
         _check_layered(self)
         _check_stages(self)
 
@@ -489,6 +497,17 @@ def _check_loss(data: DataSpec, settings: Settings) -> None:
             raise UsageError("TT-P063", flag=_flag(name), task=data.task)
     if settings.temperature is not None and data.task != "embed":
         raise UsageError("TT-D147", option="--temperature", task=data.task)
+
+
+def _check_packed(request: Request) -> None:
+    """Conversations alone have a length of their own and no need of a whole sequence; virtual tokens stand before
+    a sequence, and would stand before the first row alone."""
+    if not request.settings.packed:
+        return
+    if request.data.task != "instruct":
+        raise UsageError("TT-P066", task=request.data.task)
+    if request.method is not None and not request.packs(method_named(request.method)):
+        raise UsageError("TT-P067", method=request.method)
 
 
 def _check_layered(request: Request) -> None:

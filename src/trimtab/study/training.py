@@ -118,6 +118,8 @@ def command_of(request: TrainRequest) -> str:
             words += [flag, str(value)]
     for column in reading.text or ():
         words += ["--text", column]
+    if settings.packed:
+        words.append("--pack")
     if reading.keep_overlap:
         words.append("--keep-overlap")
     if request.trust_remote_code:

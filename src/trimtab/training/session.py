@@ -24,6 +24,7 @@ from trimtab.models import ModelSource
 from trimtab.models.spec import ModelSpec
 from trimtab.training.kernels import use_cpu_kernels
 from trimtab.training.optimizer import Optimizer
+from trimtab.training.packing import use_packing
 from trimtab.training.rules import require_library
 
 _LIBRARIES = ("torch", "transformers", "peft", "accelerate", "trimtab")
@@ -83,8 +84,9 @@ class Session:
 
     def inputs(self, rows: np.ndarray) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """Model inputs and targets of some training rows, on the device."""
-        batch = self.collator.batch(self.train, rows)
-        targets = self.objective.targets(self.train, self.collator, rows)
+        collator = self.collator.laid(self.job.strategy)
+        batch = collator.batch(self.train, rows)
+        targets = self.objective.targets(self.train, collator, rows)
         return {name: x.to(self.device) for name, x in batch.items()}, targets.to(self.device)
 
     def scored(self, split: str, encoded: Encoded) -> ScoredRows:
@@ -157,6 +159,8 @@ def prepare(job: Job, corpus: Corpus) -> Session:
     model = objective.model(opening)
     ids = torch.from_numpy(tokens)
     model, optimizer, opened = _opened(model, strategy, job.spec, accelerator.device, ids, tokenizer)
+    if strategy.packed:
+        use_packing(model, strategy.max_length)
     model = accelerator.prepare_model(model)
     return Session(
         job=job,

@@ -145,6 +145,7 @@ class Training:
     lr: Annotated[float | None, _training("--lr", metavar="X", help="TT-V132")] = None
     max_length: Annotated[int | None, _training("--max-length", metavar="N", help="TT-V133")] = None
     precision: Annotated[str | None, _training("--precision", metavar=PRECISIONS, help="TT-V134")] = None
+    pack: Annotated[bool, _training("--pack", help="TT-V194")] = False
     optimizer: Annotated[str | None, _training("--optimizer", metavar=OPTIMIZERS, help="TT-V180")] = None
     decay: Annotated[str | None, _training("--decay", metavar=DECAYS, help="TT-V181")] = None
     layer_decay: Annotated[float | None, _training("--layer-decay", metavar="X", help="TT-V192")] = None
@@ -180,6 +181,7 @@ class Training:
             max_length=self.max_length,
             precision=cast("methods.Precision | None", self.precision),  # the planner refuses an unknown word
             base_precision=cast("methods.BasePrecision | None", self.quantize),  # as above
+            packed=self.pack,
             optimizer=self.optimizer,
             decay=cast("methods.Decay | None", self.decay),
             layer_decay=self.layer_decay,

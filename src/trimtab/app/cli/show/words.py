@@ -31,6 +31,8 @@ def depth_word(strategy: Strategy, face: Face) -> str:
 def form_word(strategy: Strategy, face: Face) -> str:
     """What a strategy does to need less memory, and in how many stages, or nothing: "recompute, adamw8bit"."""
     words = [face.say("TT-V314")] if strategy.recompute else []
+    if strategy.packed:
+        words.append(face.say("TT-V316"))
     if strategy.optimizer.name != AdamW.name:
         words.append(strategy.optimizer.name)
     if strategy.schedule.stages:
