@@ -2,8 +2,8 @@
 
     python benchmarks/packing.py --model DIR --data DIR [--method lora] [--steps 24] [--batch 16] [--micro-batch 8]
 
-Both forms train on the same batches, in processes of their own, by turns; "loss" must agree but for dropout. DIR of
-the data holds train, dev and test of conversations. Run nothing else beside it.
+Both forms train on the same batches, in processes of their own, by turns; "loss" must agree but for dropout. DIR
+of the data holds train, dev and test of conversations. Run nothing else beside it.
 """
 
 import argparse
@@ -38,11 +38,11 @@ def main() -> None:
     print_facts()
     found: dict[str, list[dict[str, float]]] = {"padded": [], "packed": []}
     for _ in range(arguments.rounds):
-        for form in found:
+        for form, runs in found.items():
             words = [sys.executable, *sys.argv, "--cell", form]
             done = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True)
-            found[form].append(json.loads(done.stdout.strip().splitlines()[-1]))
-            print_row(form, found[form][-1])
+            runs.append(json.loads(done.stdout.strip().splitlines()[-1]))
+            print_row(form, runs[-1])
     padded, packed = (median(run["rows"] for run in runs) for runs in found.values())
     print(
         f"packed over padded, medians of {arguments.rounds} rounds: {packed / padded:.2f} times the rows a second"
@@ -68,7 +68,7 @@ def train(form: str, arguments: argparse.Namespace) -> dict[str, float]:
     from trimtab.models import ModelSource, read_spec
     from trimtab.models.hub import TokenizerFile
     from trimtab.study import gather
-    from trimtab.training import Job, Started, Step, Training
+    from trimtab.training import Job, Step, Training
     from trimtab.training.calibrate import calibrated
 
     source = ModelSource(folder=arguments.model, name=str(arguments.model))
