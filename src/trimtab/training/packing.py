@@ -5,8 +5,6 @@ that loss and gradients are those of the padded batch. Leaves out: cutting rows 
 whole), and the making of the sequence (`evaluation.encode.EndToEnd`).
 """
 
-import itertools
-
 import torch
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -39,11 +37,11 @@ def _attention_by_rows(module, query, key, value, attention_mask, cu_seq_lens_q=
     the end of the last; None = a padded batch."""
     if cu_seq_lens_q is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
-    rows = [
-        sdpa_attention_forward(module, *(x[:, :, start:end] for x in (query, key, value)), None, **kwargs)[0]
-        for start, end in itertools.pairwise(cu_seq_lens_q.tolist())
-    ]
-    return torch.cat(rows, dim=1), None
+    lengths = cu_seq_lens_q.diff().tolist()
+    # Not by slices, whose gradients would each be as large as the whole sequence.
+    rows = zip(*(x.split(lengths, dim=2) for x in (query, key, value)), strict=True)
+    found = [sdpa_attention_forward(module, *row, None, **kwargs)[0] for row in rows]
+    return torch.cat(found, dim=1), None
 
 
 def _mask(*args, attention_mask=None, **kwargs):  # type: ignore[no-untyped-def]
