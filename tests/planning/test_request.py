@@ -14,6 +14,7 @@ from trimtab.units import Money
 
 QWEN = shape_named("qwen2.5-0.5b")  # 14 heads of queries, 2 of keys and values
 
+CHATS = replace(data(), task="instruct", labels=(), label_counts=())
 NF4 = Settings(base_precision="nf4")
 NPU = replace(gpu(), device=replace(gpu().device, kind="npu"))
 
@@ -63,6 +64,12 @@ def _name(spec: ModelSpec) -> str:
         ("TT-U096", {"method": "full", "settings": Settings(stages="layers=1; epochs=1")}, "does not say its"),
         ("TT-U097", {"method": "full", "settings": Settings(stages="layers=3-6")}, "the highest layer is 5"),
         ("TT-P074", {"choices": Choices(placement="side")}, 'placement "side"'),
+        ("TT-P066", {"settings": Settings(packed=True)}, "of the task classify"),
+        (
+            "TT-P067",
+            {"spec": QWEN, "data": CHATS, "method": "prefix", "settings": Settings(packed=True)},
+            "prefix puts virtual tokens before every row",
+        ),
         ("TT-P065", {"method": "lora", "settings": Settings(optimizer="adafactor")}, "what lora adds starts at 0"),
         ("TT-P006", {"choices": Choices(bottleneck=0)}, "--bottleneck must be greater than 0, not 0"),
         ("TT-P007", {"method": "lora", "choices": Choices(bottleneck=8)}, "take --bottleneck: adapter."),
@@ -206,3 +213,15 @@ def test_the_highest_rank_is_planned_with(spec: ModelSpec, rank: int) -> None:
 
 def test_the_shortest_length_is_planned_with() -> None:
     Request(spec=MINILM, data=data(), machine=cpu(), settings=Settings(max_length=8)).check()
+
+
+def test_methods_that_cannot_pack_do_not_compete_where_it_is_asked_for() -> None:
+    asked = Request(spec=QWEN, data=CHATS, machine=cpu(), settings=Settings(packed=True))
+    names = {method.name for method in asked.methods}
+    assert {"full", "lora"} <= names and not names & {"prompt", "prefix", "ptuning"}
+    assert {"prompt", "prefix", "ptuning"} & {
+        method.name for method in replace(asked, settings=Settings()).methods
+    }
+    assert all(
+        row.estimate.strategy.packed for row in plan(QWEN, CHATS, cpu(), settings=Settings(packed=True)).candidates
+    )

@@ -1,7 +1,8 @@
 """The probe: what a training takes on this machine, measured with real steps of a small encoder. Run by
 `calibrate`, in a process of its own.
 
-Steps of a few shapes, forward and backward of the class that transformers trains, are timed; the costs of the time
+Steps of a few shapes, forward and backward of the class that transformers trains, with the kernels that the loop
+gives it, are timed; the costs of the time
 formula (`estimation.time`) that come nearest to all of them are this machine's. Leaves out: GPUs, and the
 optimiser, which is bound by the bandwidth that is measured beside.
 """
@@ -24,6 +25,7 @@ from trimtab.estimation.work import layers_by_kind, training_work
 from trimtab.hardware.machine import StepCosts, StepWork
 from trimtab.methods import Biases, Head, Strategy, Weights
 from trimtab.models.config import shape_from
+from trimtab.training.kernels import use_cpu_kernels
 from trimtab.training.meter import MemoryMeter, give_back_heap
 from trimtab.tuning import DTYPES
 
@@ -160,6 +162,7 @@ def _step_seconds(shape: _Shape, dtype: str) -> float:
     out."""
     torch.manual_seed(0)
     model = BertForSequenceClassification(_config(shape)).to(DTYPES[dtype])
+    use_cpu_kernels(model)
     model.train(shape.kind != "frozen")
     for name, parameter in model.base_model.named_parameters():
         biases = shape.kind == "passed" and name.endswith("bias")
