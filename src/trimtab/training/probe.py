@@ -2,9 +2,8 @@
 `calibrate`, in a process of its own.
 
 Steps of a few shapes, forward and backward of the class that transformers trains, with the kernels that the loop
-gives it, are timed; the costs of the time
-formula (`estimation.time`) that come nearest to all of them are this machine's. Leaves out: GPUs, and the
-optimiser, which is bound by the bandwidth that is measured beside.
+gives it, are timed; the costs of the time formula (`estimation.time`) that come nearest to all of them are this
+machine's. Leaves out: GPUs, and the optimiser, which is bound by the bandwidth that is measured beside.
 """
 
 import gc
