@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from statistics import median
+from statistics import mean
 
 import numpy as np
 import torch
@@ -431,7 +431,7 @@ class _Loop:
             run=Run(
                 seconds=progress.seconds,
                 load_seconds=load_seconds,
-                step_seconds=self._typical_step_seconds(),
+                step_seconds=self._mean_step_seconds(),
                 evaluate_seconds=progress.evaluate_seconds,
                 steps=progress.step,
                 epochs=progress.step / self.now.steps_per_epoch,
@@ -454,10 +454,11 @@ class _Loop:
             )
         )
 
-    def _typical_step_seconds(self) -> float:
-        """The median of this process's steps; the mean of the whole training where all were another process's."""
+    def _mean_step_seconds(self) -> float:
+        """Of this process's steps but the first, which compiles kernels; of the whole training where all were
+        another process's. Not the median: texts differ in length, and the long ones are what takes time."""
         if self.step_seconds:
-            return median(self.step_seconds)
+            return mean(self.step_seconds[1:] or self.step_seconds)
         progress = self.progress
         return (progress.seconds - progress.evaluate_seconds) / max(1, progress.step)
 
