@@ -6,7 +6,7 @@
 Rates are a third, one and three times the method's own (virtual tokens: up to nine times), chosen with seed 0. DIR
 of the data holds train, dev and test as jsonl. A difference between two methods is that of the same test rows and
 seeds; its interval is Student's over the rows, each the mean of its seeds. Every training is a process of its own
-with one thread, `--workers` of them at once: figures are scores, not times. What stands in FOLDER is not run again.
+with one thread, `--workers` of them at once: figures are scores, not times. What stands in FOLDER is kept.
 """
 
 import argparse
