@@ -33,8 +33,8 @@ class Run:
     """Measured facts of one training.
 
     `seconds` is the training loop alone (steps and dev evaluations, without loading), `step_seconds` a step on
-    average, but the first. `tokens` counts non-padding tokens trained on, `samples` examples. `peak_memory_bytes` is
-    the process' high-water mark (resident set on a CPU, reserved memory plus context on a GPU) and
+    average, but the first. `tokens` counts non-padding tokens trained on, `samples` examples. `peak_memory_bytes`
+    is the process' high-water mark (resident set on a CPU, reserved memory plus context on a GPU) and
     `runtime_memory_bytes` what the process held before the model was loaded. `best_step` is the step whose weights
     were kept, 0 where no training was better than none; `stages`: one by one, where there were several;
     `untrained_metric` the main dev metric of the model as it came, where it could do the task."""
