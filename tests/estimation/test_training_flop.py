@@ -13,7 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from tiny_models import tiny_model
 from tiny_training import tiny_strategy
 from trimtab import tuning
-from trimtab.estimation.work import forward_flop, training_flop
+from trimtab.estimation.work import forward_flop, layers_work, training_flop
+from trimtab.hardware.machine import StepWork
 from trimtab.methods import Choices, method_named
 from trimtab.models import read_spec
 from trimtab.models.families import head_parameters, pooler_parameters
@@ -71,3 +72,24 @@ def test_bert_base_by_hand() -> None:
     spec = shape_named("bert-base-uncased")
     by_hand = 12 * (2 * (4 * 768**2 + 2 * 768 * 3072) + 4 * 128 * 768)
     assert forward_flop(spec, 128) == by_hand
+
+
+@pytest.mark.parametrize("family", ["bert", "llama"])
+def test_layers_are_counted_by_what_is_asked_of_them_and_a_third_again_with_recompute(
+    tmp_path: Path, family: str
+) -> None:
+    source = tiny_model(tmp_path, family, layers=LAYERS)
+    spec = read_spec(source)
+    kind = "_decoder" if family == "llama" else ""
+    for method, choices, counts in (
+        ("full", Choices(), {"trained": LAYERS, "passed": 0, "frozen": 0}),
+        ("lora", Choices(), {"trained": 0, "passed": LAYERS, "frozen": 0}),
+        ("freeze", Choices(top_layers=2), {"trained": 2, "passed": 0, "frozen": LAYERS - 2}),
+        ("head", Choices(), {"trained": 0, "passed": 0, "frozen": LAYERS}),
+    ):
+        for recompute in (False, True):
+            parts = method_named(method).parts(spec, choices)
+            strategy = tiny_strategy(source, method, parts=parts, recompute=recompute)
+            times = {"trained": 4 / 3, "passed": 4 / 3, "frozen": 1} if recompute else dict.fromkeys(counts, 1)
+            expected = {f"{word}{kind}_layers": times[word] * count for word, count in counts.items()}
+            assert layers_work(strategy, spec) == StepWork(flop=0.0, **expected)

@@ -32,7 +32,7 @@ def test_money_is_written_as_it_is_read() -> None:
 def test_every_option_of_a_training_is_written_and_read_again() -> None:
     told = options.Training(
         rank=4, targets="q,v", lora_variant="dora", bottleneck=16, placement="pfeiffer", top_layers=2,
-        quantize="nf4", epochs=3, batch=8, lr=1e-4, max_length=64, precision="fp32", seed=5,
+        quantize="nf4", pack=True, epochs=3, batch=8, lr=1e-4, max_length=64, precision="fp32", seed=5,
         optimizer="lion", decay="wsd", layer_decay=0.9, stages="layers=0-1; layers=all,lr=0.5x",
         ema=0.99, label_smoothing=0.1, class_weights="balanced", temperature=0.02,
         virtual_tokens=20, init_text="good or bad",

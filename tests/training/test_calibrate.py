@@ -25,9 +25,12 @@ WORK = (
     StepWork(flop=1e10, passed_numbers=4e7, passed_layers=2),
     StepWork(flop=7e7, frozen_numbers=4e5, frozen_layers=2),
     StepWork(flop=7e9, frozen_numbers=1e7, frozen_layers=2),
+    StepWork(flop=3e9, trained_numbers=1e7, trained_decoder_layers=2),
+    StepWork(flop=2e9, passed_numbers=1e7, passed_decoder_layers=2),
+    StepWork(flop=1e9, frozen_numbers=3e6, frozen_decoder_layers=2),
 )
 NAMES = [field.name for field in fields(StepWork)]
-COSTS = (1e-11, 2e-9, 1.5e-9, 1e-9, 4e-4, 3e-4, 2e-4)
+COSTS = (1e-11, 2e-9, 1.5e-9, 1e-9, 4e-4, 3e-4, 2e-4, 2e-3, 1.5e-3, 4e-4)
 
 
 def test_a_calibration_is_of_a_fresh_process_and_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

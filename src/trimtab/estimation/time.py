@@ -16,7 +16,7 @@ from trimtab.estimation.estimate import TimeEstimate
 from trimtab.estimation.held import unpacked_numbers
 from trimtab.estimation.margins import widened
 from trimtab.estimation.updated import updated_parameters
-from trimtab.estimation.work import forward_work, head_work, layers_by_kind, renorm_work, training_work
+from trimtab.estimation.work import forward_work, head_work, layers_work, renorm_work, training_work
 from trimtab.hardware.machine import Machine, StepCosts, StepWork
 from trimtab.methods import BasePrecision, Precision, Strategy
 from trimtab.models.spec import ModelSpec
@@ -80,7 +80,7 @@ def _step_seconds(
     passes = tokens * costs.seconds(training_work(strategy, spec, length))
     passes += learned * costs.seconds(head_work(strategy, spec, backward=True))
     _, unpacked = unpacked_numbers(strategy, spec)
-    micro_step = costs.seconds(layers_by_kind(strategy, spec)) + unpacked * _unpack_seconds(strategy, machine)
+    micro_step = costs.seconds(layers_work(strategy, spec)) + unpacked * _unpack_seconds(strategy, machine)
     micro_step += costs.seconds(renorm_work(strategy, spec))
     return passes + update + strategy.accumulation * micro_step
 
@@ -148,6 +148,9 @@ def _same_costs(precision: Precision, flop: float, number: float, layer: float) 
             trained_layers=layer,
             passed_layers=layer,
             frozen_layers=layer,
+            trained_decoder_layers=layer,
+            passed_decoder_layers=layer,
+            frozen_decoder_layers=layer,
         ),
     )
 

@@ -5,6 +5,7 @@ of a trained weight (Kaplan et al. 2020, arXiv 2001.08361). Attention adds 4 L d
 token (L = length, d = heads x head size). What happens between the matmuls is counted in the numbers made.
 """
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 from trimtab.hardware.machine import StepWork
@@ -32,13 +33,13 @@ def training_work(strategy: Strategy, spec: ModelSpec, length: float) -> StepWor
     """A forward and backward, a token: FLOP, and numbers made between the matmuls of each kind of layer: those of
     a forward, twice as many backward where gradients pass, and once more with recompute."""
     made, again = layer_numbers(spec, length), 4 if strategy.recompute else 3
-    layers = layers_by_kind(strategy, spec)
+    layers = _layers(strategy, spec)
     renormed = sum(linear.outputs for linear, _ in _renormed(strategy, spec))
     return StepWork(
         flop=training_flop(strategy, spec, length),
-        trained_numbers=layers.trained_layers * again * made,
-        passed_numbers=layers.passed_layers * again * made + again * _RENORM_PASSES * renormed,
-        frozen_numbers=layers.frozen_layers * made,
+        trained_numbers=layers.trained * again * made,
+        passed_numbers=layers.passed * again * made + again * _RENORM_PASSES * renormed,
+        frozen_numbers=layers.frozen * made,
     )
 
 
@@ -48,14 +49,37 @@ def forward_work(spec: ModelSpec, length: float) -> StepWork:
 
 
 @lru_cache(maxsize=1024)
-def layers_by_kind(strategy: Strategy, spec: ModelSpec) -> StepWork:
+def layers_work(strategy: Strategy, spec: ModelSpec) -> StepWork:
+    """A micro-batch: the layers that are gone through, whatever the tokens. With recompute a third of what is
+    asked of a layer is done again."""
+    layers = _layers(strategy, spec)
+    times = 4 / 3 if strategy.recompute else 1
+    trained, passed = times * layers.trained, times * layers.passed
+    if spec.kind == "decoder":
+        return StepWork(
+            flop=0.0,
+            trained_decoder_layers=trained,
+            passed_decoder_layers=passed,
+            frozen_decoder_layers=layers.frozen,
+        )
+    return StepWork(flop=0.0, trained_layers=trained, passed_layers=passed, frozen_layers=layers.frozen)
+
+
+@dataclass(frozen=True, slots=True)
+class _Layers:
     """How many layers are trained, passed by gradients alone, and frozen below those."""
+
+    trained: int
+    passed: int
+    frozen: int
+
+
+@lru_cache(maxsize=1024)
+def _layers(strategy: Strategy, spec: ModelSpec) -> _Layers:
     frozen = min(max(0, strategy.lowest_layer(spec)), spec.layers)
     loads = (strategy.loads(spec, layer) for layer in range(frozen, spec.layers))
     trained = sum(any(load.trained for load in layer) for layer in loads)
-    return StepWork(
-        flop=0.0, trained_layers=trained, passed_layers=spec.layers - frozen - trained, frozen_layers=frozen
-    )
+    return _Layers(trained, spec.layers - frozen - trained, frozen)
 
 
 @lru_cache(maxsize=1024)

@@ -8,7 +8,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from importlib import metadata
 from pathlib import Path
 
@@ -143,6 +143,9 @@ def _copy_rate() -> float:
 
 
 def _costs(dtype: str, each: Mapping[str, float]) -> StepCosts:
+    """Raises ValueError where there are other costs than those of now."""
+    if set(each) != {field.name for field in fields(StepWork)}:
+        raise ValueError(f"costs of {sorted(each)}")
     return StepCosts(dtype=dtype, seconds_each=StepWork(**{name: float(cost) for name, cost in each.items()}))
 
 

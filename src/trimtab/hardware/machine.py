@@ -39,7 +39,7 @@ class Device:
 class StepWork:
     """What a step has to do: FLOP in matmuls; numbers that the operations between them make, and layers that are
     gone through (once a micro-batch), each by what is asked of the layer: its weights are trained, gradients only
-    pass, or it runs forward alone."""
+    pass, or it runs forward alone. A decoder's layer is made of more and smaller operations than an encoder's."""
 
     flop: float
     trained_numbers: float = 0.0
@@ -48,6 +48,9 @@ class StepWork:
     trained_layers: float = 0.0
     passed_layers: float = 0.0
     frozen_layers: float = 0.0
+    trained_decoder_layers: float = 0.0
+    passed_decoder_layers: float = 0.0
+    frozen_decoder_layers: float = 0.0
 
 
 # `dataclasses.astuple` copies every number, and a search asks tens of thousands of times.

@@ -18,12 +18,21 @@ from typing import Literal, get_args
 
 import numpy as np
 import torch
-from transformers import BertConfig, BertForSequenceClassification
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    LlamaConfig,
+    LlamaForSequenceClassification,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 
-from trimtab.estimation.work import layers_by_kind, training_work
+from trimtab import tuning
+from trimtab.estimation.work import layers_work, training_work
 from trimtab.hardware.machine import StepCosts, StepWork
-from trimtab.methods import Biases, Head, Strategy, Weights
+from trimtab.methods import Head, Lora, Strategy, Weights
 from trimtab.models.config import shape_from
+from trimtab.models.spec import ModelSpec
 from trimtab.training.kernels import use_cpu_kernels
 from trimtab.training.meter import MemoryMeter, give_back_heap
 from trimtab.tuning import DTYPES
@@ -33,10 +42,10 @@ _MATMULS = ((800, 384, 384), (800, 384, 1536), (800, 1536, 384), (1024, 768, 768
 _SECONDS_A_MATMUL = 0.1
 _COPY_NUMBERS = 16 * 1024 * 1024
 _NAMES = tuple(field.name for field in fields(StepWork))
-# Trained biases stand for all that leaves the weights alone: they cost next to nothing themselves.
+# LoRA stands for all that leaves the weights alone.
 _STRATEGIES = {
     "trained": Strategy(method="full", parts=(Weights(), Head())),
-    "passed": Strategy(method="bitfit", parts=(Biases(), Head())),
+    "passed": Strategy(method="lora", parts=(Lora(), Head())),
     "frozen": Strategy(method="head", parts=(Head(),)),
 }
 
@@ -46,14 +55,15 @@ Kind = Literal["trained", "passed", "frozen"]
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """A batch, the layers it goes through, all with heads of 32 and an inner size of four times hidden, and what
-    is asked of them: see `StepWork`."""
+    """A batch, the layers it goes through, all with heads of 32 and an inner size of four times hidden, of BERT or
+    of Llama, and what is asked of them: see `StepWork`."""
 
     rows: int
     length: int
     hidden: int = 384
     layers: int = 2
     kind: Kind = "trained"
+    decoder: bool = False
 
 
 # Of every kind short texts, where a step's fixed cost shows, usual ones, and long ones, where attention makes most
@@ -62,6 +72,7 @@ _BATCHES = ((4, 16), (16, 48), (4, 256))
 _SHAPES = (
     *(_Shape(rows, length, kind=kind) for kind in get_args(Kind) for rows, length in _BATCHES),
     _Shape(12, 48, hidden=768, layers=1),
+    *(_Shape(4, 64, kind=kind, decoder=True) for kind in get_args(Kind)),
 )
 _USUAL = _SHAPES[1]
 _SECONDS_A_SHAPE = 0.2
@@ -127,9 +138,8 @@ def _step_costs(dtype: str) -> StepCosts:
 
 
 def _work(shape: _Shape) -> StepWork:
-    spec = shape_from(_config(shape).to_dict(), "probe")
-    strategy, tokens = _STRATEGIES[shape.kind], shape.rows * shape.length
-    token, once = training_work(strategy, spec, shape.length), layers_by_kind(strategy, spec)
+    spec, strategy, tokens = _spec(shape), _STRATEGIES[shape.kind], shape.rows * shape.length
+    token, once = training_work(strategy, spec, shape.length), layers_work(strategy, spec)
     amounts = (tokens * each + fixed for each, fixed in zip(astuple(token), astuple(once), strict=True))
     return StepWork(**dict(zip(_NAMES, amounts, strict=True)))
 
@@ -145,27 +155,39 @@ def _fastest_threads(cores: int) -> int:
     return best
 
 
-def _config(shape: _Shape) -> BertConfig:
-    return BertConfig(
+def _config(shape: _Shape) -> PreTrainedConfig:
+    made = LlamaConfig if shape.decoder else BertConfig
+    return made(
         vocab_size=1024,
         hidden_size=shape.hidden,
         num_hidden_layers=shape.layers,
         num_attention_heads=shape.hidden // 32,
         intermediate_size=4 * shape.hidden,
         max_position_embeddings=256,
+        pad_token_id=0,
     )
+
+
+def _spec(shape: _Shape) -> ModelSpec:
+    return shape_from(_config(shape).to_dict(), "probe")
+
+
+def _model(shape: _Shape, dtype: str) -> PreTrainedModel:
+    """As the loop has it: frozen, added to, cast, with its kernels, in training mode where it is trained."""
+    torch.manual_seed(0)
+    made = LlamaForSequenceClassification if shape.decoder else BertForSequenceClassification
+    model, strategy, spec = made(_config(shape)), _STRATEGIES[shape.kind], _spec(shape)
+    tuning.apply(strategy, model, spec)
+    model.to(DTYPES[dtype])
+    use_cpu_kernels(model)
+    tuning.train_mode(strategy, model, spec)
+    return model
 
 
 def _step_seconds(shape: _Shape, dtype: str) -> float:
     """Forward and backward at their best, since others only slow them down; the first, which warms up, is left
     out."""
-    torch.manual_seed(0)
-    model = BertForSequenceClassification(_config(shape)).to(DTYPES[dtype])
-    use_cpu_kernels(model)
-    model.train(shape.kind != "frozen")
-    for name, parameter in model.base_model.named_parameters():
-        biases = shape.kind == "passed" and name.endswith("bias")
-        parameter.requires_grad_(shape.kind == "trained" or biases)
+    model = _model(shape, dtype)
     ids = torch.randint(1, 1024, (shape.rows, shape.length))
     mask = torch.ones_like(ids)
     mask[0, shape.length // 2 :] = 0  # as in a batch of real texts, which takes another way through attention
