@@ -1,9 +1,9 @@
 """Methods side by side on one data set: each at the learning rate that is best on dev, then several seeds on test.
 
     python benchmarks/methods_compared.py --model DIR --data DIR --out FOLDER [--cases full,lora,adapter,...]
-                                          [--rows N] [--epochs 3] [--batch 16] [--seeds 3] [--workers 2]
+              [--rows N] [--epochs 3] [--batch 16] [--precision fp32] [--seeds 3] [--workers 2]
 
-Rates are a third, one and three times the method's own (virtual tokens: up to nine times), chosen with seed 0. DIR
+Rates are a third, one and three times the method's own (virtual tokens: one, three, nine), chosen with seed 0. DIR
 of the data holds train, dev and test as jsonl. A difference between two methods is that of the same test rows and
 seeds; its interval is Student's over the rows, each the mean of its seeds. Every training is a process of its own
 with one thread, `--workers` of them at once: figures are scores, not times. What stands in FOLDER is kept.
@@ -72,11 +72,22 @@ def main() -> None:
         train(Cell(**json.loads(arguments.cell)), arguments)
         return
     print_facts()
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    require_same(arguments)
     with tempfile.TemporaryDirectory() as folder:
         if arguments.rows:
             arguments.data = some_rows(arguments, Path(folder))
         show(dict(best_rates(arguments.cases.split(","), arguments)), arguments)
+
+
+def require_same(arguments: argparse.Namespace) -> None:
+    """What is kept in the folder is of trainings like these."""
+    names = ("model", "data", "rows", "epochs", "batch", "precision")
+    told = {name: str(getattr(arguments, name)) for name in names}
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    kept_as = arguments.out / "arguments.json"
+    if kept_as.is_file() and json.loads(kept_as.read_text(encoding="utf-8")) != told:
+        sys.exit(f"{arguments.out} holds trainings of other settings: {kept_as.read_text(encoding='utf-8')}")
+    kept_as.write_text(json.dumps(told), encoding="utf-8")
 
 
 def some_rows(arguments: argparse.Namespace, folder: Path) -> Path:

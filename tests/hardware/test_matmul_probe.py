@@ -84,6 +84,16 @@ def test_a_damaged_file_is_as_none(text: str) -> None:
     assert save_calibration(calibration()) and cached_calibration("a machine") == calibration()
 
 
+def test_costs_of_other_kinds_of_work_are_measured_again() -> None:
+    """A file of a version that knew no layers of decoders: their cost would count as nothing."""
+    save_calibration(calibration())
+    (file,) = (cache_folder() / "calibration").iterdir()
+    file.write_text(file.read_text().replace('"trained_decoder_layers"', '"something_else"'))
+    assert cached_calibration("a machine") is None
+    file.write_text(file.read_text().replace('"something_else"', '"trained_decoder_layers"'))
+    assert cached_calibration("a machine") == calibration()
+
+
 def test_a_home_that_cannot_be_written_is_no_error(home: Path) -> None:
     home.write_text("a file where the folder should be")
     assert save_calibration(calibration()) is False

@@ -2,6 +2,7 @@
 mix them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,17 @@ import torch
 from transformers import MistralConfig, MistralForCausalLM
 
 from tiny_chat import chat_job, chat_model
-from tiny_training import run
+from tiny_training import run, run_until
 from trimtab import tuning
 from trimtab.data.spec import LengthHistogram, padded_tokens
-from trimtab.errors import ModelError
+from trimtab.errors import ModelError, TrimtabError
+from trimtab.estimation import estimate
+from trimtab.estimation.question import longest_batch
 from trimtab.evaluation import OBJECTIVES
-from trimtab.evaluation.encode import end_to_end
-from trimtab.training import Evaluated, Session
+from trimtab.evaluation.encode import Encoded, end_to_end
+from trimtab.hardware import this_machine
+from trimtab.methods import Schedule, Stage
+from trimtab.training import Evaluated, Finished, Saved, Session
 from trimtab.training.packing import use_packing
 from trimtab.training.session import prepare
 
@@ -75,7 +80,7 @@ def test_a_sequence_has_no_padding_but_at_its_end() -> None:
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen2", "gpt_neox", "phi"])
-def test_families_keep_rows_apart_or_are_refused(tmp_path: Path, family: str) -> None:
+def test_families_keep_rows_apart(tmp_path: Path, family: str) -> None:
     model = tuning.load_language_model(chat_model(tmp_path, family), pad_token_id=0)
     use_packing(model, max_length=40)
     row, other = torch.arange(4, 14), torch.arange(7, 20)
@@ -100,7 +105,10 @@ def test_a_window_shorter_than_a_row_is_refused() -> None:
     use_packing(MistralForCausalLM(config), max_length=16)
 
 
-def test_a_class_that_mixes_rows_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_class_that_mixes_rows_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
+) -> None:
     model = tuning.load_language_model(chat_model(tmp_path, "llama"), pad_token_id=0)
     backbone = model.model
     whole = type(backbone).forward
@@ -109,8 +117,48 @@ def test_a_class_that_mixes_rows_is_refused(tmp_path: Path, monkeypatch: pytest.
         return whole(self, *args, **kwargs)
 
     monkeypatch.setattr(type(backbone), "forward", deaf)
+    model.to(dtype)
     with pytest.raises(ModelError, match="TT-M076"):
         use_packing(model, max_length=40)
+
+
+def test_rows_of_one_token_and_rows_without_an_answer_have_no_place(tmp_path: Path) -> None:
+    session = prepare(*chat_job(tmp_path, packed=True))
+    encoded = Encoded(
+        ids=np.array([5, 6, 7, 8, 9, 10], np.int32),
+        starts=np.array([0, 1, 3, 6]),
+        seconds=np.zeros(3, np.int32),
+        labels=np.zeros(3, np.int64),
+        learned=np.array([True, False, False, False, True, True]),
+    )
+    collator = session.collator.laid(session.job.strategy)
+    assert collator.next_tokens(encoded, np.array([2, 0, 1])).tolist() == [[0, 1], [9, 10]]
+    assert collator.next_tokens(encoded, np.array([0, 1])).shape == (2, 0)
+    assert collator.batch(encoded, np.array([2, 0]))["cu_seq_lens_q"].tolist() == [0, 3, 4, 64]
+
+
+def test_packed_stages_and_a_resume_that_packs_otherwise(tmp_path: Path) -> None:
+    """Stages train as always; what has been trained padded does not go on packed."""
+    stages = (Stage(first=1, last=2, epochs=1), Stage(first=0, last=2, epochs=1))
+    schedule = Schedule(epochs=2, learning_rate=1e-3, stages=stages)
+    job, corpus = chat_job(tmp_path, "full", packed=True, schedule=schedule)
+    run_until(job, corpus, Saved)
+    with pytest.raises(TrimtabError, match="TT-T"):
+        run(replace(job, resume=True, strategy=replace(job.strategy, packed=False)), corpus)
+    events, _ = run(replace(job, resume=True), corpus)
+    assert isinstance(events[-1], Finished)
+
+
+def test_packed_rows_are_predicted_with_what_fills_their_sequence(tmp_path: Path) -> None:
+    job, _ = chat_job(tmp_path, packed=True)
+    data = replace(job.data, lengths=LengthHistogram((*[0] * 20, 1000)), train_rows=1000)
+    for rows, width in ((1, 64), (8, 24)):  # 8 rows of 20 tokens: 160, filled up to 192
+        strategy = replace(job.strategy, batch=8, micro_batch=rows)
+        assert longest_batch(strategy, data) == (rows, width)
+        padded = estimate(replace(strategy, packed=False), job.spec, data, this_machine())
+        packed = estimate(strategy, job.spec, data, this_machine())
+        assert packed.time.step_seconds.value > padded.time.step_seconds.value
+        assert packed.time.evaluate_seconds == padded.time.evaluate_seconds, "dev rows are padded"
 
 
 def test_the_longest_rows_have_their_mean_length() -> None:

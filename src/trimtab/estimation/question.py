@@ -6,7 +6,7 @@ The dry run itself is below the torch line (`training.dry_run`).
 import math
 from dataclasses import dataclass
 
-from trimtab.data.spec import EVALUATION_TOKENS, DataSpec, Task, padded_length
+from trimtab.data.spec import EVALUATION_TOKENS, DataSpec, Task, padded_length, padded_tokens
 from trimtab.estimation.updated import table_rows
 from trimtab.hardware.machine import DeviceKind, Machine
 from trimtab.methods import Strategy
@@ -78,6 +78,7 @@ def longest_batch(strategy: Strategy, data: DataSpec) -> tuple[int, int]:
     is one, and every row is taken to have as many as the one with most. Packed, the mean of the longest rows."""
     most, rows = strategy.max_length, min(strategy.micro_batch, max(1, data.train_rows))
     if strategy.packed:
-        return rows, max(1, math.ceil(data.lengths.longest_mean(rows, most)))
+        tokens = padded_tokens(math.ceil(rows * data.lengths.longest_mean(rows, most)))
+        return rows, max(1, math.ceil(tokens / rows))
     length = padded_length(min(most, max(1, data.lengths.longest)), most)
     return rows * data.texts.most, length

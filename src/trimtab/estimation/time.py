@@ -9,9 +9,10 @@ that one machine reached on a CPU; on a GPU all is in the share, a first guess f
 docs/formulas.md (benchmarks/real_runs.py). Leaves out: loading, saving, tokenising.
 """
 
+import math
 from functools import lru_cache
 
-from trimtab.data.spec import EVALUATION_TOKENS, DataSpec, LengthHistogram
+from trimtab.data.spec import EVALUATION_TOKENS, DataSpec, LengthHistogram, padded_tokens
 from trimtab.estimation.estimate import TimeEstimate
 from trimtab.estimation.held import unpacked_numbers
 from trimtab.estimation.margins import widened
@@ -70,7 +71,7 @@ def time(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine) 
 def _step_seconds(
     strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine, costs: StepCosts
 ) -> float:
-    length = _padded_length(strategy, data)
+    length = _packed_length(strategy, data) if strategy.packed else _padded_length(strategy, data)
     rows = min(strategy.batch, max(1, data.train_rows))
     tokens, learned = length * rows * data.texts.mean, _learned(strategy, data) * rows
     moved = strategy.optimizer.moved_bytes(cpu=machine.device.kind == "cpu") + (
@@ -111,11 +112,14 @@ def _unpack_seconds(strategy: Strategy, machine: Machine) -> float:
 
 
 def _padded_length(strategy: Strategy, data: DataSpec) -> float:
-    """Mean padded length of a micro-batch, virtual tokens included: batches are made of rows of like length.
-    Packed, the mean length."""
-    if strategy.packed:
-        return max(1.0, data.lengths.mean(strategy.max_length))
+    """Mean padded length of a micro-batch, virtual tokens included: batches are made of rows of like length."""
     return _mean_width(data.lengths, strategy.micro_batch, strategy.max_length) + strategy.virtual_tokens
+
+
+def _packed_length(strategy: Strategy, data: DataSpec) -> float:
+    """Mean tokens a row of a micro-batch that is one sequence, with what fills it up."""
+    rows = min(strategy.micro_batch, max(1, data.train_rows))
+    return padded_tokens(math.ceil(rows * data.lengths.mean(strategy.max_length))) / rows
 
 
 @lru_cache(maxsize=64)

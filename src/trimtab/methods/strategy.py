@@ -54,7 +54,7 @@ class Strategy:
     `base_precision`: how the frozen matrices of the layers are stored; they are multiplied in `precision`.
     `batch` is the global batch of one optimiser step, cut into micro-batches of at most `micro_batch`.
     `recompute`: gradient checkpointing, activations of a layer are computed again in backward. `packed`: the rows
-    of a micro-batch are laid end to end, each attended by itself, and none is padded.
+    of a micro-batch are laid end to end, each attended by itself, and only their sequence is filled up.
     `max_length`: tokens after which a text is cut. `ema_decay`: an exponential moving average of the trained
     weights is kept with this decay, between 0 and 1, and is what is evaluated and saved; None = the weights
     themselves are.

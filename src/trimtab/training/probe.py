@@ -1,4 +1,5 @@
-"""The probe: what a training takes on this machine, measured with real steps of a small encoder. Run by
+"""The probe: what a training takes on this machine, measured with real steps of a small encoder and a
+small decoder. Run by
 `calibrate`, in a process of its own.
 
 Steps of a few shapes, forward and backward of the class that transformers trains, with the kernels that the loop
@@ -178,8 +179,9 @@ def _model(shape: _Shape, dtype: str) -> PreTrainedModel:
     made = LlamaForSequenceClassification if shape.decoder else BertForSequenceClassification
     model, strategy, spec = made(_config(shape)), _STRATEGIES[shape.kind], _spec(shape)
     tuning.apply(strategy, model, spec)
-    model.to(DTYPES[dtype])
+    tuning.cast(model, dtype)
     use_cpu_kernels(model)
+    model.config.use_cache = False
     tuning.train_mode(strategy, model, spec)
     return model
 
