@@ -40,8 +40,8 @@ from trimtab.units import Evidence, Figure
 _MASTER_BYTES = 4
 _GRADIENT_BYTES = 4
 _READ_AHEAD_BYTES = 64 * 1024  # Linux maps so much of a file around a page that is asked for
-# Half-width of the interval, of the part above the runtime: of 94 trainings (benchmarks/real_runs.py) on a machine
-# that no constant was fitted on, few took more than the high end (docs/formulas.md, "Known error").
+# Half-width of the interval, of the part above the runtime: of 94 trainings (benchmarks/real_runs.py) that no
+# constant was fitted on, 5 took more than the high end (docs/formulas.md, "Known error").
 _FORMULA_SHARE = 0.30
 
 

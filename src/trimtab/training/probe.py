@@ -31,7 +31,7 @@ from transformers import (
 from trimtab import tuning
 from trimtab.estimation.work import layers_work, training_work
 from trimtab.hardware.machine import StepCosts, StepWork
-from trimtab.methods import Head, Lora, Strategy, Weights
+from trimtab.methods import Head, Lora, Strategy, Weights, lora_targets
 from trimtab.models.config import shape_from
 from trimtab.models.spec import ModelSpec
 from trimtab.training.kernels import use_cpu_kernels
@@ -43,12 +43,6 @@ _MATMULS = ((800, 384, 384), (800, 384, 1536), (800, 1536, 384), (1024, 768, 768
 _SECONDS_A_MATMUL = 0.1
 _COPY_NUMBERS = 16 * 1024 * 1024
 _NAMES = tuple(field.name for field in fields(StepWork))
-# LoRA stands for all that leaves the weights alone.
-_STRATEGIES = {
-    "trained": Strategy(method="full", parts=(Weights(), Head())),
-    "passed": Strategy(method="lora", parts=(Lora(), Head())),
-    "frozen": Strategy(method="head", parts=(Head(),)),
-}
 
 
 Kind = Literal["trained", "passed", "frozen"]
@@ -139,7 +133,7 @@ def _step_costs(dtype: str) -> StepCosts:
 
 
 def _work(shape: _Shape) -> StepWork:
-    spec, strategy, tokens = _spec(shape), _STRATEGIES[shape.kind], shape.rows * shape.length
+    spec, strategy, tokens = _spec(shape), _strategy(shape), shape.rows * shape.length
     token, once = training_work(strategy, spec, shape.length), layers_work(strategy, spec)
     amounts = (tokens * each + fixed for each, fixed in zip(astuple(token), astuple(once), strict=True))
     return StepWork(**dict(zip(_NAMES, amounts, strict=True)))
@@ -173,11 +167,18 @@ def _spec(shape: _Shape) -> ModelSpec:
     return shape_from(_config(shape).to_dict(), "probe")
 
 
+def _strategy(shape: _Shape) -> Strategy:
+    """LoRA, on the matrices where it usually is, stands for all that leaves the weights alone."""
+    if shape.kind == "passed":
+        return Strategy(method="lora", parts=(Lora(targets=lora_targets(_spec(shape))), Head()))
+    return Strategy(method="", parts=(Weights(), Head()) if shape.kind == "trained" else (Head(),))
+
+
 def _model(shape: _Shape, dtype: str) -> PreTrainedModel:
     """As the loop has it: frozen, added to, cast, with its kernels, in training mode where it is trained."""
     torch.manual_seed(0)
     made = LlamaForSequenceClassification if shape.decoder else BertForSequenceClassification
-    model, strategy, spec = made(_config(shape)), _STRATEGIES[shape.kind], _spec(shape)
+    model, strategy, spec = made(_config(shape)), _strategy(shape), _spec(shape)
     tuning.apply(strategy, model, spec)
     tuning.cast(model, dtype)
     use_cpu_kernels(model)
