@@ -177,7 +177,7 @@ def test_a_plan_says_which_optimiser_it_takes(tt, reviews: str) -> None:
 def test_the_command_that_comes_next_trains_as_deep_as_the_plan(tt, reviews: str) -> None:
     """A method that is named has a depth of its own."""
     deep = []
-    for memory in ("1500MiB", "2GiB"):
+    for memory in ("1575MiB", "2GiB"):
         words = (
             "plan",
             "bert-base-uncased",

@@ -1,6 +1,7 @@
 """A folder in which the pages' examples can run: its own cache, and the files that they name."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -28,8 +29,9 @@ def example_folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run_python(example_folder: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+def run_python(example_folder: Path, calibration: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run this Python with some arguments there. No network: whatever an example needs must be installed."""
+    shutil.copytree(calibration, example_folder / "home")
     environment = os.environ | {
         "TRIMTAB_HOME": str(example_folder / "home"),
         "TRIMTAB_LANG": "en",

@@ -1,5 +1,6 @@
 """Fixtures of the journeys: a terminal, the demo model, trained folders that several tests look at."""
 
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,9 +11,9 @@ from terminal import Terminal
 
 
 @pytest.fixture(scope="session")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One TRIMTAB_HOME for all: the machine is calibrated once."""
-    return tmp_path_factory.mktemp("home")
+def home(tmp_path_factory: pytest.TempPathFactory, calibration: Path) -> Path:
+    """One TRIMTAB_HOME for all."""
+    return shutil.copytree(calibration, tmp_path_factory.mktemp("home") / "home")
 
 
 @pytest.fixture

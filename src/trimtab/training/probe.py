@@ -31,7 +31,7 @@ from transformers import (
 from trimtab import tuning
 from trimtab.estimation.work import layers_work, training_work
 from trimtab.hardware.machine import StepCosts, StepWork
-from trimtab.methods import Head, Lora, Strategy, Weights, lora_targets
+from trimtab.methods import Head, Lora, Precision, Strategy, Weights, lora_targets
 from trimtab.models.config import shape_from
 from trimtab.models.spec import ModelSpec
 from trimtab.training.kernels import use_cpu_kernels
@@ -109,7 +109,7 @@ def probe(cores: int) -> Probed:
     )
 
 
-def fitted(dtype: str, work: Sequence[StepWork], seconds: Sequence[float]) -> StepCosts:
+def fitted(dtype: Precision, work: Sequence[StepWork], seconds: Sequence[float]) -> StepCosts:
     """The costs, none below zero, that come nearest to `seconds` for steps of so much `work`: the least sum of
     squared relative errors over every choice of costs that are there at all."""
     share = np.array([astuple(step) for step in work], float) / np.array(seconds, float)[:, None]
@@ -128,7 +128,7 @@ def _choices(count: int) -> Iterable[list[int]]:
     return (list(chosen) for size in every for chosen in itertools.combinations(range(count), size))
 
 
-def _step_costs(dtype: str) -> StepCosts:
+def _step_costs(dtype: Precision) -> StepCosts:
     return fitted(dtype, [_work(shape) for shape in _SHAPES], [_step_seconds(shape, dtype) for shape in _SHAPES])
 
 
@@ -174,7 +174,7 @@ def _strategy(shape: _Shape) -> Strategy:
     return Strategy(method="", parts=(Weights(), Head()) if shape.kind == "trained" else (Head(),))
 
 
-def _model(shape: _Shape, dtype: str) -> PreTrainedModel:
+def _model(shape: _Shape, dtype: Precision) -> PreTrainedModel:
     """As the loop has it: frozen, added to, cast, with its kernels, in training mode where it is trained."""
     torch.manual_seed(0)
     made = LlamaForSequenceClassification if shape.decoder else BertForSequenceClassification
@@ -187,7 +187,7 @@ def _model(shape: _Shape, dtype: str) -> PreTrainedModel:
     return model
 
 
-def _step_seconds(shape: _Shape, dtype: str) -> float:
+def _step_seconds(shape: _Shape, dtype: Precision) -> float:
     """Forward and backward at their best, since others only slow them down; the first, which warms up, is left
     out."""
     model = _model(shape, dtype)
