@@ -56,7 +56,7 @@ def test_plan_and_estimate_read_its_shape_and_run_nothing(tt: Terminal, coded: s
     assert not (tt.folder / "ran").exists()
 
 
-@pytest.mark.parametrize("method", ["full", "lora"])
+@pytest.mark.parametrize("method", ["full", pytest.param("lora", marks=pytest.mark.soak)])
 def test_an_artifact_opens_only_where_the_code_is_allowed_again(tt: Terminal, coded: str, method: str) -> None:
     tt.done("train", coded, "--data", "topics.csv", "--method", method, *SHORT, "--out", "out", TRUST)
     assert (tt.folder / "ran").exists()
