@@ -1,6 +1,6 @@
 """Calibrate this machine for the training stack: rates, costs of a step, threads, memory of a process.
 
-About ten seconds, once a machine and library version; kept in the cache folder. Leaves out: GPUs, whose rates
+About twelve seconds, once a machine and library version; kept in the cache folder. Leaves out: GPUs, whose rates
 come from the catalogue until runs are in the ledger.
 """
 

@@ -1,6 +1,5 @@
 """The probe: what a training takes on this machine, measured with real steps of a small encoder and a
-small decoder. Run by
-`calibrate`, in a process of its own.
+small decoder. Run by `calibrate`, in a process of its own.
 
 Steps of a few shapes, forward and backward of the class that transformers trains, with the kernels that the loop
 gives it, are timed; the costs of the time formula (`estimation.time`) that come nearest to all of them are this
@@ -88,7 +87,7 @@ class Probed:
 
 
 def probe(cores: int) -> Probed:
-    """Everything, in about ten seconds. `cores` = cores this process may use."""
+    """Everything, in about twelve seconds. `cores` = cores this process may use."""
     meter = MemoryMeter(torch.device("cpu"))
     runtime_bytes = meter.now_bytes()
     threads = _fastest_threads(cores)
