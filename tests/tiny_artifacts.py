@@ -8,6 +8,7 @@ import torch
 from tiny_chat import chat_strategy
 from tiny_embed import embed_strategy
 from tiny_models import tiny_model
+from tiny_tagging import tag_strategy
 from tiny_training import tiny_strategy
 from trimtab import tuning
 from trimtab.artifacts import ArtifactFacts, base_of
@@ -23,8 +24,9 @@ TEXTS = (
     "the actor was not very good in this scene",
 )
 
-_STRATEGIES = {"instruct": chat_strategy, "embed": embed_strategy}
-_COLUMNS = {"instruct": (), "embed": ("text_a", "text_b"), "pair": ("first", "second")}
+_STRATEGIES = {"instruct": chat_strategy, "embed": embed_strategy, "tag": tag_strategy}
+_COLUMNS = {"instruct": (), "embed": ("text_a", "text_b"), "pair": ("first", "second"), "tag": ("tokens",)}
+_LABEL_COLUMNS = {"tag": "tags", "embed": "score"}
 _HEADLESS = ("instruct", "embed")
 
 
@@ -55,7 +57,7 @@ def moved_artifact(
         task=task,  # type: ignore[arg-type]
         labels=labels if outputs else (),
         columns=_COLUMNS.get(task, ("text",)),
-        label_column="label" if outputs else "",
+        label_column=_LABEL_COLUMNS.get(task, "label" if outputs else ""),
         outputs=outputs,
         base=base_of(source, spec.family),
         strategy=strategy,

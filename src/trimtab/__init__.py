@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from trimtab.study import (
         ArtifactRow,
         ArtifactView,
+        Compressed,
+        CompressRequest,
         CostedOffer,
         Ledger,
         MadeArtifact,
@@ -48,10 +50,13 @@ if TYPE_CHECKING:
         Reading,
         RowEstimate,
         Shape,
+        Timed,
         Trained,
         TrainingCost,
         TrainRequest,
+        bench,
         check,
+        compress,
         cost_train,
         deletable_adapter,
         delete_adapter,
@@ -82,6 +87,8 @@ __all__ = [
     "BadInput",
     "Candidate",
     "Choices",
+    "CompressRequest",
+    "Compressed",
     "CostedOffer",
     "DataError",
     "DataSpec",
@@ -129,12 +136,15 @@ __all__ = [
     "Started",
     "Step",
     "Strategy",
+    "Timed",
     "TrainRequest",
     "Trained",
     "TrainingCost",
     "TrimtabError",
     "UsageError",
+    "bench",
     "check",
+    "compress",
     "cost_train",
     "deletable_adapter",
     "delete_adapter",
@@ -165,10 +175,10 @@ _NAMES_OF_ROOM = {
     "metrics": "Metric Score",
     "models": "ModelSpec",
     "planning": "Candidate Limits ModelRow NoPlan Plan Settings",
-    "study": "ArtifactRow ArtifactView CostedOffer Ledger MadeArtifact Misfit ModelChoice ModelRefusal Planned "
-    "Pricing Reading RowEstimate Shape TrainRequest Trained TrainingCost check cost_train deletable_adapter "
-    "delete_adapter doctor estimate estimate_rows evaluate import_adapter ledger list_adapters merge_adapter plan "
-    "plan_models predict show_adapter train",
+    "study": "ArtifactRow ArtifactView CompressRequest Compressed CostedOffer Ledger MadeArtifact Misfit "
+    "ModelChoice ModelRefusal Planned Pricing Reading RowEstimate Shape Timed TrainRequest Trained TrainingCost "
+    "bench check compress cost_train deletable_adapter delete_adapter doctor estimate estimate_rows evaluate "
+    "import_adapter ledger list_adapters merge_adapter plan plan_models predict show_adapter train",
     "training": "Evaluated Event Finished Notice Preflight Run Saved Started Step",
     "units": "Evidence ExchangeRate Figure Money",
 }

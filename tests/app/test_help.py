@@ -20,12 +20,15 @@ VERBS = [
     "train",
     "predict",
     "evaluate",
+    "bench",
     "ledger",
     "adapters",
+    "compress",
     "data",
     "cost",
 ]
 PAGES = [[], *([verb] for verb in VERBS), ["data", "check"], ["cost", "train"]]
+PAGES += [["compress", verb] for verb in ("quantize", "export")]
 PAGES += [["adapters", verb] for verb in ("list", "show", "merge", "import", "delete")]
 
 

@@ -10,7 +10,19 @@ import pytest
 
 import trimtab
 
-VERBS = {"check", "cost_train", "doctor", "estimate", "evaluate", "ledger", "plan", "predict", "train"}
+VERBS = {
+    "bench",
+    "check",
+    "compress",
+    "cost_train",
+    "doctor",
+    "estimate",
+    "evaluate",
+    "ledger",
+    "plan",
+    "predict",
+    "train",
+}
 HEAVY = ("numpy", "torch", "transformers", "peft", "accelerate", "sqlalchemy", "huggingface_hub")
 
 

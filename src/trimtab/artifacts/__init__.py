@@ -25,7 +25,9 @@ from trimtab.artifacts.folder import (
     require_name,
     stored,
     stored_artifacts,
+    weight_bytes,
 )
+from trimtab.artifacts.lineage import Change, Compared, Engine
 from trimtab.artifacts.peft_folder import PeftLora, read_peft_lora
 from trimtab.artifacts.tensors import adapter_tensors, require_fit, require_part, trained_tensors_of
 
@@ -35,6 +37,9 @@ __all__ = [
     "FACTS_FILE",
     "ArtifactFacts",
     "Base",
+    "Change",
+    "Compared",
+    "Engine",
     "Origin",
     "PeftLora",
     "StoredArtifact",
@@ -54,4 +59,5 @@ __all__ = [
     "stored",
     "stored_artifacts",
     "trained_tensors_of",
+    "weight_bytes",
 ]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from trimtab.artifacts.kinds import misfit
+from trimtab.artifacts.lineage import Change, Compared, Engine
 from trimtab.data.spec import Prefixes, Task
 from trimtab.errors import ArtifactError, Message, message
 from trimtab.home import write_atomically
@@ -17,8 +18,9 @@ from trimtab.models.sentence import POOLING_FILE
 NAME = "artifact.json"
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
-Origin = Literal["trained", "merged", "imported"]
+Origin = Literal["trained", "merged", "imported", "compressed"]
 _FORMAT = 1
+_UNHASHED = (NAME, "README.md", "report.json")  # itself, and what is written beside an artifact that stands
 _PICKLED = "adapter_model.bin"
 _BLOCK = 1 << 20
 
@@ -55,9 +57,9 @@ def _lasting_name(source: ModelSource) -> str:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ArtifactFacts:
     """`adapter`: the folder holds what was added to the base; else it holds the whole model. `split_seed` decided
-    which rows were held out. `origin`: trained here, merged into its base from an adapter, or imported from a
-    plain PEFT folder, whose training is not known. `prefixes` stand before texts that become vectors. `files` are
-    (path, bytes, sha256)."""
+    which rows were held out. `origin`: trained here, merged into its base from an adapter, imported from a plain
+    PEFT folder, whose training is not known, or compressed by `changes`, the last of them last. `engine` computes
+    it. `prefixes` stand before texts that become vectors. `files` are (path, bytes, sha256)."""
 
     adapter: bool
     task: Task
@@ -71,12 +73,14 @@ class ArtifactFacts:
     split_seed: int = 0
     origin: Origin = "trained"
     prefixes: Prefixes = Prefixes()
+    engine: Engine = "transformers"
+    changes: tuple[Change, ...] = ()
     files: tuple[tuple[str, int, str], ...] = ()
 
     def write(self, folder: Path) -> None:
-        """Write artifact.json with the hash of every other file of the folder. Written last: it makes the
-        folder an artifact."""
-        names = sorted(file for file in folder.rglob("*") if file.is_file() and file.name != "README.md")
+        """Write artifact.json with the hash of every other file of the folder but cards and reports. Written last:
+        it makes the folder an artifact."""
+        names = sorted(file for file in folder.rglob("*") if file.is_file() and file.name not in _UNHASHED)
         plain = asdict(self)
         plain["strategy"] = strategy_to_json(self.strategy)
         plain["files"] = [
@@ -155,13 +159,21 @@ def _from_plain(plain: dict[str, Any]) -> ArtifactFacts:
     plain["labels"], plain["columns"] = tuple(plain["labels"]), tuple(plain["columns"])
     plain["files"] = tuple(map(tuple, plain["files"]))
     plain["prefixes"] = Prefixes(**plain.get("prefixes", {}))
+    plain["changes"] = tuple(map(_change, plain.get("changes", ())))
     facts = ArtifactFacts(**plain)
-    for whole in (facts, facts.base, facts.prefixes, facts.strategy, *facts.strategy.parts):
+    compared = [one for change in facts.changes for one in change.compared]
+    wholes = (facts, facts.base, facts.prefixes, facts.strategy, *facts.strategy.parts, *facts.changes, *compared)
+    for whole in wholes:
         if wrong := misfit(whole):
             raise _Refused("TT-A051", wrong)
     if any(_leads_out(name) for name, _, _ in facts.files):
         raise _Refused("TT-A014")
     return facts
+
+
+def _change(plain: dict[str, Any]) -> Change:
+    compared = tuple(Compared(**one) for one in plain["compared"])
+    return Change(**plain | {"settings": tuple(plain["settings"]), "compared": compared})
 
 
 def _leads_out(name: str) -> bool:

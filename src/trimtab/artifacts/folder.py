@@ -16,6 +16,7 @@ from trimtab.home import cache_folder
 
 _NAME = re.compile(r"[^\W_][\w.-]{0,63}")
 _BESIDE = frozenset({NAME, "README.md", "report.html", "report.json", "request.json", "checkpoints"})
+_WEIGHTS = ("*.safetensors", "*.onnx", "*.onnx.data", "*.gguf")
 _OWN_LEFTOVER = ".artifact-"  # of a save that was killed
 
 
@@ -115,6 +116,12 @@ def deletable(folder: Path) -> StoredArtifact:
     if strange:
         raise ArtifactError("TT-A025", folder=str(folder), found=strange[0], count=len(strange))
     return stored(folder)
+
+
+def weight_bytes(folder: Path, base: Path | None = None) -> int:
+    """Of the files with weights in a folder, and in that of its base."""
+    places = [folder] if base is None else [folder, base]
+    return sum(file.stat().st_size for place in places for kind in _WEIGHTS for file in place.glob(kind))
 
 
 def _is_artifact(folder: Path) -> bool:

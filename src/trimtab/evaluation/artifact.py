@@ -21,6 +21,7 @@ from trimtab.data import Split
 from trimtab.data.spec import Example, Prefixes
 from trimtab.errors import ArtifactError
 from trimtab.evaluation.encode import Collator, Encoded
+from trimtab.evaluation.engines import ENGINES, Closed
 from trimtab.evaluation.fitting import require_fitting
 from trimtab.evaluation.objective import Objective, Opening, ScoredRows
 from trimtab.evaluation.objectives import OBJECTIVES
@@ -37,13 +38,15 @@ _ALLOWED: Mapping[Precision, float] = {"fp32": 1e-4, "bf16": 2e-2, "fp16": 2e-2}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Artifact:
-    """A loaded artifact. `spec` is of the model it computes with: of an adapter, its base."""
+    """A loaded artifact. `spec` is of the model it computes with: of an adapter, its base. `model`: a transformers
+    model, or what is called like one (`engines`). `base_folder`: where the base of an adapter lies."""
 
     folder: Path
     facts: ArtifactFacts
     spec: ModelSpec
     model: PreTrainedModel
     tokenizer: Tokenizer
+    base_folder: Path | None = None
 
     @property
     def objective(self) -> Objective:
@@ -53,18 +56,18 @@ class Artifact:
         return self.objective.encode(examples, self.tokenizer, self.facts.strategy.max_length)
 
     @property
-    def _collator(self) -> Collator:
+    def collator(self) -> Collator:
         strategy = self.facts.strategy
         return self.objective.collator(self.tokenizer, strategy.max_length).beside(strategy)
 
     def logits(self, encoded: Encoded) -> np.ndarray:
         """Head outputs, float32 (rows, outputs); of a language model as `LanguageModelling.outputs`."""
-        return self.objective.outputs(self.model, encoded, self._collator)
+        return self.objective.outputs(self.model, encoded, self.collator)
 
     def score(self, split: Split) -> Score:
         """Score the model on rows that have what the task asks for. Raises Diverged, DataError TT-D107."""
         rows = ScoredRows(
-            split=split.name, encoded=self.encode(split), collator=self._collator, labels=self.facts.labels
+            split=split.name, encoded=self.encode(split), collator=self.collator, labels=self.facts.labels
         )
         return self.objective.score(self.model, rows)
 
@@ -123,7 +126,7 @@ def open_artifact(folder: Path, *, trust_remote_code: bool = False) -> Artifact:
     else:
         # Where code is not trusted transformers takes its own class in silence, which computes something else.
         load_config(folder, trust_remote_code=trust_remote_code)
-        source, spec = own, read_spec(own)
+        source, spec = own, read_spec(own, weights_needed=facts.engine == "transformers")
     objective = OBJECTIVES[facts.task]
     tokenizer = objective.tokenizer(own, trust_remote_code=trust_remote_code)
     opening = Opening(
@@ -134,13 +137,17 @@ def open_artifact(folder: Path, *, trust_remote_code: bool = False) -> Artifact:
         pooling=facts.strategy.pooling.kind if facts.strategy.pooling else None,
         trust_remote_code=trust_remote_code,
     )
-    model = objective.model(opening)
-    if facts.adapter:
-        tuning.apply(facts.strategy, model, spec)
-        tuning.cast(model, facts.strategy.precision)
-        tuning.load_adapter(facts.strategy, model, folder)
+    closed = Closed(folder=folder, facts=facts, spec=spec, objective=objective, opening=opening)
+    model = ENGINES[facts.engine](closed)
     model.requires_grad_(False)
-    return Artifact(folder=folder, facts=facts, spec=spec, model=model.eval(), tokenizer=tokenizer)
+    return Artifact(
+        folder=folder,
+        facts=facts,
+        spec=spec,
+        model=model.eval(),
+        tokenizer=tokenizer,
+        base_folder=source.folder if facts.adapter else None,
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -165,8 +172,16 @@ def equality(
     return Equality(
         rows=min(len(encoded), len(before)),
         difference=float(np.abs(artifact.logits(encoded) - before).max()),
-        allowed=allowed[artifact.facts.strategy.precision] * max(1.0, float(np.abs(before).max())),
+        allowed=allowed_difference(before, artifact.facts.strategy.precision, allowed),
     )
+
+
+def allowed_difference(
+    before: np.ndarray, precision: Precision, allowed: Mapping[Precision, float] = _ALLOWED
+) -> float:
+    """What outputs in `precision` may differ by from `before` and be the same but for rounding. `allowed`: of the
+    largest output, by number format."""
+    return allowed[precision] * max(1.0, float(np.abs(before).max()))
 
 
 def require_equal(artifact: Artifact, encoded: Encoded, trained: np.ndarray) -> None:

@@ -19,7 +19,7 @@ from trimtab.errors import Diverged, ModelError
 from trimtab.evaluation.contrast import cosent_sum, info_nce_sum, left_out
 from trimtab.evaluation.encode import Collator, Encoded, encode_apart
 from trimtab.evaluation.objective import Inputs, Objective, Opening, ScoredRows
-from trimtab.evaluation.predict import row_batches
+from trimtab.evaluation.predict import device_of, row_batches
 from trimtab.evaluation.prediction import Prediction
 from trimtab.evaluation.sentence_files import write_sentence_files
 from trimtab.methods import Strategy
@@ -155,7 +155,7 @@ def vectors(
 ) -> np.ndarray:
     """Vectors of texts, float32 (texts, width). The model is put into evaluation mode and stays there."""
     model.eval()
-    device = next(model.parameters()).device
+    device = device_of(model)
     found = np.zeros((len(texts), model.config.hidden_size), np.float32)
     for rows in row_batches(texts.lengths, tokens, collator.max_length):
         inputs = {name: x.to(device) for name, x in collator.batch(texts, rows).items()}

@@ -19,11 +19,12 @@ from trimtab.evaluation.predict import logits
 from trimtab.evaluation.prediction import Prediction
 from trimtab.evaluation.targets import Target
 from trimtab.methods import Strategy
-from trimtab.metrics import Findings, Score, WorstExample
+from trimtab.metrics import Findings, Score, WorstExample, paired_difference
 from trimtab.models.spec import ModelSpec
 from trimtab.tuning.shapes import config_of
 
 _WORST = 20
+_RESAMPLED = 400
 
 
 class Labelled(Objective):
@@ -76,8 +77,31 @@ class Labelled(Objective):
         model(**inputs)
 
     def score(self, model: PreTrainedModel, rows: ScoredRows) -> Score:
-        targets = rows.encoded.labels
-        outputs = logits(model, rows.encoded, rows.collator)
+        return self.judged(logits(model, rows.encoded, rows.collator), rows)
+
+    def judged(self, outputs: np.ndarray, rows: ScoredRows) -> Score:
+        return self._score(outputs, rows.encoded.labels, rows)
+
+    def agreement(self, before: np.ndarray, after: np.ndarray) -> float | None:
+        return self.target.agreement(self.target.predictions(before), self.target.predictions(after))
+
+    def gain_interval(self, before: np.ndarray, after: np.ndarray, rows: ScoredRows) -> tuple[float, float]:
+        """Student's over the rows where the metric is a mean over them, else percentiles over resampled rows, the
+        same for both models."""
+        draw, targets = np.random.default_rng(0), rows.encoded.labels
+        if rows.main == "accuracy":
+            right = [self.target.predictions(outputs) == targets for outputs in (after, before)]
+            found = paired_difference(*right)
+            return found.low, found.high
+        gains = []
+        for _ in range(_RESAMPLED):
+            chosen = draw.integers(len(targets), size=len(targets))
+            scores = [self._score(outputs[chosen], targets[chosen], rows) for outputs in (before, after)]
+            gains.append(scores[1].main.value - scores[0].main.value)
+        low, high = np.quantile(gains, (0.025, 0.975))
+        return float(low), float(high)
+
+    def _score(self, outputs: np.ndarray, targets: np.ndarray, rows: ScoredRows) -> Score:
         return self.target.score(
             self.target.predictions(outputs),
             targets,

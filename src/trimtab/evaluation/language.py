@@ -19,7 +19,7 @@ from trimtab.errors import DataError, ModelError
 from trimtab.evaluation import vocabulary
 from trimtab.evaluation.encode import Collator, Encoded
 from trimtab.evaluation.objective import Inputs, Objective, Opening, ScoredRows
-from trimtab.evaluation.predict import row_batches
+from trimtab.evaluation.predict import device_of, row_batches
 from trimtab.methods import Strategy
 from trimtab.metrics import Score, score_answers
 from trimtab.models.spec import ModelSpec
@@ -95,6 +95,9 @@ class LanguageModelling(Objective):
     def main_metric(self, label_counts: tuple[int, ...]) -> str:
         return self.main
 
+    def agreement(self, before: np.ndarray, after: np.ndarray) -> float:
+        return float((before.argmax(axis=1) == after.argmax(axis=1)).mean())
+
     def outputs(self, model: PreTrainedModel, encoded: Encoded, collator: Collator) -> np.ndarray:
         """Logits before the last learned token of every row, of a row without any before its last token; float32
         (rows, vocabulary), of 32 rows at most."""
@@ -166,5 +169,5 @@ def _learned_tokens(encoded: Encoded) -> np.ndarray:
 
 
 def _moved(model: nn.Module, inputs: Inputs) -> Inputs:
-    device = next(model.parameters()).device
+    device = device_of(model)
     return {name: tensor.to(device) for name, tensor in inputs.items()}

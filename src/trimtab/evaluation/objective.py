@@ -113,6 +113,21 @@ class Objective(ABC):
     def score(self, model: PreTrainedModel, rows: ScoredRows) -> Score:
         """Score of a model as it is. Raises Diverged where it computes no numbers."""
 
+    def judged(self, outputs: np.ndarray, rows: ScoredRows) -> Score | None:
+        """The score of a model by its `outputs` for `rows`; None where they do not tell, and the model is to be
+        run."""
+        return None
+
+    def agreement(self, before: np.ndarray, after: np.ndarray) -> float | None:
+        """Share of the `outputs` of two models that say the same; None where they are no choice among labels or
+        words."""
+        return None
+
+    def gain_interval(self, before: np.ndarray, after: np.ndarray, rows: ScoredRows) -> tuple[float, float] | None:
+        """95 % interval of what the metric that decides grows by from `before` to `after`, `outputs` of two models
+        for `rows`; None where they do not tell."""
+        return None
+
     @abstractmethod
     def main_metric(self, label_counts: tuple[int, ...]) -> str: ...
 

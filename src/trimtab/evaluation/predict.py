@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 
 from trimtab.data.spec import EVALUATION_TOKENS, padded_length
@@ -15,7 +16,7 @@ def logits(
     """Head outputs, float32 (rows, outputs). Batches hold at most `tokens` padded tokens. The model is put into
     evaluation mode and stays there."""
     model.eval()
-    device = next(model.parameters()).device
+    device = device_of(model)
     results: np.ndarray | None = None
     for rows in row_batches(encoded.lengths, tokens, collator.max_length):
         inputs = {name: x.to(device) for name, x in collator.batch(encoded, rows).items()}
@@ -25,6 +26,11 @@ def logits(
         results[rows] = out
     assert results is not None, "no rows to run"
     return results
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where a model's weights are; of one whose weights torch does not hold, the CPU."""
+    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
 
 
 def cross_entropies(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -26,7 +26,7 @@ from trimtab.evaluation.encode import Collator, Encoded, Words
 from trimtab.evaluation.encode_words import encode_words
 from trimtab.evaluation.loss import class_loss
 from trimtab.evaluation.objective import Inputs, Objective, Opening, ScoredRows
-from trimtab.evaluation.predict import row_batches
+from trimtab.evaluation.predict import device_of, row_batches
 from trimtab.evaluation.prediction import Entity, Prediction
 from trimtab.methods import Strategy
 from trimtab.metrics import (
@@ -122,6 +122,9 @@ class Tagged(Objective):
     def main_metric(self, label_counts: tuple[int, ...]) -> str:
         return ENTITY_METRIC
 
+    def agreement(self, before: np.ndarray, after: np.ndarray) -> float:
+        return float((before.argmax(axis=1) == after.argmax(axis=1)).mean())
+
     def outputs(self, model: PreTrainedModel, encoded: Encoded, collator: Collator) -> np.ndarray:
         """Logits at the first words, (at most 256, tags)."""
         found = np.concatenate([logits for _, logits in _at_words(model, encoded, collator)])
@@ -201,7 +204,7 @@ def _at_words(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Which words, and their logits float32 (words, tags), batch by batch."""
     model.eval()
-    device = next(model.parameters()).device
+    device = device_of(model)
     for rows in row_batches(encoded.lengths, tokens, collator.max_length):
         inputs = {name: x.to(device) for name, x in collator.batch(encoded, rows).items()}
         words, places = collator.tagged_words(encoded, rows)

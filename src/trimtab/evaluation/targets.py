@@ -75,6 +75,10 @@ class Target(ABC):
         """Which labels are taken for which, where a row has one of them."""
         return None
 
+    def agreement(self, some: np.ndarray, others: np.ndarray) -> float | None:
+        """Share of rows with the same prediction; None where predictions are numbers."""
+        return float((some == others).reshape(len(some), -1).all(axis=1).mean())
+
 
 class OneClass(Target):
     """Cross entropy; targets are indexes into the labels, int64 (rows)."""
@@ -149,6 +153,9 @@ class Number(Target):
 
     def main_metric(self, label_counts: tuple[int, ...]) -> str:
         return "pearson"
+
+    def agreement(self, some: np.ndarray, others: np.ndarray) -> float | None:
+        return None
 
     def shown(self, target: np.ndarray, labels: tuple[str, ...]) -> str:
         return f"{target:.3f}"

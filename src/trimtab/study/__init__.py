@@ -18,6 +18,7 @@ from trimtab.study.adapters import (
     merge_adapter,
     show_adapter,
 )
+from trimtab.study.compressing import Compressed, CompressRequest, Timed, bench, compress
 from trimtab.study.costs import cost_train
 from trimtab.study.opening import open_training
 from trimtab.study.plans import estimate, plan, plan_models
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 __all__ = [
     "ArtifactRow",
     "ArtifactView",
+    "CompressRequest",
+    "Compressed",
     "CostedOffer",
     "Ledger",
     "MadeArtifact",
@@ -54,10 +57,13 @@ __all__ = [
     "Reading",
     "RowEstimate",
     "Shape",
+    "Timed",
     "TrainRequest",
     "Trained",
     "TrainingCost",
+    "bench",
     "check",
+    "compress",
     "cost_train",
     "deletable_adapter",
     "delete_adapter",

@@ -101,7 +101,7 @@ class MadeArtifact:
 def list_adapters(folder: str | None = None) -> tuple[ArtifactRow, ...]:
     """The artifacts in a folder, by name; None = the folder `adapters` under $TRIMTAB_HOME. Raises ArtifactError
     TT-A022."""
-    return tuple(_row(one) for one in stored_artifacts(_place(folder)))
+    return tuple(artifact_row(one) for one in stored_artifacts(_place(folder)))
 
 
 def show_adapter(name: str, folder: str | None = None) -> ArtifactView:
@@ -109,7 +109,7 @@ def show_adapter(name: str, folder: str | None = None) -> ArtifactView:
     place = artifact_named(name, _place(folder))
     facts = read_facts(place)
     return ArtifactView(
-        row=_row(stored(place)),
+        row=artifact_row(stored(place)),
         facts=facts,
         trained=trained_tensors_of(place) if facts.adapter else (),
         unmergeable=_unmergeable(facts),
@@ -118,14 +118,14 @@ def show_adapter(name: str, folder: str | None = None) -> ArtifactView:
 
 def deletable_adapter(name: str, folder: str | None = None) -> ArtifactRow:
     """What `delete_adapter` would delete. Raises as it does."""
-    return _row(deletable(artifact_named(name, _place(folder))))
+    return artifact_row(deletable(artifact_named(name, _place(folder))))
 
 
 def delete_adapter(name: str, folder: str | None = None) -> ArtifactRow:
     """Delete an artifact and nothing else, without asking; returns what it was. Raises ArtifactError: none of
     that name, no artifact, a link, or a folder that also holds something else."""
     place = artifact_named(name, _place(folder))
-    row = _row(deletable(place))
+    row = artifact_row(deletable(place))
     delete_artifact(place)
     return row
 
@@ -139,7 +139,7 @@ def merge_adapter(
     Raises ModelError TT-T071 for what cannot be merged, BadInput TT-A044 an `out` that is not empty, TT-A050 one
     that is the working folder; ArtifactError TT-A046 nothing to merge, TT-A047 a difference.
     """
-    place, target = artifact_named(name, _place(folder)), _free(out)
+    place, target = artifact_named(name, _place(folder)), free_folder(out)
     facts = read_facts(place)
     if not facts.adapter:
         raise ArtifactError("TT-A046", folder=str(place), method=facts.strategy.method)
@@ -173,7 +173,7 @@ def import_adapter(
     Raises ArtifactError TT-A020 to TT-A048, UsageError TT-A049, TT-A052 with what does not fit, before the base is
     loaded; BadInput as `merge_adapter`.
     """
-    target = _free(out)
+    target = free_folder(out)
     with heavy_imports():
         from trimtab import tuning
         from trimtab.evaluation.importing import import_adapter as import_it
@@ -204,7 +204,7 @@ def _place(folder: str | None) -> Path | None:
     return None if folder is None else Path(folder).expanduser()
 
 
-def _free(out: str) -> Path:
+def free_folder(out: str) -> Path:
     """`out` as an absolute path. Raises BadInput TT-A044, TT-A050, TT-T029 where it cannot be written to without
     harm: the working folder cannot be replaced by another."""
     target = Path(out).expanduser()
@@ -219,10 +219,13 @@ def _free(out: str) -> Path:
 
 
 def _made(folder: Path, rows: int, difference: float, allowed: float) -> MadeArtifact:
-    return MadeArtifact(row=_row(stored(folder)), compared_rows=rows, difference=difference, allowed=allowed)
+    return MadeArtifact(
+        row=artifact_row(stored(folder)), compared_rows=rows, difference=difference, allowed=allowed
+    )
 
 
-def _row(one: StoredArtifact) -> ArtifactRow:
+def artifact_row(one: StoredArtifact) -> ArtifactRow:
+    """As lists show it, with what the report beside it says."""
     facts = one.facts
     if facts is None:
         return ArtifactRow(name=one.name, folder=one.folder, size_bytes=one.size_bytes, damage=one.damage)

@@ -12,7 +12,8 @@ from typing import NoReturn
 
 import typer
 
-from trimtab.app.cli import adapters
+from trimtab.app.cli import adapters, compress
+from trimtab.app.cli.bench import bench
 from trimtab.app.cli.cost import train as cost_train
 from trimtab.app.cli.data import check
 from trimtab.app.cli.demo import demo
@@ -39,6 +40,7 @@ _VERBS = (
     (train, "TT-V014"),
     (predict, "TT-V015"),
     (evaluate, "TT-V016"),
+    (bench, "TT-V503"),
     (ledger, "TT-V017"),
 )
 
@@ -48,6 +50,11 @@ _ADAPTER_VERBS = (
     ("merge", adapters.merge, "TT-V025"),
     ("import", adapters.import_, "TT-V026"),
     ("delete", adapters.delete, "TT-V027"),
+)
+
+_COMPRESS_VERBS = (
+    ("quantize", compress.quantize, "TT-V502"),
+    ("export", compress.export, "TT-V501"),
 )
 
 
@@ -85,6 +92,10 @@ def application() -> typer.Typer:
     for name, verb, help_code in _ADAPTER_VERBS:
         cards.command(name, cls=VerbCommand, help=help_code)(verb)
     app.add_typer(cards, name="adapters")
+    steps = _group("TT-V500", compress.FolderFirst)
+    for name, verb, help_code in _COMPRESS_VERBS:
+        steps.command(name, cls=VerbCommand, help=help_code)(verb)
+    app.add_typer(steps, name="compress")
     data, cost = _group("TT-V018"), _group("TT-V020")
     data.command(cls=VerbCommand, help="TT-V019")(check)
     app.add_typer(data, name="data")
@@ -93,8 +104,8 @@ def application() -> typer.Typer:
     return app
 
 
-def _group(help_code: str) -> typer.Typer:
+def _group(help_code: str, kind: type[VerbGroup] = VerbGroup) -> typer.Typer:
     """A verb with verbs below it."""
-    group = typer.Typer(cls=VerbGroup, help=help_code, add_completion=False, rich_markup_mode=None)
+    group = typer.Typer(cls=kind, help=help_code, add_completion=False, rich_markup_mode=None)
     group.callback(invoke_without_command=True)(help_if_alone)
     return group

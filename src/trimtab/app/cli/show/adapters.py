@@ -15,7 +15,7 @@ from trimtab.study import ArtifactRow, ArtifactView, MadeArtifact
 _COLUMNS = ("TT-V410", "TT-V411", "TT-V412", "TT-V413", "TT-V414", "TT-V415", "TT-V416")
 _HASH_SHOWN = 12
 _LABELS_SHOWN = 6
-_ORIGINS = {"trained": "TT-V421", "merged": "TT-V422", "imported": "TT-V423"}
+_ORIGINS = {"trained": "TT-V421", "merged": "TT-V422", "imported": "TT-V423", "compressed": "TT-V546"}
 
 
 def show_rows(face: Face, rows: tuple[ArtifactRow, ...]) -> None:

@@ -33,7 +33,7 @@ _QUANTITY = {
 
 def follow(face: Face, events: "Iterable[Event | Planned | Trained]") -> None:
     """Show a training while it runs; with --json, only its result, at the end."""
-    view = _View(face)
+    view = TrainingView(face)
     try:
         for event in events:
             view.show(event)
@@ -41,7 +41,7 @@ def follow(face: Face, events: "Iterable[Event | Planned | Trained]") -> None:
         view.close()
 
 
-class _View:
+class TrainingView:
     """What is on the screen while a training runs; memory is held against the planned peak."""
 
     def __init__(self, face: Face) -> None:

@@ -1,0 +1,43 @@
+"""What opens the model of an artifact: one function an engine. A new engine is one function and one line here."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trimtab import tuning
+from trimtab.artifacts import ArtifactFacts, Engine
+from trimtab.evaluation.objective import Objective, Opening
+from trimtab.evaluation.onnx_model import open_onnx
+from trimtab.models.spec import ModelSpec
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Closed:
+    """An artifact whose model is to be opened; `spec` is of the model, or of its base."""
+
+    folder: Path
+    facts: ArtifactFacts
+    spec: ModelSpec
+    objective: Objective
+    opening: Opening
+
+
+def _with_transformers(closed: Closed) -> Any:
+    facts, model = closed.facts, closed.objective.model(closed.opening)
+    if facts.adapter:
+        tuning.apply(facts.strategy, model, closed.spec)
+        tuning.cast(model, facts.strategy.precision)
+        tuning.load_adapter(facts.strategy, model, closed.folder)
+    return model
+
+
+def _with_onnx_runtime(closed: Closed) -> Any:
+    return open_onnx(closed.folder, closed.opening.pooling)
+
+
+ENGINES: Mapping[Engine, Callable[[Closed], Any]] = {
+    "transformers": _with_transformers,
+    "onnx": _with_onnx_runtime,
+}
+"""Each raises ModelError or ArtifactError where its files do not make a model."""

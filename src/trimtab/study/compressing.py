@@ -1,0 +1,171 @@
+"""The verbs `compress` and `bench`: make a smaller model of an artifact, and time models side by side.
+
+The folder that `compress` leaves is an artifact: it answers to `predict`, `evaluate` and to `compress` again. Its
+report.json says what was compared with what.
+"""
+
+import json
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trimtab.artifacts import Change, Compared, artifact_named, read_facts, stored, weight_bytes
+from trimtab.compression.wanted import Floor, Wanted
+from trimtab.errors import Message, UsageError
+from trimtab.heavy import heavy_imports
+from trimtab.home import write_atomically
+from trimtab.study import gather
+from trimtab.study.adapters import ArtifactRow, artifact_row, free_folder
+from trimtab.study.request import Reading
+
+if TYPE_CHECKING:
+    from trimtab.artifacts import ArtifactFacts
+    from trimtab.data import Corpus
+    from trimtab.evaluation.timing import Speed
+    from trimtab.training.events import Event
+
+_REPORT = "report.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CompressRequest:
+    """What is to be made of the artifact in `folder`, and where it goes. `data` as the artifact was trained on;
+    None where the step needs none. `floor` None = the step's own; `force`: keep also what is beyond it."""
+
+    folder: str
+    out: str
+    wanted: Wanted
+    data: str | None = None
+    reading: Reading = Reading()
+    floor: Floor | None = None
+    force: bool = False
+    trust_remote_code: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Compressed:
+    """A step is done and its artifact stands."""
+
+    row: ArtifactRow
+    change: Change
+    command: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Timed:
+    """How fast an artifact answers on this machine, and how much its weights take on disk, with those of a
+    base."""
+
+    weight_bytes: int
+    speed: "Speed"
+
+
+def bench(
+    folders: Sequence[str],
+    *,
+    length: int = 32,
+    batch: int = 32,
+    rounds: int = 100,
+    trust_remote_code: bool = False,
+) -> tuple[Timed, ...]:
+    """Time the models of artifacts side by side, on made-up rows of `length` tokens: `rounds` times one row, and
+    `batch` rows at a time. Run nothing else beside it.
+
+    Raises UsageError TT-C031 for numbers below 1, TT-C032 for rows longer than a model reads; ArtifactError.
+    """
+    for option, typed in {"length": length, "batch": batch, "rounds": rounds}.items():
+        if typed < 1:
+            raise UsageError("TT-C031", option=option, typed=typed)
+    places = [artifact_named(folder) for folder in folders]
+    with heavy_imports():
+        from trimtab.evaluation import open_artifact
+        from trimtab.evaluation.timing import time_models
+
+    opened = [open_artifact(place, trust_remote_code=trust_remote_code) for place in places]
+    for artifact in opened:
+        most = artifact.spec.longest_text
+        if most and length > most:
+            raise UsageError("TT-C032", folder=str(artifact.folder), most=most, length=length)
+    speeds = time_models(opened, length=length, batch=batch, rounds=rounds)
+    return tuple(
+        Timed(weight_bytes=weight_bytes(artifact.folder, artifact.base_folder), speed=speed)
+        for artifact, speed in zip(opened, speeds, strict=True)
+    )
+
+
+def compress(request: CompressRequest) -> "Iterator[Event | Message | Compressed]":
+    """Carry out one step while it is iterated over: what happens first, last the Compressed.
+
+    Raises at once ArtifactError for what is no artifact, BadInput for an `out` that is not empty, DataError,
+    UsageError TT-C011 without the data that the step needs; while it runs TrimtabError TT-C012, TT-C013 (exit 1)
+    where too much is lost, after which nothing is left of it; OSError.
+    """
+    place, target = artifact_named(request.folder), free_folder(request.out)
+    facts = read_facts(place)
+    if request.data is None and request.wanted.needs_data:
+        raise UsageError("TT-C011", step=request.wanted.step)
+    corpus = None if request.data is None else _corpus(request, facts)
+    return _carried_out(replace(request, folder=str(place), out=str(target)), corpus)
+
+
+def _carried_out(request: CompressRequest, corpus: "Corpus | None") -> "Iterator[Event | Message | Compressed]":
+    with heavy_imports():
+        from trimtab.compression.carrying import Order, carry_out
+        from trimtab.compression.recipes import recipe_of
+
+    order = Order(
+        folder=Path(request.folder),
+        out=Path(request.out),
+        corpus=corpus,
+        floor=request.floor,
+        force=request.force,
+        trust_remote_code=request.trust_remote_code,
+    )
+    for event in carry_out(recipe_of(request.wanted), order):
+        if not isinstance(event, Change):
+            yield event
+            continue
+        command = command_of(request)
+        _write_report(Path(request.out), event, command)
+        yield Compressed(row=artifact_row(stored(Path(request.out))), change=event, command=command)
+
+
+def command_of(request: CompressRequest) -> str:
+    """The command line that makes the same again."""
+    words = ["trimtab", "compress", request.folder, request.wanted.step, *request.wanted.words]
+    options = {"--data": request.data, "--out": request.out, "--floor": request.floor}
+    words += [word for flag, value in options.items() if value is not None for word in (flag, str(value))]
+    return shlex.join(words + (["--force"] if request.force else []))
+
+
+def _corpus(request: CompressRequest, facts: "ArtifactFacts") -> "Corpus":
+    """Cut as it was cut for the training: another seed would score rows the model has learned from."""
+    assert request.data is not None
+    reading = replace(
+        request.reading,
+        task=facts.task,
+        text=request.reading.text or facts.columns or None,
+        label=request.reading.label or facts.label_column or None,
+        seed=facts.split_seed,
+        prefixes=facts.prefixes,
+    )
+    return gather.open_corpus(request.data, reading, facts.labels)
+
+
+def _write_report(folder: Path, change: Change, command: str) -> None:
+    from trimtab.study.jsonable import jsonable
+
+    report: dict[str, Any] = {
+        "command": command,
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "change": jsonable(change),
+        "scores": {"dev": None, "test": None} | {one.split: _score(one) for one in change.compared if one.metric},
+    }
+    write_atomically(folder / _REPORT, json.dumps(report, ensure_ascii=False, indent=1, allow_nan=False))
+
+
+def _score(found: Compared) -> dict[str, Any]:
+    return {"split": found.split, "n": found.rows, "metrics": [{"name": found.metric, "value": found.after}]}
