@@ -1,0 +1,1 @@
+"""compression: a finished model in, a smaller one out that is held to it."""
