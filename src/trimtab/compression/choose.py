@@ -33,7 +33,9 @@ class Wanted:
     `share` of what the layers that stay have, 0 up to below 1.
 
     `ranking` "apart": that share of all heads and that share of all neurons; "together": that share of what both
-    cost, whichever is worth least for it. `cost`: parameters, or multiplications of a text of `length` tokens.
+    cost, whichever is worth least for it. First-order values of many neurons add up to more than what they are
+    worth together, so that too many heads go: MiniLM-L6 on sst2, 40 %, before recovery, fell from 0.831 to 0.611,
+    and to 0.815 apart. `cost`: parameters, or FLOP a token in a text of `length` tokens.
     `even`: alike in all layers, so that most classes' own config can say it. Of the neurons of a layer a multiple
     of `multiple` is left, and not less than `least` of them (a share).
 
