@@ -11,6 +11,8 @@ from trimtab.estimation.question import Question, question_of, questions_of
 from trimtab.hardware.machine import Device, DeviceKind, Machine
 from trimtab.methods import METHODS, Choices, Precision, Strategy, method_named, stages_from
 from trimtab.models import shape_named
+from trimtab.models.layer_shapes import LayerShape, LayerShapes
+from trimtab.models.pruned import with_shapes
 from trimtab.models.spec import ModelSpec
 from trimtab.training.dry_run import dry_run, traced
 
@@ -193,3 +195,21 @@ def test_recompute_of_upper_layers_keeps_nothing_below_them() -> None:
         phases = {phase.name: phase.parts for phase in dry_run(question)}
         activations.append(phases["forward-backward"].activations_bytes)
     assert activations[0] == activations[1]
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+@pytest.mark.parametrize("even", [True, False])
+def test_pruned_layers_are_traced_as_they_are(method: str, even: bool) -> None:
+    """Heads of a BERT that its class alone could not have; the formula counts layers that are alike exactly."""
+    whole = small("bert-base-uncased")
+    shapes = [
+        LayerShape(heads=2, kv_heads=2, neurons=96 if even else 32 * (1 + number % 3)) for number in range(7)
+    ]
+    spec = with_shapes(whole, LayerShapes(layers=tuple(shapes)))
+    strategy, data, machine, question = case(spec, method, "fp32")
+    found = totals(dry_run(question))
+    assert found == pytest.approx(worst_by_phase(traced(question)), rel=ROUNDING)
+    if even:
+        formula = totals(live_phases(strategy, spec, data, machine))
+        assert max(found.values()) == pytest.approx(max(formula.values()), rel=FORMULA_ERROR)
+    assert max(found.values()) < max(totals(dry_run(case(whole, method, "fp32")[3])).values())

@@ -106,8 +106,16 @@ def _side(tensor: StoredTensor, spec: ModelSpec) -> _Side | None:
                 above = path.removesuffix(f".{linear.module}")
                 number = above.rpartition(".")[2]
                 if above != path and number.isdecimal() and len(number) < 5:
-                    return _Side(layer=int(number), linear=linear, side=side, shape=tensor.shape)
+                    own = _of_layer(spec, int(number), linear)
+                    return _Side(layer=int(number), linear=own, side=side, shape=tensor.shape)
     return None
+
+
+def _of_layer(spec: ModelSpec, number: int, linear: Linear) -> Linear:
+    """The matrix of layer `number` that is called like `linear`: layers of a pruned model may differ."""
+    if number >= spec.layers:  # refused later, with all the others
+        return linear
+    return next(own for own in spec.layer(number).linears if own.module == linear.module)
 
 
 def _task(config: Config, head: tuple[StoredTensor, ...], folder: Path) -> PeftTask:

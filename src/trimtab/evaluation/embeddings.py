@@ -52,7 +52,7 @@ class Embeddings(Objective):
         config = config_of(spec)
         config.use_cache = False
         try:
-            model = without_pooler(AutoModel.from_config(config, dtype=torch.float32), 0)
+            model = without_pooler(tuning.shrink_built(AutoModel.from_config(config, dtype=torch.float32)), 0)
         except ValueError as error:  # "Unrecognized configuration class"
             raise ModelError("TT-T007", model=spec.name, family=spec.family) from error
         setattr(model, _POOLING, "cls" if spec.pooling == "cls" else "mean")

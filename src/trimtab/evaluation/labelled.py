@@ -51,7 +51,7 @@ class Labelled(Objective):
         config = config_of(spec, num_labels=outputs)
         config.pad_token_id, config.use_cache = 0, False
         try:
-            return AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
+            return tuning.shrink_built(AutoModelForSequenceClassification.from_config(config, dtype=torch.float32))
         except ValueError as error:  # "Unrecognized configuration class"
             raise ModelError("TT-T007", model=spec.name, family=spec.family) from error
 

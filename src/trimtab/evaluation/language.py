@@ -50,7 +50,7 @@ class LanguageModelling(Objective):
         config = config_of(spec)
         config.pad_token_id, config.use_cache = 0, False
         try:
-            return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+            return tuning.shrink_built(AutoModelForCausalLM.from_config(config, dtype=torch.float32))
         except ValueError as error:  # "Unrecognized configuration class"
             raise ModelError("TT-T007", model=spec.name, family=spec.family) from error
 

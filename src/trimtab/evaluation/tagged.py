@@ -73,7 +73,7 @@ class Tagged(Objective):
         config = config_of(spec, num_labels=outputs)
         config.pad_token_id, config.use_cache = 0, False
         try:
-            return AutoModelForTokenClassification.from_config(config, dtype=torch.float32)
+            return tuning.shrink_built(AutoModelForTokenClassification.from_config(config, dtype=torch.float32))
         except ValueError as error:  # "Unrecognized configuration class"
             raise ModelError("TT-M061", model=spec.name, family=spec.family) from error
 

@@ -118,9 +118,10 @@ class Part(ABC):
     def trained_in(self, spec: ModelSpec, outputs: int, trains: Trains) -> int:
         """Of `trainable_parameters`, those of layers that are trained, and those above all layers."""
         lowest = self.lowest_layer(spec)
-        left = sum(not trains(layer) for layer in range(max(0, lowest), spec.layers))
+        resting = (layer for layer in range(max(0, lowest), spec.layers) if not trains(layer))
+        left = sum(self.in_a_layer(spec.layer(layer)) for layer in resting)
         below = self.below_layers(spec) if lowest < 0 and not trains(-1) else 0
-        return self.trainable_parameters(spec, outputs) - left * self.in_a_layer(spec) - below
+        return self.trainable_parameters(spec, outputs) - left - below
 
     def trained_shapes(self, spec: ModelSpec, outputs: int, trains: Trains = lambda layer: True) -> Shapes:
         """Shapes of the trained tensors, together `trained_in` numbers; optimisers hold more for some than for
@@ -195,10 +196,13 @@ class LayerAdapter(Adapter):
         return self.added_to_a_layer(spec)
 
     def trainable_parameters(self, spec: ModelSpec, outputs: int) -> int:
-        return self.added_to_a_layer(spec) * (spec.layers - self.lowest_layer(spec))
+        numbers = range(self.lowest_layer(spec), spec.layers)
+        if spec.layer(0) is spec:
+            return len(numbers) * self.added_to_a_layer(spec)
+        return sum(self.added_to_a_layer(spec.layer(number)) for number in numbers)
 
     def lowest_layer(self, spec: ModelSpec) -> int:
         return 0 if self.top_layers is None else spec.layers - self.top_layers
 
     def load(self, spec: ModelSpec, layer: int) -> LayerLoad:
-        return LayerLoad() if layer < self.lowest_layer(spec) else self.layer_load(spec)
+        return LayerLoad() if layer < self.lowest_layer(spec) else self.layer_load(spec.layer(layer))

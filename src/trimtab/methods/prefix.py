@@ -41,9 +41,11 @@ class Prefix(VirtualTokens):
         return ((self.tokens, _width(spec)),)
 
     def refusal(self, spec: ModelSpec) -> Message | None:
-        if spec.family not in _WITHOUT_CACHE:
-            return None
-        return message("TT-F012", model=spec.name, family=spec.family)
+        if spec.family in _WITHOUT_CACHE:
+            return message("TT-F012", model=spec.name, family=spec.family)
+        if len({layer.kv_heads for layer in spec.shapes.layers}) > 1:
+            return message("TT-C205", model=spec.name, family=spec.family)
+        return None
 
 
 def _width(spec: ModelSpec) -> int:

@@ -210,7 +210,7 @@ class Strategy:
             return ()
         loads = [part.load(spec, layer) for part in self.parts] if self._ever_trains(spec, layer) else []
         trained = {linear for load in loads for linear in load.trained}
-        return tuple(linear for linear in spec.linears if linear not in trained)
+        return tuple(linear for linear in spec.layer(layer).linears if linear not in trained)
 
     def steps_per_epoch(self, rows: int) -> int:
         return -(-rows // self.batch)

@@ -26,8 +26,8 @@ class Weights(Part):
     def trainable_parameters(self, spec: ModelSpec, outputs: int) -> int:
         above = final_norm_parameters(spec)
         if self.top_layers is None:
-            return spec.embedding_parameters + spec.stored_layers * spec.layer_parameters + above
-        return self.top_layers * spec.layer_parameters + above
+            return spec.embedding_parameters + spec.parameters_of_layers() + above
+        return spec.parameters_of_layers(spec.stored_layers - self.top_layers) + above
 
     def added_parameters(self, spec: ModelSpec, outputs: int) -> int:
         return 0
@@ -41,7 +41,7 @@ class Weights(Part):
     def load(self, spec: ModelSpec, layer: int) -> LayerLoad:
         if layer < self.lowest_layer(spec):
             return LayerLoad()
-        return LayerLoad(trained=spec.linears, everything_else=True)
+        return LayerLoad(trained=spec.layer(layer).linears, everything_else=True)
 
     def below_layers(self, spec: ModelSpec) -> int:
         return spec.embedding_parameters if self.top_layers is None else 0

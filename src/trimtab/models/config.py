@@ -11,6 +11,8 @@ from pathlib import Path
 
 from trimtab.errors import ModelError
 from trimtab.models.config_keys import CONFIG_TABLES, TRAINED_FAMILIES, Bias, ConfigTable
+from trimtab.models.layer_shapes import KEY
+from trimtab.models.pruned import read_shapes
 from trimtab.models.spec import ModelSpec
 
 _MOST_CONFIG_BYTES = 10 * 2**20
@@ -55,7 +57,8 @@ def shape_from(config: Config, name: str) -> ModelSpec:
     """The shape a config describes. `name` is what the user calls the model.
 
     Raises ModelError: TT-M003 unknown `model_type` (named are those that can be trained), TT-M006 keys missing,
-    TT-M007 a value that is no size, TT-M008 a setting that changes the layout in a way the counts do not know.
+    TT-M007 a value that is no size, TT-M008 a setting that changes the layout in a way the counts do not know,
+    TT-C200, TT-C201 layers pruned to shapes that cannot be.
     """
     family = str(config.get("model_type", ""))
     if family not in CONFIG_TABLES:
@@ -64,7 +67,7 @@ def shape_from(config: Config, name: str) -> ModelSpec:
     reader = _Reader(config, table, name)
     reader.check()
     hidden, heads = reader.size("hidden"), reader.size("heads")
-    return ModelSpec(
+    spec = ModelSpec(
         name=name,
         family=family,
         kind=table.kind,
@@ -96,6 +99,8 @@ def shape_from(config: Config, name: str) -> ModelSpec:
         first_position=(reader.pad_token_id() or 0) + 1 if table.positions_after_padding else 0,
         pad_token_id=reader.pad_token_id(),
     )
+    pruned = config.get(KEY)
+    return spec if pruned is None else read_shapes(spec, pruned)
 
 
 def read_json_object(path: Path) -> Config:

@@ -125,7 +125,7 @@ def parameters(spec: ModelSpec) -> int:
 
 
 def _stem_parameters(spec: ModelSpec) -> int:
-    layers = stored_layers(spec) * layer_parameters(spec) + spec.decoder_layers * _decoder_layer_parameters(spec)
+    layers = spec.parameters_of_layers() + spec.decoder_layers * _decoder_layer_parameters(spec)
     return embedding_parameters(spec) + layers + final_norm_parameters(spec)
 
 

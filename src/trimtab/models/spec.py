@@ -4,9 +4,11 @@ Counts are exact for the families listed in `layouts.py`; a test holds them to t
 built on the meta device.
 """
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from typing import Literal
+
+from trimtab.models.layer_shapes import LayerShape, LayerShapes, Pruned
 
 Kind = Literal["encoder", "decoder", "encoder-decoder"]
 Norm = Literal["layer", "rms"]
@@ -48,8 +50,10 @@ class ModelSpec:
     "fp16"; "unknown" where only a shape is known), `stored_bytes` their bytes (0 where only a shape is known),
     `tokenizer_bytes` the size of tokenizer.json (0 where it is not at hand). `pooler`: the published weights hold
     a pooler; whether a classifier runs one is `families.pooler_parameters`. `pooling`: how it was published to
-    make one vector of a text (`sentence.pooling_of`), empty where it says nothing. `fingerprint` is a hash of
-    config and weights header, empty for a catalogue shape. `source` says where the facts were read."""
+    make one vector of a text (`sentence.pooling_of`), empty where it says nothing. `pruned`: layers that the class
+    cannot build as they are; where they are not alike `heads`, `kv_heads` and `ffn` are the most that any has, and
+    `layer` says what each has. `fingerprint` is a hash of config and weights header, empty for a catalogue shape.
+    `source` says where the facts were read."""
 
     name: str
     hub_id: str = ""
@@ -88,6 +92,7 @@ class ModelSpec:
     stored_bytes: int = 0
     tokenizer_bytes: int = 0
     pooling: str = ""
+    pruned: Pruned | None = None
     fingerprint: str = ""
     source: str = ""
 
@@ -103,19 +108,49 @@ class ModelSpec:
 
         return self.family in TRAINED_FAMILIES
 
+    @property
+    def shapes(self) -> LayerShapes:
+        """Heads and neurons of every layer."""
+        if self.pruned is not None:
+            return self.pruned.left
+        one = LayerShape(heads=self.heads, kv_heads=self.kv_heads, neurons=self.ffn)
+        return LayerShapes.alike(one, self.layers)
+
+    def layer(self, number: int) -> "ModelSpec":
+        """The spec as if all layers were like layer `number` (0 = lowest): itself, where they are alike."""
+        if self.pruned is None or self.pruned.left.even:
+            return self
+        return _like_layer(self, number)
+
+    def of_depth(self, layers: int) -> "ModelSpec":
+        """The spec with that many layers. They are alike."""
+        if self.pruned is None:
+            return replace(self, layers=layers)
+        assert self.pruned.left.even, "layers that are not alike have no other number of them"
+        left = LayerShapes.alike(self.pruned.left.layers[0], layers)
+        return replace(self, layers=layers, pruned=replace(self.pruned, left=left))
+
     @cached_property
     def linears(self) -> tuple[Linear, ...]:
-        """The matrices of one layer, in the order of the forward pass. See `families.layer_linears`."""
+        """The matrices of one layer, in the order of the forward pass. See `families.layer_linears`. Where layers
+        are not alike: of one with the most of each; see `layer`."""
         from trimtab.models.families import layer_linears
 
         return layer_linears(self)
 
     @cached_property
     def layer_parameters(self) -> int:
-        """Parameters of one transformer layer."""
+        """Parameters of one transformer layer; where they are not alike, of one with the most of each."""
         from trimtab.models.families import layer_parameters
 
         return layer_parameters(self)
+
+    def parameters_of_layers(self, first: int = 0) -> int:
+        """Parameters of the stored layers from number `first` on, each with the shape it has."""
+        numbers = range(first, self.stored_layers)
+        if self.layer(0) is self:
+            return len(numbers) * self.layer_parameters
+        return sum(self.layer(number).layer_parameters for number in numbers)
 
     @cached_property
     def stored_layers(self) -> int:
@@ -152,3 +187,12 @@ class ModelSpec:
         from trimtab.models.families import parameters
 
         return parameters(self)
+
+
+@lru_cache(maxsize=4096)
+def _like_layer(spec: ModelSpec, number: int) -> ModelSpec:
+    assert spec.pruned is not None
+    shape = spec.pruned.left.layers[number]
+    alike = LayerShapes.alike(shape, spec.layers)
+    pruned = Pruned(built=spec.pruned.built, left=alike)
+    return replace(spec, heads=shape.heads, kv_heads=shape.kv_heads, ffn=shape.neurons, pruned=pruned)

@@ -138,7 +138,7 @@ class _Depth:
         """Not worth it, or not possible: parts that begin at different layers are not one straight line."""
         spec, parts = self.question.spec, self.question.strategy.parts
         starts = {max(0, start) for part in parts if (start := part.lowest_layer(spec)) < spec.layers}
-        alike = len(starts) <= 1 and starts <= {0, self.below}
+        alike = len(starts) <= 1 and starts <= {0, self.below} and spec.shapes.even
         return not alike or spec.layers <= _FROZEN + _TRAINED + 1 + (_FROZEN if self.above else 0)
 
     def scaled(self, below: int, trained: int, above: int) -> Question:
@@ -147,7 +147,7 @@ class _Depth:
             count if there else 0
             for count, there in ((below, self.below), (trained, self.trained), (above, self.above))
         )
-        strategy, spec = self.question.strategy, replace(self.question.spec, layers=below + trained + above)
+        strategy, spec = self.question.strategy, self.question.spec.of_depth(below + trained + above)
         parts = tuple(_cut(part, trained + above) for part in strategy.parts)
         span = None
         if strategy.span is not None:

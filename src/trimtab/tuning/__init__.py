@@ -44,6 +44,7 @@ from trimtab.tuning.prefix import require_recompute
 from trimtab.tuning.prompt import start_from_text
 from trimtab.tuning.quantised import count_parameters, is_packed, quantise, unpack
 from trimtab.tuning.sharing import on_same_weights, own_bytes, share_backbone
+from trimtab.tuning.shrink import shrink, shrink_built
 from trimtab.tuning.trained import trained_tensors
 from trimtab.tuning.virtual_tokens import bare, virtual_tokens
 
@@ -77,6 +78,8 @@ __all__ = [
     "require_recompute",
     "save_adapter",
     "share_backbone",
+    "shrink",
+    "shrink_built",
     "start_from_text",
     "train_mode",
     "trained_names",

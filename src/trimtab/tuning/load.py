@@ -14,6 +14,7 @@ from transformers import (
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
     AutoTokenizer,
+    PreTrainedConfig,
     PreTrainedModel,
 )
 from transformers import PreTrainedTokenizerBase as Tokenizer
@@ -21,6 +22,7 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 from trimtab.errors import ModelError, message
 from trimtab.methods import Precision
 from trimtab.models import ModelSource
+from trimtab.tuning.shrink import class_for, require_layers
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -94,21 +96,12 @@ def _with_head(
     torch.manual_seed(seed)
     with quiet_transformers():
         try:
-            config = AutoConfig.from_pretrained(
-                source.folder, trust_remote_code=trust_remote_code, local_files_only=True
-            )
+            config = _config(source, trust_remote_code)
             config.num_labels = outputs
             config.id2label = dict(enumerate(names))
             config.label2id = {name: index for index, name in enumerate(names)}
             config.pad_token_id = pad_token_id
-            model = made_by.from_pretrained(
-                source.folder,
-                config=config,
-                dtype="auto",
-                use_safetensors=True,
-                trust_remote_code=trust_remote_code,
-                local_files_only=True,
-            )
+            model, _ = _read(made_by, source, config, trust_remote_code)
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             raise ModelError("TT-T004", folder=str(source.folder), why=_first_line(error)) from error
     return model
@@ -123,17 +116,11 @@ def load_language_model(
     torch.manual_seed(seed)
     with quiet_transformers():
         try:
-            model, found = AutoModelForCausalLM.from_pretrained(
-                source.folder,
-                dtype="auto",
-                use_safetensors=True,
-                trust_remote_code=trust_remote_code,
-                local_files_only=True,
-                output_loading_info=True,
-            )
+            config = _config(source, trust_remote_code)
+            model, missing = _read(AutoModelForCausalLM, source, config, trust_remote_code)
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             raise ModelError("TT-T004", folder=str(source.folder), why=_first_line(error)) from error
-    if missing := sorted(found["missing_keys"]):
+    if missing:
         raise ModelError("TT-M042", folder=str(source.folder), name=missing[0], count=len(missing))
     model.config.pad_token_id = pad_token_id
     return model
@@ -147,16 +134,36 @@ def load_encoder(
     torch.manual_seed(seed)
     with quiet_transformers():
         try:
-            model = AutoModel.from_pretrained(
-                source.folder,
-                dtype="auto",
-                use_safetensors=True,
-                trust_remote_code=trust_remote_code,
-                local_files_only=True,
-            )
+            model, _ = _read(AutoModel, source, _config(source, trust_remote_code), trust_remote_code)
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             raise ModelError("TT-T004", folder=str(source.folder), why=_first_line(error)) from error
     return without_pooler(model, pad_token_id)
+
+
+def _config(source: ModelSource, trust_remote_code: bool) -> PreTrainedConfig:
+    return AutoConfig.from_pretrained(source.folder, trust_remote_code=trust_remote_code, local_files_only=True)
+
+
+def _read(
+    made_by: Any, source: ModelSource, config: PreTrainedConfig, trust_remote_code: bool
+) -> tuple[PreTrainedModel, list[str]]:
+    """The model that an Auto class makes of a folder, and the names of weights that it does not hold. Layers that
+    were pruned are built as small as they are before weights are read; of those every weight is there, or
+    ModelError TT-C204 is raised."""
+    maker = class_for(made_by, config, trust_remote_code=trust_remote_code)
+    model, found = maker.from_pretrained(
+        source.folder,
+        config=config,
+        dtype="auto",
+        use_safetensors=True,
+        trust_remote_code=trust_remote_code,
+        local_files_only=True,
+        output_loading_info=True,
+    )
+    missing = sorted(found["missing_keys"])
+    if maker is not made_by:
+        require_layers(model, missing, source.name)
+    return model, missing
 
 
 def without_pooler(model: PreTrainedModel, pad_token_id: int) -> PreTrainedModel:

@@ -5,9 +5,11 @@ are built from the class of the same shape. Leaves out initialisation, tokenizer
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import transformers
 
+from trimtab.models.layer_shapes import KEY
 from trimtab.models.spec import ModelSpec
 
 Keys = dict[str, object]  # the arguments of a transformers configuration class
@@ -175,14 +177,27 @@ _CONFIGS: Mapping[str, tuple[str, Callable[[ModelSpec], Keys]]] = {
 
 
 def config_of(spec: ModelSpec, **changed: object) -> transformers.PreTrainedConfig:
-    """The configuration of `spec`, with `changed` keys of its class over it."""
+    """The configuration of `spec`, with `changed` keys of its class over it. Of pruned layers that the class
+    cannot build it says so, and `shrink.shrink_built` makes them."""
     model_type, keys = _CONFIGS.get(spec.family, (spec.family, _llama))
-    chosen = keys(spec) | changed
+    chosen = keys(_as_built(spec)) | _pruned_to(spec) | changed
     config = transformers.AutoConfig.for_model(model_type, **chosen)
     for name, share in _dropouts(spec).items():
         if hasattr(config, name) and name not in chosen:
             setattr(config, name, share)
     return config
+
+
+def _as_built(spec: ModelSpec) -> ModelSpec:
+    """The model that the class builds."""
+    if spec.pruned is None:
+        return spec
+    built = spec.pruned.built
+    return replace(spec, heads=built.heads, kv_heads=built.kv_heads, ffn=built.neurons, pruned=None)
+
+
+def _pruned_to(spec: ModelSpec) -> Keys:
+    return {} if spec.pruned is None else {KEY: dict(spec.pruned.left.written())}
 
 
 def _dropouts(spec: ModelSpec) -> dict[str, float]:
