@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tiny_artifacts import moved_artifact
 from trimtab.compression.distillation import DistillLoss
-from trimtab.compression.distilling import Distillation, DistilJob
+from trimtab.compression.distilling import DistilJob, Distillation
 from trimtab.compression.student import FewerLayers, Student
 from trimtab.data import Corpus
 from trimtab.evaluation import Artifact, open_artifact
