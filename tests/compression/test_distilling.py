@@ -374,3 +374,23 @@ def test_next_tokens_over_another_vocabulary_are_refused(tmp_path: Path) -> None
     with pytest.raises(ModelError, match=r"TT-C105.*64.*65"):
         distilled(distil_job(job, OtherModel(model=job.source)), larger, corpus)
     assert read_spec(job.source).vocab == 64
+
+
+def test_another_student_in_the_same_folder_is_made_anew(tmp_path: Path) -> None:
+    """A distillation that ended before its first checkpoint has left a student of its own kind."""
+    job, corpus = tiny_job(tmp_path)
+    teacher = tiny_teacher(tmp_path, job, corpus)
+    dropped(distil_job(job, FewerLayers(layers=2)), teacher, corpus, Started, 1)
+    _, session = distilled(distil_job(job, FewerLayers(layers=1)), teacher, corpus)
+    assert session.model.config.num_hidden_layers == 1
+    assert len(list(job.folder.glob("student-*"))) == 2 and len(list(job.folder.glob("teacher-*"))) == 1
+
+
+def test_a_merged_teacher_is_the_same_when_a_run_is_resumed(tmp_path: Path) -> None:
+    job, corpus = tiny_job(tmp_path)
+    teacher = tiny_teacher(tmp_path, job, corpus, "lora")
+    ours = distil_job(job, loss=INSIDE, save_steps=5)
+    _, straight = distilled(replace(ours, folder=tmp_path / "straight"), teacher, corpus)
+    dropped(ours, teacher, corpus, Saved, 1)
+    _, resumed = distilled(replace(ours, resume=True), teacher, corpus)
+    assert_equal(trained(resumed), trained(straight))

@@ -1,6 +1,6 @@
 """Distillation: a teacher, data and a student to be; a trained student comes out, in the training's session.
 
-    folder/student/          the student before it learned, where it was made here
+    folder/student-KEY/      the student before it learned, where it was made here
     folder/teacher-KEY.f32   what the teacher said, where it is asked once
     folder/checkpoints/      the training's
 
@@ -8,6 +8,7 @@ It is a training like any other, of the student's folder with another objective:
 loop's. Leaves out: choosing a strategy, saving the artifact, and holding it to the teacher.
 """
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -61,9 +62,10 @@ class DistilJob:
     allow_changed: bool = False
     trust_remote_code: bool = False
 
-    @property
-    def student_folder(self) -> Path:
-        return self.folder / "student"
+    def student_folder(self, teacher: Artifact) -> Path:
+        """Where a student of this kind and of this teacher is made."""
+        named = f"{self.student!r}\0{teacher_hash(teacher)}"
+        return self.folder / f"student-{hashlib.sha256(named.encode()).hexdigest()[:16]}"
 
     @property
     def live(self) -> bool:
@@ -105,7 +107,7 @@ class Distillation:
         refuse(job, teacher, self._corpus)
         if job.threads:
             torch.set_num_threads(job.threads)
-        source = job.student.source(teacher, job.student_folder)
+        source = job.student.source(teacher, job.student_folder(teacher))
         spec = read_spec(source)
         self._refuse_pair(teacher, source, spec)
         teacher.model.to(_device())

@@ -59,7 +59,7 @@ def hidden_sum(
     its share. `mask` (B, L): 1 where there is a token; `shares` (B)."""
     squares = (student.float() - teacher.float()).square().mean(2)
     there = mask.float()
-    return ((squares * there).sum(1) / there.sum(1) * shares).sum()
+    return ((squares * there).sum(1) / there.sum(1).clamp(min=1) * shares).sum()
 
 
 def relation_sum(
@@ -71,7 +71,7 @@ def relation_sum(
     said, wanted = (_relations(x, mask, heads) for x in (student, teacher))
     divergence = (wanted.exp() * (wanted - said)).masked_fill(~mask[:, None, None].bool(), 0.0).sum(3).mean(1)
     there = mask.float()
-    return ((divergence * there).sum(1) / there.sum(1) * shares).sum()
+    return ((divergence * there).sum(1) / there.sum(1).clamp(min=1) * shares).sum()
 
 
 def _relations(x: torch.Tensor, mask: torch.Tensor, heads: int) -> torch.Tensor:

@@ -79,8 +79,10 @@ class FewerLayers(Student):
 
     def source(self, teacher: Artifact, folder: Path) -> ModelSource:
         picked = self.picked(teacher.spec.layers)
+        merge_in_place(
+            teacher
+        )  # also where the student is there: a resumed run has the teacher that it began with
         if not folder.is_dir():
-            merge_in_place(teacher)
             plain = _with_layers(teacher.model.config.to_dict(), teacher.spec, picked)
             with torch.device("meta"):
                 made = _made(teacher.model, plain)
