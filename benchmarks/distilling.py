@@ -151,7 +151,7 @@ def measured(training: Training | Distillation, corpus: Corpus) -> Result:
     assert abs(right.mean() - run.test.main.value) < 1e-9
     print(
         f"  {right.mean():.4f} test, {run.dev.main.value:.4f} dev, best step {run.best_step}/{run.steps}, "
-        f"{seconds:.1f} s, step {1000 * run.step_seconds:.1f} ms, peak {run.peak_memory_bytes / 2**20:.0f} MiB",
+        f"{seconds:.1f} s, step {1000 * run.step_seconds:.1f} ms",
         flush=True,
     )
     return Result(right, seconds)
