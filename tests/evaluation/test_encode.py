@@ -1,5 +1,7 @@
 """Encoding and padding against the tokenizer's own."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ import torch
 from tiny_models import WORDS, tiny_tokenizer
 from trimtab.data import Example
 from trimtab.data.spec import padded_length
-from trimtab.evaluation import Collator, encode
+from trimtab.evaluation import OBJECTIVES, Collator, encode
 
 FAMILIES = ["bert", "roberta", "distilbert", "llama", "qwen2"]
 DRAW = np.random.default_rng(0)
@@ -90,3 +92,25 @@ def test_a_text_without_a_known_word_still_has_a_token() -> None:
     encoded = encode([Example(("",), 0), Example(("good",), 0)], tiny_tokenizer("qwen2"), MAX_LENGTH)
     batch = Collator.of(tiny_tokenizer("qwen2"), MAX_LENGTH).batch(encoded, np.arange(2))
     assert batch["attention_mask"].sum(1).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected", "known"),
+    [
+        ((1, None, 0), [1, -1, 0], [True, False, True]),
+        ((0.5, None, 2), [0.5, math.nan, 2.0], [True, False, True]),
+        (((0, 2), None, ()), [[0, 2], [-2, -1], [-1, -1]], [True, False, True]),
+    ],
+    ids=["classify", "regress", "multilabel"],
+)
+def test_a_row_without_a_label_is_told_from_every_other(
+    labels: tuple[object, ...], expected: list[object], known: list[bool]
+) -> None:
+    """No labels at all is something that a row of several can have."""
+    task = {int: "classify", float: "regress", tuple: "multilabel"}[type(labels[0])]
+    rows = [Example(("good film",), label) for label in labels]  # type: ignore[arg-type]
+    encoded = encode(rows, tiny_tokenizer(), 8)
+    np.testing.assert_array_equal(encoded.labels, expected)
+    objective = OBJECTIVES[task]  # type: ignore[index]
+    found = objective.known(torch.from_numpy(encoded.labels))
+    assert found is not None and found.tolist() == known

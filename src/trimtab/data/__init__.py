@@ -6,7 +6,7 @@ Files are streamed, never held: a row costs 45 bytes of memory whatever its leng
 """
 
 from trimtab.data.chats import read_prompts
-from trimtab.data.corpus import Corpus, Split
+from trimtab.data.corpus import Corpus, Rows, Split, with_further
 from trimtab.data.fingerprint import content_hash
 from trimtab.data.opening import open_corpus, open_held_out, open_labelled
 from trimtab.data.spec import (
@@ -48,6 +48,7 @@ __all__ = [
     "Prefixes",
     "Problem",
     "RowTexts",
+    "Rows",
     "Severity",
     "Split",
     "Task",
@@ -68,4 +69,5 @@ __all__ = [
     "read_texts",
     "to_json",
     "truncation_problem",
+    "with_further",
 ]

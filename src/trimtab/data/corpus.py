@@ -1,10 +1,11 @@
 """A corpus: a checked data set with its splits. Examples are read from the files again each time they are
 asked for; only labels and one bit a row stay in memory."""
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -20,6 +21,14 @@ RowKind = Literal["labelled", "conversation", "apart", "plain", "words"]
 one long text (text); word by word (tag)."""
 
 
+class Rows(Protocol):
+    """Examples that can be gone through again and again, always the same ones."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Example]: ...
+
+
 @dataclass(frozen=True, eq=False)
 class Split:
     """The rows of one split that are in use, in file order.
@@ -27,6 +36,7 @@ class Split:
     `labels` holds their targets in the same order: int64[n] indexes into the corpus' labels, or float64[n] in
     a regression; zeros where a row's target is its own (instruct, text). `in_use` is bool over all rows of the
     tables. `example` makes an Example of a row's cells and its target; `kind`: how its texts are read.
+    `further`: rows that stand in none of the tables, after all others; they may have no label.
     """
 
     name: SplitName
@@ -36,9 +46,10 @@ class Split:
     labels: np.ndarray
     example: ExampleOf
     kind: RowKind = "labelled"
+    further: Rows = ()
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.labels) + len(self.further)
 
     def __iter__(self) -> Iterator[Example]:
         """Examples, streamed from the files. Raises DataError where a file has changed since it was
@@ -48,6 +59,7 @@ class Split:
         for (_, values), used in zip(rows, self.in_use, strict=True):
             if used:
                 yield self.example(values, next(labels))
+        yield from self.further
 
 
 def split_of(scan: Scan, example: ExampleOf | None = None, kind: RowKind = "labelled") -> Split:
@@ -92,3 +104,10 @@ class Corpus:
         if self.counts or not self.labels:
             return self.counts
         return tuple(np.bincount(self.train.labels, minlength=len(self.labels)).tolist())
+
+
+def with_further(corpus: Corpus, further: Rows, key: str) -> Corpus:
+    """The same data set with more rows to train on. `key` says which they are: it becomes part of the
+    fingerprint."""
+    fingerprint = hashlib.sha256(f"{corpus.fingerprint}\0{key}".encode()).hexdigest()
+    return replace(corpus, train=replace(corpus.train, further=further), fingerprint=fingerprint)

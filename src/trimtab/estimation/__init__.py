@@ -13,6 +13,7 @@ from trimtab.estimation.estimate import (
     TimeEstimate,
 )
 from trimtab.estimation.estimator import estimate
+from trimtab.estimation.teacher import Teacher
 
 __all__ = [
     "Estimate",
@@ -21,6 +22,7 @@ __all__ = [
     "MoneyEstimate",
     "QualityPrior",
     "StageEstimate",
+    "Teacher",
     "TimeEstimate",
     "estimate",
 ]

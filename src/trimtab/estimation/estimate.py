@@ -7,7 +7,15 @@ from trimtab.hardware.machine import Price
 from trimtab.methods.strategy import Strategy
 from trimtab.units import Currency, Figure
 
-PARTS = ("weights", "gradients", "optimizer", "activations", "logits", "temporaries")  # above the runtime
+PARTS = (  # above the runtime
+    "weights",
+    "gradients",
+    "optimizer",
+    "activations",
+    "logits",
+    "temporaries",
+    "teacher",
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -17,7 +25,8 @@ class MemoryParts:
     weights: all parameters as held while training (with the fp32 master copy of trained ones where they are
     bf16); gradients; optimiser: its states; activations: kept for backward; logits: head outputs and their
     gradient; temporaries: buffers of the phase that peaks; runtime: interpreter,
-    libraries and the kernels they compile, CUDA context.
+    libraries and the kernels they compile, CUDA context; teacher: a second model that answers while this one
+    learns.
     """
 
     weights_bytes: int
@@ -27,6 +36,7 @@ class MemoryParts:
     logits_bytes: int
     temporaries_bytes: int
     runtime_bytes: int = 0
+    teacher_bytes: int = 0
 
     @property
     def total_bytes(self) -> int:
@@ -43,9 +53,9 @@ _bytes_of = attrgetter(*(field.name for field in fields(MemoryParts)))
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Phase:
-    """What is alive at the worst moment of one phase of a training: load, forward-backward, optimizer, evaluate,
-    or save (what was saved is opened again, to be held to the trained model, which has gone by then). Where it
-    stands alone its parts are live tensors, without a runtime."""
+    """What is alive at the worst moment of one phase of a training: ask (a teacher, before the training), load,
+    forward-backward, optimizer, evaluate, or save (what was saved is opened again, to be held to the trained
+    model, which has gone by then). Where it stands alone its parts are live tensors, without a runtime."""
 
     name: str
     parts: MemoryParts
@@ -67,13 +77,15 @@ class MemoryEstimate:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TimeEstimate:
-    """Seconds of wall clock. `train_seconds` covers all epochs, `evaluate_seconds` all dev evaluations."""
+    """Seconds of wall clock. `train_seconds` covers all epochs, `evaluate_seconds` all dev evaluations,
+    `teacher_seconds` what a teacher answers before the training begins."""
 
     step_seconds: Figure
     steps: int
     train_seconds: Figure
     evaluate_seconds: Figure
     total_seconds: Figure
+    teacher_seconds: Figure | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

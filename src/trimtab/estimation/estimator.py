@@ -7,6 +7,7 @@ from trimtab.estimation.estimate import Estimate, Phase, QualityPrior, StageEsti
 from trimtab.estimation.held import BYTES
 from trimtab.estimation.memory import memory
 from trimtab.estimation.money import money
+from trimtab.estimation.teacher import Teacher
 from trimtab.estimation.time import time
 from trimtab.estimation.updated import updated_parameters, updated_shapes
 from trimtab.hardware.machine import Machine
@@ -35,16 +36,17 @@ def estimate(
     machine: Machine,
     *,
     traced: tuple[Phase, ...] = (),
+    teacher: Teacher | None = None,
 ) -> Estimate:
     """Memory, time, money, disk and likely quality of `strategy`, each with its interval and evidence. `traced`:
-    phases that a dry run has counted."""
+    phases that a dry run has counted. `teacher`: of a distillation, in memory, time and money; not in `stages`."""
     data = data.cut_at(strategy.max_length)
-    spent = time(strategy, spec, data, machine)
+    spent = time(strategy, spec, data, machine, teacher=teacher)
     return Estimate(
         strategy=strategy,
         trainable_parameters=strategy.trainable_parameters(spec, data.outputs),
         total_parameters=strategy.total_parameters(spec, data.outputs),
-        memory=memory(strategy, spec, data, machine, traced=traced),
+        memory=memory(strategy, spec, data, machine, traced=traced, teacher=teacher),
         time=spent,
         disk_bytes=_disk(strategy, spec, data),
         kept_bytes=_kept_bytes(strategy, spec, data),

@@ -8,6 +8,7 @@ the two together.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from trimtab.data.spec import DataSpec, padded_positions
@@ -24,6 +25,7 @@ from trimtab.estimation.held import BYTES, held_bytes, packing_bytes, unpacked_b
 from trimtab.estimation.kept import activation_bytes, drops_probabilities, lowest_layer_bytes, mask_bytes
 from trimtab.estimation.margins import widened
 from trimtab.estimation.question import evaluated_rows, learned_tokens, longest_batch
+from trimtab.estimation.teacher import Beside, Teacher, beside
 from trimtab.estimation.updated import (
     shares_table,
     table_parameters,
@@ -83,20 +85,27 @@ def memory(
     machine: Machine,
     *,
     traced: tuple[Phase, ...] = (),
+    teacher: Teacher | None = None,
 ) -> MemoryEstimate:
     """Peak memory of training `strategy`, longest batch included: that of its largest stage. `traced`: phases that
-    a dry run has counted, which take the place of the formula's."""
-    peaks = (_of_a_stage(stage, spec, data, machine, traced) for stage in strategy.stages)
+    a dry run has counted, which take the place of the formula's. `teacher`: a model that stands beside."""
+    peaks = (_of_a_stage(stage, spec, data, machine, traced, teacher) for stage in strategy.stages)
     return max(peaks, key=lambda memory: memory.peak_bytes.value)
 
 
 def _of_a_stage(
-    strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine, traced: tuple[Phase, ...]
+    strategy: Strategy,
+    spec: ModelSpec,
+    data: DataSpec,
+    machine: Machine,
+    traced: tuple[Phase, ...],
+    teacher: Teacher | None,
 ) -> MemoryEstimate:
     sizes = _sizes(strategy, spec, data, machine)
     bare, runtime_evidence = runtime_bytes(machine)
     known = {phase.name: phase for phase in (*_phases(sizes, strategy), *traced)}
-    phases = [_in_process(phase, bare, sizes, spec, machine) for phase in known.values()]
+    taught = _with_teacher(known.values(), beside(teacher, strategy, data))
+    phases = [_in_process(phase, bare, sizes, spec, machine) for phase in taught]
     worst = max(phases, key=lambda phase: phase.parts.total_bytes)
     total, above = worst.parts.total_bytes, worst.parts.total_bytes - bare
     margin = round(_FORMULA_SHARE * above + (0.1 * bare if runtime_evidence is Evidence.RULE else 0.02 * bare))
@@ -108,6 +117,16 @@ def _of_a_stage(
         phase=worst.name,
         kind="rss" if machine.device.kind == "cpu" else "device",
     )
+
+
+def _with_teacher(phases: Iterable[Phase], bytes_of: Beside) -> tuple[Phase, ...]:
+    """The same phases with a teacher in them, and the one before them in which it is asked."""
+    of = {"forward-backward": bytes_of.standing + bytes_of.answering, "save": 0}
+    taught = tuple(
+        replace(phase, parts=replace(phase.parts, teacher_bytes=of.get(phase.name, bytes_of.standing)))
+        for phase in phases
+    )
+    return (_phase("ask", teacher=bytes_of.before), *taught) if bytes_of.before else taught
 
 
 def live_phases(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine) -> tuple[Phase, ...]:
@@ -154,12 +173,12 @@ def _phase(name: str, **bytes_of: int) -> Phase:
 def _in_process(phase: Phase, bare: int, sizes: _Sizes, spec: ModelSpec, machine: Machine) -> Phase:
     """What a phase takes as a process measures it: with the runtime, compiled kernels from the first step on, and
     what the heap loses while a step runs."""
-    kernels = {"load": 0, "forward-backward": sizes.kernels_so_far}.get(phase.name, sizes.kernels)
+    kernels = {"ask": 0, "load": 0, "forward-backward": sizes.kernels_so_far}.get(phase.name, sizes.kernels)
     runtime = bare + working_bytes(spec, machine) + kernels
     lost = {"forward-backward": sizes.holes, "save": sizes.left}.get(phase.name, 0)
     inside = replace(
         phase.parts,
-        weights_bytes=phase.parts.weights_bytes - (0 if phase.name == "save" else sizes.unread),
+        weights_bytes=phase.parts.weights_bytes - (0 if phase.name in ("ask", "save") else sizes.unread),
         temporaries_bytes=phase.parts.temporaries_bytes + lost,
         runtime_bytes=runtime,
     )

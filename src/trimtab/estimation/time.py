@@ -10,12 +10,14 @@ docs/formulas.md (benchmarks/real_runs.py). Leaves out: loading, saving, tokenis
 """
 
 import math
+from dataclasses import replace
 from functools import lru_cache
 
 from trimtab.data.spec import EVALUATION_TOKENS, DataSpec, LengthHistogram, padded_tokens
 from trimtab.estimation.estimate import TimeEstimate
 from trimtab.estimation.held import unpacked_numbers
 from trimtab.estimation.margins import widened
+from trimtab.estimation.teacher import Teacher
 from trimtab.estimation.updated import updated_parameters
 from trimtab.estimation.work import forward_work, head_work, layers_work, renorm_work, training_work
 from trimtab.hardware.machine import Machine, StepCosts, StepWork
@@ -43,15 +45,20 @@ _DEFAULT_RATE = 100e9
 _SPREAD = {Evidence.MEASURED: 0.25, Evidence.PROBE: 0.35, Evidence.FORMULA: 0.6}
 
 
-def time(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine) -> TimeEstimate:
+def time(
+    strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine, *, teacher: Teacher | None = None
+) -> TimeEstimate:
     """Wall-clock seconds of all epochs and their dev evaluations, stage by stage, without early stop. A step of
-    several stages is their mean."""
+    several stages is their mean. A live `teacher` answers within the steps, another before them."""
     costs, evidence = _costs(machine, strategy.precision)
     spread = _SPREAD[evidence]
     shown = Evidence.FORMULA if evidence is Evidence.MEASURED else evidence
     rows = data.train_rows
     parts = [(stage.steps(rows), _step_seconds(stage, spec, data, machine, costs)) for stage in strategy.stages]
     steps, train = sum(count for count, _ in parts), sum(count * seconds for count, seconds in parts)
+    taught = 0.0 if teacher is None else _teacher_seconds(teacher, strategy, data, machine)
+    before = 0.0 if teacher is None or teacher.live else taught
+    train += taught - before
     step = train / steps
     epochs = sum(stage.schedule.epochs for stage in strategy.stages)
     evaluations = epochs * strategy.schedule.evaluations + 1
@@ -64,8 +71,17 @@ def time(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine) 
         steps=steps,
         train_seconds=Figure.within(train, spread, shown),
         evaluate_seconds=Figure.within(evaluate, spread, shown),
-        total_seconds=widened(Figure.within(train + evaluate, spread, shown), machine.time_margin),
+        total_seconds=widened(Figure.within(before + train + evaluate, spread, shown), machine.time_margin),
+        teacher_seconds=Figure.within(before, spread, shown) if before else None,
     )
+
+
+def _teacher_seconds(teacher: Teacher, strategy: Strategy, data: DataSpec, machine: Machine) -> float:
+    """Seconds of all its forward passes over the training rows, with the head that the student has."""
+    costs, _ = _costs(machine, teacher.precision)
+    unpacked = replace(strategy, base_precision="same")
+    row = _forward_seconds(teacher.spec, data, machine, costs, unpacked)
+    return teacher.passes(strategy) * data.train_rows * row
 
 
 def _step_seconds(

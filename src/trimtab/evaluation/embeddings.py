@@ -79,11 +79,29 @@ class Embeddings(Objective):
     def weight(self, encoded: Encoded, rows: np.ndarray) -> int:
         return len(rows)
 
-    def loss_sum(
-        self, model: nn.Module, inputs: Inputs, targets: torch.Tensor, strategy: Strategy
+    def given(self, model: nn.Module, inputs: Inputs, targets: torch.Tensor) -> torch.Tensor:
+        """Vectors of length 1, (texts, width)."""
+        return vectors_of(model, inputs)
+
+    def loss_of(
+        self, model: nn.Module, given: torch.Tensor, targets: torch.Tensor, strategy: Strategy
     ) -> torch.Tensor:
         of_rows = info_nce_sum if targets.dtype == torch.bool else cosent_sum
-        return of_rows(vectors_of(model, inputs), targets, strategy.temperature)
+        return of_rows(given, targets, strategy.temperature)
+
+    def places(self, encoded: Encoded, collator: Collator, rows: np.ndarray) -> np.ndarray:
+        """Texts."""
+        assert encoded.apart is not None
+        return encoded.apart.order(rows)
+
+    def place_count(self, encoded: Encoded) -> int:
+        assert encoded.apart is not None
+        return len(encoded.apart.keys)
+
+    def sequence_shares(self, inputs: Inputs, targets: torch.Tensor) -> torch.Tensor:
+        """Those of a row share its weight."""
+        ids = inputs["input_ids"]
+        return torch.full((len(ids),), len(targets) / len(ids), device=ids.device)
 
     def run(self, model: nn.Module, inputs: Inputs, targets: torch.Tensor) -> None:
         vectors_of(model, inputs)

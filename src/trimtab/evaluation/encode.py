@@ -5,6 +5,7 @@ the split streams by.
 """
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from hashlib import blake2b
@@ -17,6 +18,7 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 from trimtab.data.spec import Example, padded_length, padded_tokens
 from trimtab.methods import Strategy
 
+NO_LABEL, NO_LABELS = -1, -2  # of a row that has none, where a row has one label, and where it has several
 _BLOCK = 1024
 
 
@@ -61,8 +63,9 @@ class Words:
 class Encoded:
     """Tokenised rows. `ids` int32 (tokens), `starts` int64 (rows + 1), `seconds` int32 (rows): where the second
     text of a pair begins, 0 for a single text; `labels` int64 or float32 (rows), or where a row has several int64
-    (rows, most), filled up with -1. `learned` bool (tokens): of conversations, the tokens of answers; `apart`: the
-    texts of a row, where they are run one by one; `words`: of sentences whose words have tags."""
+    (rows, most), filled up with -1; of a row without any NO_LABEL, NaN or NO_LABELS. `learned` bool (tokens): of
+    conversations, the tokens of answers; `apart`: the texts of a row, where they are run one by one; `words`: of
+    sentences whose words have tags."""
 
     ids: np.ndarray
     starts: np.ndarray
@@ -240,13 +243,13 @@ def encode(examples: Iterable[Example], tokenizer: Tokenizer, max_length: int) -
     ids: list[np.ndarray] = []
     lengths: list[int] = []
     seconds: list[int] = []
-    labels: list[float | tuple[int, ...]] = []
+    labels: list[float | tuple[int, ...] | None] = []
     for block in blocks(examples):
         rows, types = _tokenise(block, tokenizer, max_length)
         ids.append(np.fromiter((token for row in rows for token in row), dtype=np.int32))
         lengths += [len(row) for row in rows]
         seconds += [row.index(1) if 1 in row else 0 for row in types] if types else [0] * len(rows)
-        labels += [0 if example.label is None else example.label for example in block]
+        labels += [example.label for example in block]
     starts = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]) if lengths else np.zeros(1, np.int64)
     return Encoded(
         ids=np.concatenate(ids) if ids else np.zeros(0, np.int32),
@@ -291,15 +294,16 @@ def _key(ids: np.ndarray) -> int:
     return int.from_bytes(blake2b(ids.tobytes(), digest_size=8).digest(), "little", signed=True)
 
 
-def _label_array(labels: list[float | tuple[int, ...]]) -> np.ndarray:
+def _label_array(labels: list[float | tuple[int, ...] | None]) -> np.ndarray:
     if any(isinstance(label, tuple) for label in labels):
-        sets = [label if isinstance(label, tuple) else () for label in labels]
+        sets = [label if isinstance(label, tuple) else (NO_LABELS,) for label in labels]
         filled = np.full((len(sets), max(1, *map(len, sets))), -1, np.int64)
         for row, several in zip(filled, sets, strict=True):
             row[: len(several)] = several
         return filled
-    integer = all(isinstance(label, int) for label in labels)
-    return np.asarray(labels, dtype=np.int64 if integer else np.float32)
+    if any(isinstance(label, float) for label in labels):
+        return np.array([math.nan if label is None else label for label in labels], np.float32)
+    return np.array([NO_LABEL if label is None else label for label in labels], np.int64)
 
 
 def _tokenise(

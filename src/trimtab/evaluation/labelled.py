@@ -68,10 +68,17 @@ class Labelled(Objective):
     def weight(self, encoded: Encoded, rows: np.ndarray) -> int:
         return len(rows)
 
-    def loss_sum(
-        self, model: nn.Module, inputs: Inputs, targets: torch.Tensor, strategy: Strategy
+    def given(self, model: nn.Module, inputs: Inputs, targets: torch.Tensor) -> torch.Tensor:
+        """Head outputs, (rows, outputs)."""
+        return model(**inputs).logits
+
+    def loss_of(
+        self, model: nn.Module, given: torch.Tensor, targets: torch.Tensor, strategy: Strategy
     ) -> torch.Tensor:
-        return self.target.loss_sum(model(**inputs).logits, targets, strategy)
+        return self.target.loss_sum(given, targets, strategy)
+
+    def known(self, targets: torch.Tensor) -> torch.Tensor:
+        return self.target.known(targets)
 
     def run(self, model: nn.Module, inputs: Inputs, targets: torch.Tensor) -> None:
         model(**inputs)

@@ -18,7 +18,7 @@ from trimtab.data.spec import EVALUATION_TOKENS
 from trimtab.errors import DataError, ModelError
 from trimtab.evaluation import vocabulary
 from trimtab.evaluation.encode import Collator, Encoded
-from trimtab.evaluation.objective import Inputs, Objective, Opening, ScoredRows
+from trimtab.evaluation.objective import Inputs, Objective, Opening, ScoredRows, counted_by_row
 from trimtab.evaluation.predict import device_of, row_batches
 from trimtab.methods import Strategy
 from trimtab.metrics import Score, score_answers
@@ -76,12 +76,18 @@ class LanguageModelling(Objective):
         starts, ends = encoded.starts[rows] + 1, encoded.starts[rows + 1]
         return max(1, sum(int(encoded.learned[start:end].sum()) for start, end in zip(starts, ends, strict=True)))
 
-    def loss_sum(
-        self, model: nn.Module, inputs: Inputs, targets: torch.Tensor, strategy: Strategy
+    def given(self, model: nn.Module, inputs: Inputs, targets: torch.Tensor) -> torch.Tensor:
+        """What the head sees before each learned token, (tokens, width)."""
+        return _before(model, inputs, targets)
+
+    def loss_of(
+        self, model: nn.Module, given: torch.Tensor, targets: torch.Tensor, strategy: Strategy
     ) -> torch.Tensor:
         """Never all logits at once: see `vocabulary`."""
-        hidden = _before(model, inputs, targets)
-        return vocabulary.cross_entropy_sum(hidden, targets[1], vocabulary.head_of(model))
+        return vocabulary.cross_entropy_sum(given, targets[1], vocabulary.head_of(model))
+
+    def sequence_shares(self, inputs: Inputs, targets: torch.Tensor) -> torch.Tensor:
+        return counted_by_row(inputs, targets)
 
     def run(self, model: nn.Module, inputs: Inputs, targets: torch.Tensor) -> None:
         vocabulary.token_scores(_before(model, inputs, targets), targets[1], vocabulary.head_of(model))

@@ -2,7 +2,8 @@
 tokens, what a batch is to predict, its loss, how it is scored and shown. Loop, dry run, artifacts and reports ask
 here.
 
-Final classes: `labelled.Labelled`, `answers.Answers`, `plain_text.PlainText`, `embeddings.Embeddings`.
+Final classes: `labelled.Labelled`, `answers.Answers`, `plain_text.PlainText`, `embeddings.Embeddings`,
+`tagged.Tagged`; `compression.distillation.Distilling`, which wraps one of them.
 """
 
 from abc import ABC, abstractmethod
@@ -57,11 +58,22 @@ class ScoredRows:
     main: str | None = None
 
 
+def counted_by_row(inputs: Inputs, targets: torch.Tensor) -> torch.Tensor:
+    """How many of `targets`, int64 (2, n) with places in the flattened batch first, each sequence has; fp32."""
+    rows, width = inputs["input_ids"].shape
+    return torch.bincount(targets[0] // width, minlength=rows).float()
+
+
 class Objective(ABC):
     """Abstract. Stateless: a task is the same for every model."""
 
     can_start: bool
     """Whether a model does the task before it is trained, so that its score then says something."""
+
+    @property
+    def loss_key(self) -> str:
+        """What decides the loss beside task and strategy, for a resumed run to be the same; "" = nothing."""
+        return ""
 
     def tokenizer(self, source: ModelSource, *, trust_remote_code: bool = False) -> Tokenizer:
         """The tokenizer of a model folder, ready for the task. Raises ModelError."""
@@ -99,11 +111,48 @@ class Objective(ABC):
     def weight(self, encoded: Encoded, rows: np.ndarray) -> int:
         """What the loss of a batch is the mean over: rows, or tokens. At least 1."""
 
+    def beside(self, encoded: Encoded, collator: Collator, rows: np.ndarray) -> Inputs:
+        """What `loss_sum` finds among its inputs besides those of the model."""
+        return {}
+
+    def also_trained(self, model: PreTrainedModel) -> tuple[nn.Module, ...]:
+        """Modules in `model` that are trained beside what the strategy trains, and are no part of what is kept."""
+        return ()
+
     @abstractmethod
+    def given(self, model: nn.Module, inputs: Inputs, targets: torch.Tensor) -> torch.Tensor:
+        """What the loss of a batch is computed from, (n, numbers), with gradients: outputs of the head for rows or
+        words; of a language model what its head sees before each learned token; vectors of texts."""
+
+    @abstractmethod
+    def loss_of(
+        self, model: nn.Module, given: torch.Tensor, targets: torch.Tensor, strategy: Strategy
+    ) -> torch.Tensor:
+        """Loss of what was `given`, summed; a scalar in fp32, with gradients."""
+
     def loss_sum(
         self, model: nn.Module, inputs: Inputs, targets: torch.Tensor, strategy: Strategy
     ) -> torch.Tensor:
         """Loss of a batch as `strategy` wants it, summed; a scalar in fp32, with gradients."""
+        return self.loss_of(model, self.given(model, inputs, targets), targets, strategy)
+
+    def known(self, targets: torch.Tensor) -> torch.Tensor | None:
+        """Which targets of a batch are there, bool (n); None = all of them, always."""
+        return None
+
+    def places(self, encoded: Encoded, collator: Collator, rows: np.ndarray) -> np.ndarray:
+        """Which of a split's outputs those `given` for `rows` are, int64 (n): the rows themselves; of a tagger
+        words, of embeddings texts, whatever the tokenizer."""
+        return rows
+
+    def place_count(self, encoded: Encoded) -> int:
+        """How many there are of a split."""
+        return len(encoded)
+
+    def sequence_shares(self, inputs: Inputs, targets: torch.Tensor) -> torch.Tensor:
+        """What each sequence of a batch counts, fp32 (sequences): together they are the batch's `weight`."""
+        ids = inputs["input_ids"]
+        return torch.ones(len(ids), device=ids.device)
 
     @abstractmethod
     def run(self, model: nn.Module, inputs: Inputs, targets: torch.Tensor) -> None:

@@ -25,7 +25,7 @@ from trimtab.errors import DataError, ModelError
 from trimtab.evaluation.encode import Collator, Encoded, Words
 from trimtab.evaluation.encode_words import encode_words
 from trimtab.evaluation.loss import class_loss
-from trimtab.evaluation.objective import Inputs, Objective, Opening, ScoredRows
+from trimtab.evaluation.objective import Inputs, Objective, Opening, ScoredRows, counted_by_row
 from trimtab.evaluation.predict import device_of, row_batches
 from trimtab.evaluation.prediction import Entity, Prediction
 from trimtab.methods import Strategy
@@ -102,11 +102,24 @@ class Tagged(Objective):
         kept = np.concatenate([np.zeros(1, np.int64), np.cumsum(words.places >= 0)])
         return max(1, int(np.diff(kept[words.starts])[rows].sum()))
 
-    def loss_sum(
-        self, model: nn.Module, inputs: Inputs, targets: torch.Tensor, strategy: Strategy
+    def given(self, model: nn.Module, inputs: Inputs, targets: torch.Tensor) -> torch.Tensor:
+        """Logits at the first tokens of words, (words, tags)."""
+        return model(**inputs).logits.flatten(0, 1)[targets[0]]
+
+    def loss_of(
+        self, model: nn.Module, given: torch.Tensor, targets: torch.Tensor, strategy: Strategy
     ) -> torch.Tensor:
-        logits = model(**inputs).logits.flatten(0, 1)
-        return class_loss(logits[targets[0]], targets[1], strategy)
+        return class_loss(given, targets[1], strategy)
+
+    def places(self, encoded: Encoded, collator: Collator, rows: np.ndarray) -> np.ndarray:
+        """Words that have a token."""
+        return collator.tagged_words(encoded, rows)[0]
+
+    def place_count(self, encoded: Encoded) -> int:
+        return len(_words(encoded).tags)
+
+    def sequence_shares(self, inputs: Inputs, targets: torch.Tensor) -> torch.Tensor:
+        return counted_by_row(inputs, targets)
 
     def run(self, model: nn.Module, inputs: Inputs, targets: torch.Tensor) -> None:
         model(**inputs)

@@ -10,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
+from trimtab.evaluation.encode import NO_LABELS
 from trimtab.evaluation.loss import class_loss, many_hot, several_labels_loss, squared_error
 from trimtab.evaluation.predict import cross_entropies, probabilities
 from trimtab.evaluation.prediction import Prediction
@@ -39,6 +40,10 @@ class Target(ABC):
     @abstractmethod
     def loss_sum(self, logits: torch.Tensor, targets: torch.Tensor, strategy: Strategy) -> torch.Tensor:
         """Summed over rows, in fp32."""
+
+    @abstractmethod
+    def known(self, targets: torch.Tensor) -> torch.Tensor:
+        """Which rows have a target, bool (rows): see `encode.NO_LABEL`."""
 
     @abstractmethod
     def predictions(self, outputs: np.ndarray) -> np.ndarray:
@@ -89,6 +94,9 @@ class OneClass(Target):
     def loss_sum(self, logits: torch.Tensor, targets: torch.Tensor, strategy: Strategy) -> torch.Tensor:
         return class_loss(logits, targets, strategy)
 
+    def known(self, targets: torch.Tensor) -> torch.Tensor:
+        return targets >= 0
+
     def predictions(self, outputs: np.ndarray) -> np.ndarray:
         return outputs.argmax(axis=1)
 
@@ -133,6 +141,9 @@ class Number(Target):
     def loss_sum(self, logits: torch.Tensor, targets: torch.Tensor, strategy: Strategy) -> torch.Tensor:
         return squared_error(logits, targets)
 
+    def known(self, targets: torch.Tensor) -> torch.Tensor:
+        return ~targets.isnan()
+
     def predictions(self, outputs: np.ndarray) -> np.ndarray:
         return outputs[:, 0]
 
@@ -175,6 +186,9 @@ class SeveralLabels(Target):
 
     def loss_sum(self, logits: torch.Tensor, targets: torch.Tensor, strategy: Strategy) -> torch.Tensor:
         return several_labels_loss(logits, targets, strategy)
+
+    def known(self, targets: torch.Tensor) -> torch.Tensor:
+        return targets[:, 0] != NO_LABELS
 
     def predictions(self, outputs: np.ndarray) -> np.ndarray:
         """bool (rows, labels)."""

@@ -29,10 +29,10 @@ class VocabularyHead:
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """hidden (n, width) of the weight's dtype, n at most a chunk -> fp32 (n, vocabulary). No gradients."""
-        return _Room(self, padded_positions(len(hidden), len(self.weight))).logits(hidden)
+        return Room(self, padded_positions(len(hidden), len(self.weight))).logits(hidden)
 
 
-class _Room:
+class Room:
     """Where the scores of a chunk are computed: twice in fp32, and once as the matrix gives them. One piece of
     memory for all chunks of a batch: pieces of any size, taken and given back again and again, would leave holes
     in the C heap, hundreds of MiB of them, while one of 32 MiB and more is mapped by itself."""
@@ -130,7 +130,7 @@ def token_scores(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Loss of every token, fp32 (n), and whether it is the most likely one, bool (n). No gradients."""
     losses, right = torch.empty(len(tokens)), torch.empty(len(tokens), dtype=torch.bool)
-    parts, room = _chunks(len(tokens), head)
+    parts, room = chunks(len(tokens), head)
     for part in parts:
         logits = room.logits(hidden[part])
         right[part] = (logits.argmax(1) == tokens[part]).to(right.device)
@@ -142,11 +142,12 @@ def _of(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
     return logits.gather(1, tokens[:, None])[:, 0]
 
 
-def _chunks(positions: int, head: VocabularyHead) -> tuple[list[slice], _Room]:
+def chunks(positions: int, head: VocabularyHead) -> tuple[list[slice], Room]:
+    """How many positions are gone through at a time, and where their scores are computed."""
     vocab = len(head.weight)
     size = vocabulary_chunk(vocab)
     parts = [slice(start, min(start + size, positions)) for start in range(0, positions, size)]
-    return parts, _Room(head, padded_positions(positions, vocab))
+    return parts, Room(head, padded_positions(positions, vocab))
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
@@ -156,7 +157,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     ):
         normalisers = hidden.new_empty(len(tokens), dtype=torch.float32)
         total = hidden.new_zeros((), dtype=torch.float32)
-        parts, room = _chunks(len(tokens), head)
+        parts, room = chunks(len(tokens), head)
         for part in parts:
             logits = room.logits(hidden[part])
             normalisers[part] = room.normalisers(logits)
@@ -172,7 +173,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         of_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         of_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
         of_bias = torch.zeros_like(bias) if ctx.needs_input_grad[2] else None
-        parts, room = _chunks(len(tokens), head)
+        parts, room = chunks(len(tokens), head)
         for part in parts:
             scores = _score_gradient(head, room, hidden[part], tokens[part], normalisers[part], gradient)
             if of_hidden is not None:
@@ -186,7 +187,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
 
 def _score_gradient(
     head: VocabularyHead,
-    room: _Room,
+    room: Room,
     hidden: torch.Tensor,
     tokens: torch.Tensor,
     normalisers: torch.Tensor,

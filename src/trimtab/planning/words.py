@@ -12,6 +12,7 @@ _PARTS = {
     "logits": "TT-P405",
     "temporaries": "TT-P406",
     "runtime": "TT-P407",
+    "teacher": "TT-C131",
 }
 _PHASES = {
     "load": "TT-P411",
@@ -19,6 +20,7 @@ _PHASES = {
     "optimizer": "TT-P413",
     "evaluate": "TT-P414",
     "save": "TT-P415",
+    "ask": "TT-C132",
 }
 _HOURLY: dict[Basis, str] = {"list": "TT-P424", "median": "TT-P425", "lowest": "TT-P426"}
 

@@ -153,7 +153,7 @@ class Checkpoints:
 
 def require_same(saved: Mapping[str, str], now: Mapping[str, str]) -> None:
     """Refuse to go on where something differs. Raises BadInput TT-T021 naming what differs."""
-    changed = sorted(name for name in now if saved.get(name) != now[name])
+    changed = sorted(name for name in {*saved, *now} if saved.get(name) != now.get(name))
     if changed:
         raise BadInput("TT-T021", changed=reduce(_listed, (_change(name, saved, now) for name in changed)))
 
@@ -251,12 +251,18 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-_WORDS = {"model": "TT-T063", "data": "TT-T064", "strategy": "TT-T065", "threads": "TT-T066"}  # other: versions
+_WORDS = {  # other: versions
+    "model": "TT-T063",
+    "data": "TT-T064",
+    "strategy": "TT-T065",
+    "threads": "TT-T066",
+    "loss": "TT-C130",
+}
 
 
 def _change(name: str, saved: Mapping[str, str], now: Mapping[str, str]) -> Message:
     what = message(_WORDS[name]) if name in _WORDS else message("TT-T067", name=name.removesuffix(" version"))
-    return message("TT-T062", what=what, before=_short(saved.get(name)), now=_short(now[name]))
+    return message("TT-T062", what=what, before=_short(saved.get(name)), now=_short(now.get(name)))
 
 
 def _listed(earlier: Message, later: Message) -> Message:

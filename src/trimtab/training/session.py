@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator
+from torch import nn
 from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
@@ -33,7 +34,8 @@ _LIBRARIES = ("torch", "transformers", "peft", "accelerate", "trimtab")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
     """What to train, on what, how, and where to keep it. `threads` 0 = what torch finds. A checkpoint is written
-    after every evaluation and whenever `save_seconds` have passed or `save_steps` steps are done (0 = never)."""
+    after every evaluation and whenever `save_seconds` have passed or `save_steps` steps are done (0 = never).
+    `objective`: what is learned, None = the task's own."""
 
     source: ModelSource
     spec: ModelSpec
@@ -46,6 +48,12 @@ class Job:
     resume: bool = False
     allow_changed: bool = False
     trust_remote_code: bool = False
+    objective: Objective | None = None
+
+    @property
+    def learned(self) -> Objective:
+        """The objective that is trained with."""
+        return self.objective or OBJECTIVES[self.data.task]
 
     @property
     def checkpoints(self) -> Path:
@@ -59,6 +67,7 @@ class Job:
             "data": self.data.fingerprint,
             "strategy": hashlib.sha256(strategy.encode()).hexdigest(),
             "threads": str(self.threads or torch.get_num_threads()),
+            **({"loss": self.learned.loss_key} if self.learned.loss_key else {}),
             **_quantiser(self.strategy),
             **{f"{name} version": version for name, version in versions()},
         }
@@ -66,7 +75,7 @@ class Job:
 
 @dataclass(kw_only=True, slots=True)
 class Session:
-    """A model ready to train and the rows it is trained and scored on. `objective` is the task's; `opened`: names
+    """A model ready to train and the rows it is trained and scored on. `objective` is the job's; `opened`: names
     of what is trained, in any stage; `tokens` as in `Optimizer`. Mutable: every stage has its own optimiser."""
 
     job: Job
@@ -85,7 +94,7 @@ class Session:
     def inputs(self, rows: np.ndarray) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """Model inputs and targets of some training rows, on the device."""
         collator = self.collator.laid(self.job.strategy)
-        batch = collator.batch(self.train, rows)
+        batch = collator.batch(self.train, rows) | self.objective.beside(self.train, collator, rows)
         targets = self.objective.targets(self.train, collator, rows)
         return {name: x.to(self.device) for name, x in batch.items()}, targets.to(self.device)
 
@@ -133,7 +142,7 @@ def prepare(job: Job, corpus: Corpus) -> Session:
     require_library(strategy.optimizer, accelerator.device)
     if job.threads:
         torch.set_num_threads(job.threads)
-    objective = OBJECTIVES[job.data.task]
+    objective = job.learned
     tokenizer = objective.tokenizer(job.source, trust_remote_code=job.trust_remote_code)
     splits = [
         None if split is None else objective.encode(split, tokenizer, strategy.max_length)
@@ -158,7 +167,8 @@ def prepare(job: Job, corpus: Corpus) -> Session:
     )
     model = objective.model(opening)
     ids = torch.from_numpy(tokens)
-    model, optimizer, opened = _opened(model, strategy, job.spec, accelerator.device, ids, tokenizer)
+    also = objective.also_trained(model)
+    model, optimizer, opened = _opened(model, strategy, job.spec, accelerator.device, ids, tokenizer, also)
     if strategy.packed:
         use_packing(model, strategy.max_length)
     model = accelerator.prepare_model(model)
@@ -200,10 +210,13 @@ def _opened(
     device: torch.device,
     tokens: torch.Tensor | None,
     tokenizer: Tokenizer | None,
+    also: tuple[nn.Module, ...] = (),
 ) -> tuple[PreTrainedModel, Optimizer, tuple[str, ...]]:
-    """As `make_trainable`, with the names of what any stage trains."""
+    """As `make_trainable`, with the names of what any stage trains, modules of `also` among it."""
     torch.manual_seed(strategy.seed)
     tuning.apply(strategy, model, spec)
+    for module in also:
+        module.requires_grad_(True)
     if tokenizer is not None:
         tuning.start_from_text(strategy, model, tokenizer)
     if strategy.precision == "fp32":

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from trimtab.study import Planned
 
 _ROOM_FOR_REASONS = 118  # columns from which the reasons have a place in the table
-_PART_FIELDS = ("weights", "gradients", "optimizer", "activations", "logits", "temporaries", "runtime")
+_PART_FIELDS = ("weights", "gradients", "optimizer", "activations", "logits", "temporaries", "teacher", "runtime")
 
 
 def show_plan(face: Face, planned: "Planned", *, next_step: bool = True, model_typed: bool = True) -> None:
