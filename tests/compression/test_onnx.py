@@ -302,7 +302,7 @@ def test_a_disk_that_is_full_leaves_nothing(tmp_path: Path, monkeypatch) -> None
     def full(*_: object, **__: object) -> None:
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr("trimtab.compression.exporting.write_beside", full)
+    monkeypatch.setattr("trimtab.compression.steps.export.write_beside", full)
     folder = moved_artifact(tmp_path / "a", tiny_base(tmp_path, layers=1), "full")
     before = sorted(path.name for path in tmp_path.iterdir())
     with pytest.raises(OSError, match="No space"):

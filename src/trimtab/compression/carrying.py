@@ -1,103 +1,123 @@
-"""The one way to run a recipe: open the artifact, let its model and the made one see the same rows, write what
+"""The one way to run a recipe: let the model it begins with and the one it makes see the same rows, write what
 changed into what was made, and keep it only if it holds."""
 
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from trimtab.artifacts import FACTS_FILE, ArtifactFacts, Change, Compared, sha256_of, weight_bytes
+from trimtab.artifacts import FACTS_FILE, Change, Compared, sha256_of, weight_bytes
 from trimtab.compression.gate import Sight, compared, see, see_made_rows
-from trimtab.compression.recipe import Making, Recipe
+from trimtab.compression.recipe import Happening, Making, Recipe
 from trimtab.compression.wanted import Floor
 from trimtab.data import Corpus
-from trimtab.errors import Message, TrimtabError
+from trimtab.errors import TrimtabError
 from trimtab.evaluation import Artifact, open_artifact
 from trimtab.evaluation.artifact import allowed_difference
+from trimtab.hardware import Machine
 from trimtab.home import folder_atomically
-from trimtab.training import Event
+from trimtab.training.meter import give_back_heap
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Order:
     """What is to be made: of the artifact in `folder`, into `out`, which is not there yet, or is empty. `floor`
-    None = the recipe's own; `force`: keep also what is beyond it."""
+    None = the recipe's own; `force`: keep also what is beyond it. `machine`: this one, for a step that trains."""
 
     folder: Path
     out: Path
     corpus: Corpus | None
+    machine: Machine
     floor: Floor | None = None
     force: bool = False
     trust_remote_code: bool = False
 
+    @property
+    def work(self) -> Path:
+        """Beside `out`: what an interrupted step goes on from. Gone when the step is done."""
+        return self.out.with_name(f".{self.out.name}.work")
 
-def carry_out(recipe: Recipe, order: Order) -> Iterator[Event | Message | Change]:
-    """Run `recipe`, its events first, last the Change. Nothing is left in `order.out` where it fails.
 
-    Raises TrimtabError TT-C012 beyond the floor, TT-C013 where
-    outputs that are to be the same are not; what opening, scoring and the recipe raise; OSError.
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a model gave for dev, which decides, and for test; without data for made rows."""
+
+    sights: tuple[Sight, ...]
+    weight_bytes: int
+
+
+def carry_out(recipe: Recipe, order: Order) -> Iterator[Happening | Change]:
+    """Run `recipe`, what happens first, last the Change. Nothing is left in `order.out` where it fails; of a step
+    that trains, `order.work` is.
+
+    Raises TrimtabError TT-C012 beyond the floor, TT-C013 where outputs that are to be the same are not; what
+    opening, scoring and the recipe raise; OSError.
     """
     begun = time.monotonic()
     parent = open_artifact(order.folder, trust_remote_code=order.trust_remote_code)
-    before = _sights(parent, order.corpus)
+    before, facts = _seen(parent, order.corpus), parent.facts
+    del parent
+    give_back_heap()
     with folder_atomically(order.out) as beside:
         making = Making(
-            parent=parent,
+            parent=order.folder,
+            facts=facts,
             corpus=order.corpus,
             folder=beside,
-            before=before[0],
+            work=order.work,
+            before=before.sights[0],
             floor=order.floor or recipe.floor,
+            machine=order.machine,
+            trust_remote_code=order.trust_remote_code,
         )
         yield from recipe.make(making)
         made = open_artifact(beside, trust_remote_code=order.trust_remote_code)
-        found = tuple(compared(made, *pair) for pair in zip(before, _sights(made, order.corpus), strict=True))
+        after = _seen(made, order.corpus)
+        found = tuple(compared(made, *pair) for pair in zip(before.sights, after.sights, strict=True))
         if not order.force:
-            _require(recipe, making, found[0], parent.facts)
-        change = _change(recipe, making, made, found, order, time.monotonic() - begun)
-        facts = replace(made.facts, origin="compressed", changes=(*parent.facts.changes, change))
-        facts.write(beside)
+            _require(recipe, making, found[0])
+        change = Change(
+            step=recipe.wanted.step,
+            settings=recipe.wanted.words,
+            parent=str(order.folder.resolve()),
+            parent_sha256=sha256_of(order.folder / FACTS_FILE),
+            weight_bytes_before=before.weight_bytes,
+            weight_bytes_after=after.weight_bytes,
+            seconds=time.monotonic() - begun,
+            floor=_allowed(making, found[0]),
+            compared=found,
+        )
+        replace(made.facts, origin="compressed", changes=(*facts.changes, change)).write(beside)
+    shutil.rmtree(order.work, ignore_errors=True)
     yield change
 
 
-def _sights(artifact: Artifact, corpus: Corpus | None) -> tuple[Sight, ...]:
-    """What the model gives for dev, which decides, and for test; without data for made rows."""
+def _seen(artifact: Artifact, corpus: Corpus | None) -> _Seen:
+    size = weight_bytes(artifact.folder, artifact.base_folder)
     if corpus is None:
-        return (see_made_rows(artifact),)
+        return _Seen((see_made_rows(artifact),), size)
     main = artifact.objective.main_metric(corpus.label_counts)
     splits = (corpus.dev,) if corpus.test is None else (corpus.dev, corpus.test)
-    return tuple(see(artifact, split, main) for split in splits)
+    return _Seen(tuple(see(artifact, split, main) for split in splits), size)
 
 
-def _require(recipe: Recipe, making: Making, found: Compared, facts: ArtifactFacts) -> None:
+def _allowed(making: Making, found: Compared) -> float | None:
+    """What the metric may lose, in its own units."""
+    if making.floor is None or found.before is None:
+        return None
+    return making.floor.allowed(found.before)
+
+
+def _require(recipe: Recipe, making: Making, found: Compared) -> None:
+    step = recipe.wanted.step
     if not making.holds(found):
-        assert making.floor is not None
         raise TrimtabError(
             "TT-C012", metric=found.metric, before=found.before, after=found.after, split=found.split,
-            rows=found.rows, floor=str(making.floor), step=recipe.wanted.step,
+            rows=found.rows, floor=str(making.floor), step=step,
         )  # fmt: skip
-    allowed = allowed_difference(making.before.outputs, facts.strategy.precision)
+    allowed = allowed_difference(making.before.outputs, making.facts.strategy.precision)
     if recipe.same_numbers and not found.largest_difference <= allowed:
         raise TrimtabError(
-            "TT-C013",
-            rows=found.rows,
-            difference=found.largest_difference,
-            allowed=allowed,
-            step=recipe.wanted.step,
+            "TT-C013", rows=found.rows, difference=found.largest_difference, allowed=allowed, step=step
         )
-
-
-def _change(
-    recipe: Recipe, making: Making, made: Artifact, found: tuple[Compared, ...], order: Order, seconds: float
-) -> Change:
-    floor, first = making.floor, found[0]
-    return Change(
-        step=recipe.wanted.step,
-        settings=recipe.wanted.words,
-        parent=str(order.folder.resolve()),
-        parent_sha256=sha256_of(order.folder / FACTS_FILE),
-        weight_bytes_before=weight_bytes(order.folder, making.parent.base_folder),
-        weight_bytes_after=weight_bytes(making.folder, made.base_folder),
-        seconds=seconds,
-        floor=None if floor is None or first.before is None else floor.allowed(first.before),
-        compared=found,
-    )

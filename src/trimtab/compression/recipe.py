@@ -1,5 +1,5 @@
 """Recipe: one step of compression, as the room sees it. A new step is one class of its own file and one line in
-`recipes.py`."""
+`steps`."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -7,29 +7,58 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from trimtab.artifacts import Compared
+from trimtab.artifacts import ArtifactFacts, Compared
 from trimtab.compression.gate import Sight, compared, see, see_made_rows
 from trimtab.compression.wanted import Floor, Wanted
 from trimtab.data import Corpus
+from trimtab.data.spec import DataSpec
 from trimtab.errors import ArtifactError, Message
-from trimtab.evaluation import Artifact
+from trimtab.evaluation import Artifact, open_artifact
+from trimtab.hardware import Machine
+from trimtab.models.spec import ModelSpec
+from trimtab.planning import Plan
 from trimtab.training import Event
+
+_ROUNDING = 1e-9  # of sums of floats: half a point of 0.85 is not to fail at exactly half a point
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlannedLesson:
+    """A training inside a step is about to begin: its plan, and what that was made from."""
+
+    plan: Plan
+    model: ModelSpec
+    data: DataSpec
+    machine: Machine
+
+
+Happening = Event | Message | PlannedLesson
+"""What a step says while it runs."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Making:
-    """What a recipe works with: the open artifact it begins with, the data where there are any, and the empty
-    folder for what it makes. `before`: what `parent` gives, on dev where there are data; `floor`: what may be
-    lost."""
+    """What a recipe works with: the artifact it begins with, closed, since two models in memory are one too many;
+    the data where there are any; and the empty `folder` for what it makes. `work`: a folder, which need not be
+    there, for what an interrupted step goes on from. `before`: what the artifact gives, on dev where there are
+    data; `floor`: what may be lost; `machine`: on which a training inside the step is planned."""
 
-    parent: Artifact
+    parent: Path
+    facts: ArtifactFacts
     corpus: Corpus | None
     folder: Path
+    work: Path
     before: Sight
     floor: Floor | None
+    machine: Machine
+    trust_remote_code: bool = False
+
+    def open(self) -> Artifact:
+        """The artifact it begins with. Raises what `open_artifact` raises."""
+        return open_artifact(self.parent, trust_remote_code=self.trust_remote_code)
 
     def compare(self, made: Artifact) -> Compared:
-        """`made` beside `parent`, on the rows that decide. Raises Diverged, DataError."""
+        """`made` beside the parent, on the rows that decide. Raises Diverged, DataError."""
         if self.corpus is None:
             return compared(made, self.before, see_made_rows(made))
         return compared(made, self.before, see(made, self.corpus.dev, self.before.main))
@@ -40,9 +69,6 @@ class Making:
         if self.floor is None or found.lost is None or found.before is None:
             return True
         return found.lost <= self.floor.allowed(found.before) + _ROUNDING
-
-
-_ROUNDING = 1e-9  # of sums of floats: half a point of 0.85 is not to fail at exactly half a point
 
 
 class Recipe(ABC):
@@ -59,13 +85,13 @@ class Recipe(ABC):
         """What was asked."""
 
     @abstractmethod
-    def make(self, making: Making) -> Iterator[Event | Message]:
+    def make(self, making: Making) -> Iterator[Happening]:
         """Write the artifact into `making.folder`, saying what happens. Raises TrimtabError."""
 
 
-def require_transformers(parent: Artifact, step: str) -> None:
+def require_transformers(making: Making, step: str) -> None:
     """Raises ArtifactError TT-C015 where what a step begins with is run by another engine."""
-    facts = parent.facts
+    facts = making.facts
     if facts.engine != "transformers":
         came_from = facts.changes[-1].parent if facts.changes else facts.base.name
-        raise ArtifactError("TT-C015", folder=str(parent.folder), engine=facts.engine, step=step, parent=came_from)
+        raise ArtifactError("TT-C015", folder=str(making.parent), engine=facts.engine, step=step, parent=came_from)

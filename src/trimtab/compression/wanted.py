@@ -6,6 +6,7 @@ from typing import ClassVar, Literal, TypeVar
 
 from trimtab.artifacts.lineage import Step
 from trimtab.errors import UsageError
+from trimtab.planning import Settings
 
 ExportFormat = Literal["onnx", "safetensors"]
 EXPORT_FORMATS: tuple[ExportFormat, ...] = ("onnx", "safetensors")
@@ -23,6 +24,14 @@ def chosen(option: str, typed: str, known: tuple[Word, ...]) -> Word:
         if word == typed:
             return word
     raise UsageError("TT-C017", option=option, typed=typed, known=", ".join(known))
+
+
+def numbers(option: str, typed: str | None) -> tuple[int, ...]:
+    """ "0,2,5" as numbers. Raises UsageError TT-C017 where it is none."""
+    try:
+        return tuple(int(word) for word in typed.split(",")) if typed else ()
+    except ValueError:
+        raise UsageError("TT-C017", option=option, typed=str(typed), known="0,2,5") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +66,7 @@ class Export:
     format: ExportFormat = "onnx"
     step: ClassVar[Step] = "export"
     needs_data: ClassVar[bool] = False
+    trains: ClassVar[bool] = False
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -77,6 +87,7 @@ class Quantize:
     back_off: bool = True
     step: ClassVar[Step] = "quantize"
     needs_data: ClassVar[bool] = True
+    trains: ClassVar[bool] = False
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -85,6 +96,99 @@ class Quantize:
         return tuple(said if self.back_off else [*said, "--no-back-off"])
 
 
-Wanted = Export | Quantize
-"""What `compress` may be asked. Each has the name of its `step`, whether it `needs_data`, and the `words` of the
-command line that ask for it."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lesson:
+    """The training inside a step: what may be said of it, None leaves it to the planner. `soft_share` of the loss
+    is the distance from what the teacher says, at `temperature`; `hard_share` from the labels; `hidden_share` and
+    `attention_share` from what is inside of it, for which it stands beside in every step. `resume`: go on where it
+    was interrupted."""
+
+    settings: Settings = Settings()
+    hard_share: float = 0.5
+    soft_share: float = 0.5
+    temperature: float = 2.0
+    hidden_share: float = 0.0
+    attention_share: float = 0.0
+    resume: bool = False
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        settings = self.settings
+        said = {
+            "--epochs": settings.epochs,
+            "--batch": settings.batch,
+            "--lr": settings.learning_rate,
+            "--max-length": settings.max_length,
+            "--precision": settings.precision,
+            "--seed": settings.seed or None,
+            "--hard": self.hard_share,
+            "--soft": self.soft_share,
+            "--temperature": self.temperature,
+            "--hidden": self.hidden_share or None,
+            "--attention": self.attention_share or None,
+        }
+        return tuple(word for flag, value in said.items() if value is not None for word in (flag, f"{value}"))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Distil:
+    """A smaller model that learns from this one: `layers` of its own layers, or those that are `chosen` (0 = the
+    lowest), or another pretrained model, `student`. `copies`: noisy ones of every training text, `unlabelled`: a
+    file of texts; the teacher alone says what they are."""
+
+    layers: int | None = None
+    chosen: tuple[int, ...] = ()
+    student: str | None = None
+    copies: int = 0
+    unlabelled: str | None = None
+    lesson: Lesson = Lesson()
+    step: ClassVar[Step] = "distill"
+    needs_data: ClassVar[bool] = True
+    trains: ClassVar[bool] = True
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        said = {
+            "--layers": self.layers,
+            "--keep-layers": ",".join(map(str, self.chosen)) or None,
+            "--student": self.student,
+            "--copies": self.copies or None,
+            "--unlabelled": self.unlabelled,
+        }
+        own = (word for flag, value in said.items() if value is not None for word in (flag, f"{value}"))
+        return (*own, *self.lesson.words)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prune:
+    """The same model with fewer heads and neurons, a `share` of each gone, and so many `dropped_layers`; or as
+    many gone as bring its weights down to `weight_bytes`. `steps` times a part of it, each followed by training;
+    `even`: alike in all layers. `recovers` False: no training after it."""
+
+    share: float | None = None
+    weight_bytes: int | None = None
+    dropped_layers: int = 0
+    steps: int = 1
+    even: bool = False
+    recovers: bool = True
+    lesson: Lesson = Lesson()
+    step: ClassVar[Step] = "prune"
+    needs_data: ClassVar[bool] = True
+    trains: ClassVar[bool] = True
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        said = {
+            "--share": self.share,
+            "--size": self.weight_bytes,
+            "--drop-layers": self.dropped_layers or None,
+            "--steps": self.steps if self.steps > 1 else None,
+        }
+        own = [word for flag, value in said.items() if value is not None for word in (flag, f"{value}")]
+        own += ["--even"] if self.even else []
+        return (*own, *self.lesson.words) if self.recovers else (*own, "--no-recovery")
+
+
+Wanted = Distil | Prune | Export | Quantize
+"""What `compress` may be asked. Each has the name of its `step`, whether it `needs_data` and `trains`, and the
+`words` of the command line that ask for it."""

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 from trimtab.artifacts import Change, Compared, artifact_named, read_facts, stored, weight_bytes
 from trimtab.compression.wanted import Floor, Wanted
 from trimtab.errors import Message, UsageError
+from trimtab.hardware import Machine, calibration_key, this_machine
 from trimtab.heavy import heavy_imports
 from trimtab.home import write_atomically
 from trimtab.study import gather
 from trimtab.study.adapters import ArtifactRow, artifact_row, free_folder
-from trimtab.study.request import Reading
+from trimtab.study.margins import with_margins
+from trimtab.study.request import Planned, Reading
 
 if TYPE_CHECKING:
     from trimtab.artifacts import ArtifactFacts
@@ -96,7 +98,7 @@ def bench(
     )
 
 
-def compress(request: CompressRequest) -> "Iterator[Event | Message | Compressed]":
+def compress(request: CompressRequest) -> "Iterator[Event | Message | Planned | Compressed]":
     """Carry out one step while it is iterated over: what happens first, last the Compressed.
 
     Raises at once ArtifactError for what is no artifact, BadInput for an `out` that is not empty, DataError,
@@ -111,26 +113,42 @@ def compress(request: CompressRequest) -> "Iterator[Event | Message | Compressed
     return _carried_out(replace(request, folder=str(place), out=str(target)), corpus)
 
 
-def _carried_out(request: CompressRequest, corpus: "Corpus | None") -> "Iterator[Event | Message | Compressed]":
+def _carried_out(
+    request: CompressRequest, corpus: "Corpus | None"
+) -> "Iterator[Event | Message | Planned | Compressed]":
     with heavy_imports():
         from trimtab.compression.carrying import Order, carry_out
-        from trimtab.compression.recipes import recipe_of
+        from trimtab.compression.recipe import PlannedLesson
+        from trimtab.compression.steps import recipe_of
 
     order = Order(
         folder=Path(request.folder),
         out=Path(request.out),
         corpus=corpus,
+        machine=_machine(request.wanted),
         floor=request.floor,
         force=request.force,
         trust_remote_code=request.trust_remote_code,
     )
     for event in carry_out(recipe_of(request.wanted), order):
-        if not isinstance(event, Change):
+        if isinstance(event, Change):
+            command = command_of(request)
+            _write_report(Path(request.out), event, command)
+            yield Compressed(row=artifact_row(stored(Path(request.out))), change=event, command=command)
+        elif isinstance(event, PlannedLesson):
+            yield Planned(plan=event.plan, model=event.model, data=event.data, machine=event.machine)
+        else:
             yield event
-            continue
-        command = command_of(request)
-        _write_report(Path(request.out), event, command)
-        yield Compressed(row=artifact_row(stored(Path(request.out))), change=event, command=command)
+
+
+def _machine(wanted: Wanted) -> Machine:
+    """This one; measured first where something is trained on it."""
+    machine = with_margins(this_machine())
+    if not wanted.trains or machine.device.kind != "cpu":
+        return machine
+    from trimtab.training.calibrate import calibrated
+
+    return replace(machine, calibration=calibrated(calibration_key(machine), machine.cores))
 
 
 def command_of(request: CompressRequest) -> str:

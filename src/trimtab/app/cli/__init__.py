@@ -53,6 +53,8 @@ _ADAPTER_VERBS = (
 )
 
 _COMPRESS_VERBS = (
+    ("distill", compress.distill, "TT-V504"),
+    ("prune", compress.prune, "TT-V505"),
     ("quantize", compress.quantize, "TT-V502"),
     ("export", compress.export, "TT-V501"),
 )

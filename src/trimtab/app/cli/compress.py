@@ -1,20 +1,27 @@
 """trimtab compress: a smaller model of a trained one. One function a step; DIR may stand before the step or after
 it."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from trimtab.app.cli import options
+from trimtab.app.cli.groups import grouped
 from trimtab.app.cli.help import VerbGroup
 
 if TYPE_CHECKING:
-    from trimtab.compression.wanted import Wanted
+    from trimtab import methods
+    from trimtab.compression.wanted import Lesson, Wanted
 
 FORMATS, BITS, RANGES = "onnx|safetensors", "q8|q4", "dynamic|static"
 _Out = Annotated[str, typer.Option("--out", metavar="DIR", help="TT-V510")]
 _Floor = Annotated[str | None, typer.Option("--floor", metavar="X", help="TT-V511")]
 _Force = Annotated[bool, typer.Option("--force", help="TT-V512")]
+
+
+_learning = partial(typer.Option, rich_help_panel=options.TRAINING)
 
 
 class FolderFirst(VerbGroup):
@@ -24,6 +31,110 @@ class FolderFirst(VerbGroup):
         if len(args) > 1 and args[1] in self.commands and args[0] not in self.commands:
             args = [args[1], args[0], *args[2:]]
         return super().parse_args(ctx, args)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Teaching:
+    """The training inside a step."""
+
+    epochs: Annotated[int | None, _learning("--epochs", metavar="N", help="TT-V130")] = None
+    batch: Annotated[int | None, _learning("--batch", metavar="N", help="TT-V131")] = None
+    lr: Annotated[float | None, _learning("--lr", metavar="X", help="TT-V132")] = None
+    max_length: Annotated[int | None, _learning("--max-length", metavar="N", help="TT-V133")] = None
+    precision: Annotated[str | None, _learning("--precision", metavar=options.PRECISIONS, help="TT-V134")] = None
+    seed: options.Seed = 0
+    hard: Annotated[float, _learning("--hard", metavar="X", help="TT-V555")] = 0.5
+    soft: Annotated[float, _learning("--soft", metavar="X", help="TT-V556")] = 0.5
+    temperature: Annotated[float, _learning("--temperature", metavar="X", help="TT-V557")] = 2.0
+    hidden: Annotated[float, _learning("--hidden", metavar="X", help="TT-V558")] = 0.0
+    attention: Annotated[float, _learning("--attention", metavar="X", help="TT-V559")] = 0.0
+    resume: Annotated[bool, _learning("--resume", help="TT-V560")] = False
+
+    def lesson(self) -> "Lesson":
+        from trimtab.compression.wanted import Lesson
+        from trimtab.planning import Settings
+
+        return Lesson(
+            settings=Settings(
+                epochs=self.epochs,
+                batch=self.batch,
+                learning_rate=self.lr,
+                max_length=self.max_length,
+                precision=cast("methods.Precision | None", self.precision),
+                seed=self.seed,
+            ),
+            hard_share=self.hard,
+            soft_share=self.soft,
+            temperature=self.temperature,
+            hidden_share=self.hidden,
+            attention_share=self.attention,
+            resume=self.resume,
+        )
+
+
+@grouped
+def distill(
+    ctx: typer.Context,
+    *,
+    folder: options.Folder,
+    data: options.Data,
+    out: _Out,
+    layers: Annotated[int | None, typer.Option("--layers", metavar="N", help="TT-V550")] = None,
+    keep_layers: Annotated[str | None, typer.Option("--keep-layers", metavar="A,B,..", help="TT-V551")] = None,
+    student: Annotated[str | None, typer.Option("--student", metavar="MODEL", help="TT-V552")] = None,
+    copies: Annotated[int, typer.Option("--copies", metavar="N", help="TT-V553")] = 0,
+    unlabelled: Annotated[str | None, typer.Option("--unlabelled", metavar="F", help="TT-V554")] = None,
+    teaching: Teaching,
+    floor: _Floor = None,
+    force: _Force = False,
+    trust_remote_code: options.TrustCode = False,
+    json: options.Json = False,
+) -> None:
+    from trimtab.compression.wanted import Distil, numbers
+
+    wanted = Distil(
+        layers=layers,
+        chosen=numbers("keep-layers", keep_layers),
+        student=student,
+        copies=copies,
+        unlabelled=unlabelled,
+        lesson=teaching.lesson(),
+    )
+    _run(ctx, wanted, folder, out, data, floor, force, trust_remote_code)
+
+
+@grouped
+def prune(
+    ctx: typer.Context,
+    *,
+    folder: options.Folder,
+    data: options.Data,
+    out: _Out,
+    share: Annotated[float | None, typer.Option("--share", metavar="X", help="TT-V561")] = None,
+    size: Annotated[str | None, typer.Option("--size", metavar="SIZE", help="TT-V562")] = None,
+    drop_layers: Annotated[int, typer.Option("--drop-layers", metavar="N", help="TT-V563")] = 0,
+    steps: Annotated[int, typer.Option("--steps", metavar="N", help="TT-V564")] = 1,
+    even: Annotated[bool, typer.Option("--even", help="TT-V565")] = False,
+    no_recovery: Annotated[bool, typer.Option("--no-recovery", help="TT-V566")] = False,
+    teaching: Teaching,
+    floor: _Floor = None,
+    force: _Force = False,
+    trust_remote_code: options.TrustCode = False,
+    json: options.Json = False,
+) -> None:
+    from trimtab.compression.wanted import Prune
+    from trimtab.units import parse_bytes
+
+    wanted = Prune(
+        share=share,
+        weight_bytes=parse_bytes(size) if size else None,
+        dropped_layers=drop_layers,
+        steps=steps,
+        even=even,
+        recovers=not no_recovery,
+        lesson=teaching.lesson(),
+    )
+    _run(ctx, wanted, folder, out, data, floor, force, trust_remote_code)
 
 
 def export(

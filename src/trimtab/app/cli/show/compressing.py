@@ -11,14 +11,14 @@ from trimtab.app.cli.show.training import TrainingView
 from trimtab.artifacts import Compared
 from trimtab.errors import Message
 from trimtab.errors.quantities import format_bytes, format_share
-from trimtab.study import Compressed, Timed
+from trimtab.study import Compressed, Planned, Timed
 from trimtab.study.jsonable import jsonable
 from trimtab.training.events import Event
 
 _COLUMNS = ("TT-V531", "TT-V532", "TT-V533", "TT-V534", "TT-V535", "TT-V536", "TT-V537")
 
 
-def follow(face: Face, events: "Iterable[Event | Message | Compressed]") -> None:
+def follow(face: Face, events: "Iterable[Event | Message | Planned | Compressed]") -> None:
     """Show a step while it runs; with --json, only its result, at the end."""
     view = TrainingView(face)
     try:

@@ -19,12 +19,11 @@ from trimtab.artifacts import Compared
 from trimtab.compression.onnx_bits import Feeds, write_fewer_bits
 from trimtab.compression.onnx_folder import write_beside
 from trimtab.compression.onnx_graph import Group, write_graph
-from trimtab.compression.recipe import Making, Recipe, require_transformers
+from trimtab.compression.recipe import Happening, Making, Recipe, require_transformers
 from trimtab.compression.wanted import Floor, Quantize
 from trimtab.errors import Message, UsageError, message
-from trimtab.evaluation import Encoded, open_artifact
+from trimtab.evaluation import Artifact, Encoded, open_artifact
 from trimtab.evaluation.onnx_model import ONNX_FILE, open_onnx
-from trimtab.training import Event
 
 _BLOCKS = (16, 32, 64, 128)
 _TRIED_ROWS = 256  # on which parts are told apart
@@ -43,16 +42,17 @@ class Quantizing(Recipe):
     def wanted(self) -> Quantize:
         return self._wanted
 
-    def make(self, making: Making) -> Iterator[Event | Message]:
+    def make(self, making: Making) -> Iterator[Happening]:
         """Raises what `write_graph` raises; UsageError TT-C019 for what no quantiser does, TT-C030 without texts
         to find static ranges on."""
-        require_transformers(making.parent, self._wanted.step)
+        require_transformers(making, self._wanted.step)
         _check(self._wanted)
         with tempfile.TemporaryDirectory(prefix=".graph-", dir=making.folder.parent) as name:
             graph = Path(name) / ONNX_FILE
-            groups = write_graph(making.parent, making.before.rows.encoded, graph)
-            facts = write_beside(making.parent, making.folder)
-            yield from _Search(self._wanted, making, graph, groups).events()
+            parent = making.open()
+            groups = write_graph(parent, making.before.rows.encoded, graph)
+            facts = write_beside(parent, making.folder)
+            yield from _Search(self._wanted, making, parent, graph, groups).events()
             facts.write(making.folder)
 
 
@@ -70,6 +70,7 @@ class _Search:
 
     wanted: Quantize
     making: Making
+    parent: Artifact
     graph: Path
     groups: tuple[Group, ...]
 
@@ -115,7 +116,7 @@ class _Search:
         write_fewer_bits(self.graph, self.making.folder / ONNX_FILE, self.wanted, self._feeds, nodes)
 
     def _outputs(self, rows: Encoded) -> np.ndarray:
-        parent = self.making.parent
+        parent = self.parent
         pooling = parent.facts.strategy.pooling
         model = open_onnx(self.making.folder, pooling.kind if pooling else None)
         return parent.objective.outputs(model, rows, parent.collator)
@@ -127,7 +128,7 @@ class _Search:
     def _feeds(self) -> Feeds:
         """Inputs of the first texts of the training split, a few at a time: those of at least the usual length,
         cut there, since the histograms want all of one width, and padding has no say in a range."""
-        corpus, parent = self.making.corpus, self.making.parent
+        corpus, parent = self.making.corpus, self.parent
         if corpus is None:
             raise UsageError("TT-C030")
         rows = parent.encode(islice(corpus.train, self.wanted.calibration_rows))
@@ -135,4 +136,5 @@ class _Search:
         long = np.flatnonzero(rows.widths >= width)
         for start in range(0, len(long) - _FED_ROWS + 1, _FED_ROWS):
             batch = parent.collator.batch(rows, long[start : start + _FED_ROWS])
-            yield {name: x[:, :width].numpy() for name, x in batch.items()}
+            cut = slice(-width, None) if parent.collator.left else slice(width)
+            yield {name: x[:, cut].numpy() for name, x in batch.items()}

@@ -8,13 +8,12 @@ from typing import ClassVar
 from trimtab import tuning
 from trimtab.compression.onnx_folder import write_beside
 from trimtab.compression.onnx_graph import write_graph
-from trimtab.compression.recipe import Making, Recipe, require_transformers
+from trimtab.compression.recipe import Happening, Making, Recipe, require_transformers
 from trimtab.compression.wanted import Export, Floor
 from trimtab.errors import Message, message
 from trimtab.evaluation import save_artifact
 from trimtab.evaluation.onnx_model import ONNX_FILE
 from trimtab.methods import refuse_unmergeable
-from trimtab.training import Event
 
 
 class Exporting(Recipe):
@@ -30,21 +29,22 @@ class Exporting(Recipe):
     def wanted(self) -> Export:
         return self._wanted
 
-    def make(self, making: Making) -> Iterator[Event | Message]:
+    def make(self, making: Making) -> Iterator[Happening]:
         """Raises what `write_graph` raises, and ModelError TT-T071 for an adapter that cannot be merged."""
-        require_transformers(making.parent, self._wanted.step)
+        require_transformers(making, self._wanted.step)
         yield from _FORMATS[self._wanted.format](making)
 
 
 def _onnx(making: Making) -> Iterator[Message]:
     begun, file = time.monotonic(), making.folder / ONNX_FILE
-    write_graph(making.parent, making.before.rows.encoded, file)
+    parent = making.open()
+    write_graph(parent, making.before.rows.encoded, file)
     yield message("TT-C020", size=file.stat().st_size, seconds=time.monotonic() - begun)
-    write_beside(making.parent, making.folder)
+    write_beside(parent, making.folder)
 
 
 def _safetensors(making: Making) -> Iterator[Message]:
-    parent = making.parent
+    parent = making.open()
     if parent.facts.adapter:
         refuse_unmergeable(parent.facts.strategy)
         tuning.merge(parent.facts.strategy, parent.model, parent.spec)
