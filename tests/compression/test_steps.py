@@ -1,0 +1,136 @@
+"""The steps that train, whole: a teacher's artifact goes in, a smaller one that stands alone comes out."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tiny_artifacts import TEXTS, moved_artifact, tiny_base
+from tiny_training import write_data
+from trimtab.compression.wanted import Distil, Lesson, Prune, Quantize
+from trimtab.data import Example
+from trimtab.errors import Message, TrimtabError, UsageError
+from trimtab.evaluation import open_artifact
+from trimtab.planning import Settings
+from trimtab.study import Compressed, CompressRequest, Planned, compress
+from trimtab.training import Finished, Saved, Started
+
+ROWS = [Example((text,), 0) for text in TEXTS]
+LESSON = Lesson(settings=Settings(epochs=2, batch=8, learning_rate=5e-3, seed=3))
+
+
+@pytest.fixture(autouse=True)
+def calibrated_home(calibration: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = shutil.copytree(calibration, tmp_path / "home")
+    monkeypatch.setenv("TRIMTAB_HOME", str(home))
+
+
+def asked(folder: Path, out: Path, wanted: Distil | Prune | Quantize, **more: object) -> CompressRequest:
+    data = str(write_data(out.parent / "data"))
+    return CompressRequest(folder=str(folder), out=str(out), wanted=wanted, data=data, force=True, **more)  # type: ignore[arg-type]
+
+
+def outputs(folder: Path) -> np.ndarray:
+    artifact = open_artifact(folder)
+    return artifact.logits(artifact.encode(ROWS))
+
+
+@pytest.mark.parametrize("method", ["full", pytest.param("lora", marks=pytest.mark.soak)])
+def test_a_student_of_fewer_layers(method: str, tmp_path: Path) -> None:
+    folder = moved_artifact(tmp_path / "a", tiny_base(tmp_path, layers=3), method)
+    events = list(compress(asked(folder, tmp_path / "out", Distil(chosen=(0, 2), lesson=LESSON))))
+    planned = next(one for one in events if isinstance(one, Planned))
+    assert planned.model.layers == 2 and planned.plan.chosen.estimate.time.teacher_seconds is not None
+    started = next(one for one in events if isinstance(one, Started))
+    made = open_artifact(tmp_path / "out")
+    assert started.total_parameters == planned.plan.chosen.estimate.total_parameters
+    assert sum(one.numel() for one in made.model.parameters()) == started.total_parameters
+    assert (made.spec.layers, made.facts.adapter, made.facts.origin) == (2, False, "compressed")
+    (change,) = made.facts.changes
+    assert change.step == "distill" and change.settings[:2] == ("--keep-layers", "0,2")
+    assert [one.split for one in change.compared] == ["dev", "test"]
+    finished = next(one for one in events if isinstance(one, Finished))
+    assert change.compared[0].after == pytest.approx(finished.run.dev.main.value)
+    assert not list(tmp_path.glob(".*"))
+    assert sorted(file.name for file in (tmp_path / "out").glob("*.safetensors")) == ["model.safetensors"]
+
+
+def test_an_interrupted_step_goes_on_to_the_same_student(tmp_path: Path) -> None:
+    folder = moved_artifact(tmp_path / "a", tiny_base(tmp_path, layers=2), "full")
+    wanted = Distil(layers=1, lesson=LESSON)
+    *_, whole = compress(asked(folder, tmp_path / "whole", wanted))
+    stopped = compress(asked(folder, tmp_path / "out", wanted))
+    for event in stopped:
+        if isinstance(event, Saved):
+            break
+    stopped.close()  # type: ignore[attr-defined]
+    assert not (tmp_path / "out").exists() and (tmp_path / ".out.work").is_dir()
+    with pytest.raises(TrimtabError, match="TT-T022"):
+        list(compress(asked(folder, tmp_path / "out", wanted)))
+    going_on = Distil(layers=1, lesson=Lesson(settings=LESSON.settings, resume=True))
+    events = list(compress(asked(folder, tmp_path / "out", going_on)))
+    assert next(one for one in events if isinstance(one, Started)).resumed_step > 0
+    assert isinstance(whole, Compressed) and not (tmp_path / ".out.work").exists()
+    assert np.array_equal(outputs(tmp_path / "out"), outputs(tmp_path / "whole"))
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        Prune(share=0.4, recovers=False),
+        Prune(share=0.5, steps=2, dropped_layers=1, lesson=LESSON),
+        pytest.param(Prune(share=0.5, even=True, lesson=LESSON), marks=pytest.mark.soak),
+    ],
+    ids=["at once", "in steps", "even"],
+)
+def test_a_pruned_model_has_the_size_that_was_said(wanted: Prune, tmp_path: Path) -> None:
+    source = tiny_base(tmp_path, layers=3, hidden=64)
+    folder = moved_artifact(tmp_path / "a", source, "full")
+    events = list(compress(asked(folder, tmp_path / "out", wanted)))
+    said = [one for one in events if isinstance(one, Message) and one.code == "TT-C043"]
+    assert len(said) == wanted.steps
+    made = open_artifact(tmp_path / "out")
+    assert sum(one.numel() for one in made.model.parameters()) == said[-1].fact("after")
+    assert made.spec.layers == 3 - wanted.dropped_layers
+    before = open_artifact(folder).spec.shapes
+    kept = (3 - wanted.dropped_layers) / 3
+    assert made.spec.shapes.heads <= round((1 - wanted.share) * kept * before.heads) + made.spec.layers
+    assert made.spec.shapes.neurons < before.neurons * kept
+    done = events[-1]
+    assert isinstance(done, Compressed)
+    header = 32 * 1024
+    assert 0 <= done.change.weight_bytes_after - int(said[-1].fact("size")) < header
+    assert (np.abs(outputs(tmp_path / "out") - outputs(folder)) > 0).any()
+
+
+def test_pruning_to_a_size(tmp_path: Path) -> None:
+    source = tiny_base(tmp_path, layers=2, hidden=64)
+    folder = moved_artifact(tmp_path / "a", source, "full")
+    size = (folder / "model.safetensors").stat().st_size
+    wanted = Prune(weight_bytes=round(0.85 * size), recovers=False)
+    *_, done = compress(asked(folder, tmp_path / "out", wanted))
+    assert isinstance(done, Compressed)
+    assert 0.7 * size < done.change.weight_bytes_after < 0.87 * size
+    with pytest.raises(UsageError, match="TT-C042"):
+        list(compress(asked(folder, tmp_path / "none", Prune(weight_bytes=1000, recovers=False))))
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "code"),
+    [
+        (Distil(), "TT-C040"),
+        (Distil(layers=1, student="demo"), "TT-C040"),
+        (Distil(layers=9), "TT-C100"),
+        (Prune(), "TT-C041"),
+        (Prune(share=0.1, weight_bytes=10), "TT-C041"),
+        (Prune(share=0.1, steps=0), "TT-C041"),
+        (Prune(share=1.5, recovers=False), "TT-C207"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(wanted: Distil | Prune, code: str, tmp_path: Path) -> None:
+    folder = moved_artifact(tmp_path / "a", tiny_base(tmp_path, layers=2), "full")
+    with pytest.raises(UsageError, match=code):
+        list(compress(asked(folder, tmp_path / "out", wanted)))
+    assert not (tmp_path / "out").exists()
