@@ -37,9 +37,12 @@ if TYPE_CHECKING:
     from trimtab.study import (
         ArtifactRow,
         ArtifactView,
+        Climbed,
         Compressed,
         CompressRequest,
         CostedOffer,
+        Laddered,
+        LadderRequest,
         Ledger,
         MadeArtifact,
         Misfit,
@@ -57,6 +60,7 @@ if TYPE_CHECKING:
         bench,
         check,
         compress,
+        compress_for,
         cost_train,
         deletable_adapter,
         delete_adapter,
@@ -87,6 +91,7 @@ __all__ = [
     "BadInput",
     "Candidate",
     "Choices",
+    "Climbed",
     "CompressRequest",
     "Compressed",
     "CostedOffer",
@@ -102,6 +107,8 @@ __all__ = [
     "Figure",
     "Finished",
     "Interrupted",
+    "LadderRequest",
+    "Laddered",
     "Ledger",
     "Limits",
     "Machine",
@@ -145,6 +152,7 @@ __all__ = [
     "bench",
     "check",
     "compress",
+    "compress_for",
     "cost_train",
     "deletable_adapter",
     "delete_adapter",
@@ -175,10 +183,11 @@ _NAMES_OF_ROOM = {
     "metrics": "Metric Score",
     "models": "ModelSpec",
     "planning": "Candidate Limits ModelRow NoPlan Plan Settings",
-    "study": "ArtifactRow ArtifactView CompressRequest Compressed CostedOffer Ledger MadeArtifact Misfit "
-    "ModelChoice ModelRefusal Planned Pricing Reading RowEstimate Shape Timed TrainRequest Trained TrainingCost "
-    "bench check compress cost_train deletable_adapter delete_adapter doctor estimate estimate_rows evaluate "
-    "import_adapter ledger list_adapters merge_adapter plan plan_models predict show_adapter train",
+    "study": "ArtifactRow ArtifactView Climbed CompressRequest Compressed CostedOffer LadderRequest Laddered "
+    "Ledger MadeArtifact Misfit ModelChoice ModelRefusal Planned Pricing Reading RowEstimate Shape Timed "
+    "TrainRequest Trained TrainingCost bench check compress compress_for cost_train deletable_adapter "
+    "delete_adapter doctor estimate estimate_rows evaluate import_adapter ledger list_adapters merge_adapter "
+    "plan plan_models predict show_adapter train",
     "training": "Evaluated Event Finished Notice Preflight Run Saved Started Step",
     "units": "Evidence ExchangeRate Figure Money",
 }

@@ -44,7 +44,7 @@ _BYTES = {
 _CURRENCIES: dict[str, "Currency"] = {
     "": "CNY", "cny": "CNY", "rmb": "CNY", "¥": "CNY", "￥": "CNY", "元": "CNY", "usd": "USD", "$": "USD",
 }  # fmt: skip
-_SECONDS = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+_SECONDS = {"ms": 0.001, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
 
 class Evidence(StrEnum):
@@ -132,13 +132,13 @@ def parse_bytes(text: str) -> int:
 
 
 def parse_seconds(text: str) -> float:
-    """Seconds from "2h", "90min", "1h30m", "45" (seconds). Raises UsageError TT-U002."""
+    """Seconds from "2h", "90min", "1h30m", "45" (seconds), "5ms". Raises UsageError TT-U002."""
     stripped = text.strip().lower()
     if re.fullmatch(r"[0-9]*\.?[0-9]+", stripped) and float(stripped) > 0:
         return float(stripped)
-    if not re.fullmatch(r"([0-9]*\.?[0-9]+\s*(d|h|min|m|sec|s)\s*)+", stripped):
+    if not re.fullmatch(r"([0-9]*\.?[0-9]+\s*(d|h|min|ms|m|sec|s)\s*)+", stripped):
         raise UsageError("TT-U002", text=text)
-    parts = re.findall(r"([0-9]*\.?[0-9]+)\s*(d|h|min|m|sec|s)", stripped)
+    parts = re.findall(r"([0-9]*\.?[0-9]+)\s*(d|h|min|ms|m|sec|s)", stripped)
     seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
     if seconds <= 0:
         raise UsageError("TT-U002", text=text)

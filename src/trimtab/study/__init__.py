@@ -20,6 +20,7 @@ from trimtab.study.adapters import (
 )
 from trimtab.study.compressing import Compressed, CompressRequest, Timed, bench, compress
 from trimtab.study.costs import cost_train
+from trimtab.study.ladder import Climbed, Laddered, LadderRequest, compress_for
 from trimtab.study.opening import open_training
 from trimtab.study.plans import estimate, plan, plan_models
 from trimtab.study.request import (
@@ -44,9 +45,12 @@ if TYPE_CHECKING:
 __all__ = [
     "ArtifactRow",
     "ArtifactView",
+    "Climbed",
     "CompressRequest",
     "Compressed",
     "CostedOffer",
+    "LadderRequest",
+    "Laddered",
     "Ledger",
     "MadeArtifact",
     "Misfit",
@@ -64,6 +68,7 @@ __all__ = [
     "bench",
     "check",
     "compress",
+    "compress_for",
     "cost_train",
     "deletable_adapter",
     "delete_adapter",

@@ -109,7 +109,7 @@ def compress(request: CompressRequest) -> "Iterator[Event | Message | Planned | 
     facts = read_facts(place)
     if request.data is None and request.wanted.needs_data:
         raise UsageError("TT-C011", step=request.wanted.step)
-    corpus = None if request.data is None else _corpus(request, facts)
+    corpus = None if request.data is None else corpus_of(request.data, request.reading, facts)
     return _carried_out(replace(request, folder=str(place), out=str(target)), corpus)
 
 
@@ -159,18 +159,18 @@ def command_of(request: CompressRequest) -> str:
     return shlex.join(words + (["--force"] if request.force else []))
 
 
-def _corpus(request: CompressRequest, facts: "ArtifactFacts") -> "Corpus":
-    """Cut as it was cut for the training: another seed would score rows the model has learned from."""
-    assert request.data is not None
-    reading = replace(
-        request.reading,
+def corpus_of(data: str, reading: Reading, facts: "ArtifactFacts") -> "Corpus":
+    """Cut as it was cut for the training: another seed would score rows the model has learned from. Raises
+    DataError, UsageError."""
+    as_trained = replace(
+        reading,
         task=facts.task,
-        text=request.reading.text or facts.columns or None,
-        label=request.reading.label or facts.label_column or None,
+        text=reading.text or facts.columns or None,
+        label=reading.label or facts.label_column or None,
         seed=facts.split_seed,
         prefixes=facts.prefixes,
     )
-    return gather.open_corpus(request.data, reading, facts.labels)
+    return gather.open_corpus(data, as_trained, facts.labels)
 
 
 def _write_report(folder: Path, change: Change, command: str) -> None:

@@ -53,6 +53,7 @@ _ADAPTER_VERBS = (
 )
 
 _COMPRESS_VERBS = (
+    ("auto", compress.auto, "TT-V506"),
     ("distill", compress.distill, "TT-V504"),
     ("prune", compress.prune, "TT-V505"),
     ("quantize", compress.quantize, "TT-V502"),

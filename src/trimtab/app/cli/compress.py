@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from trimtab import methods
     from trimtab.compression.wanted import Lesson, Wanted
 
+_COMPOSED = "auto"
+TARGETS = "server-cpu|laptop|phone|browser"
 FORMATS, BITS, RANGES = "onnx|safetensors", "q8|q4", "dynamic|static"
 _Out = Annotated[str, typer.Option("--out", metavar="DIR", help="TT-V510")]
 _Floor = Annotated[str | None, typer.Option("--floor", metavar="X", help="TT-V511")]
@@ -25,11 +27,15 @@ _learning = partial(typer.Option, rich_help_panel=options.TRAINING)
 
 
 class FolderFirst(VerbGroup):
-    """A group whose verbs may be written after the folder they work on: `compress DIR quantize`."""
+    """A group whose verbs may be written after the folder they work on: `compress DIR quantize`; where none is, it
+    is the one that composes steps: `compress DIR --for laptop`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if len(args) > 1 and args[1] in self.commands and args[0] not in self.commands:
-            args = [args[1], args[0], *args[2:]]
+        if len(args) > 1 and args[0] not in self.commands and not args[0].startswith("-"):
+            if args[1] in self.commands:
+                args = [args[1], args[0], *args[2:]]
+            elif args[1].startswith("-"):  # no step is named: they are composed
+                args = [_COMPOSED, *args]
         return super().parse_args(ctx, args)
 
 
@@ -70,6 +76,42 @@ class Teaching:
             attention_share=self.attention,
             resume=self.resume,
         )
+
+
+@grouped
+def auto(
+    ctx: typer.Context,
+    *,
+    folder: options.Folder,
+    target: Annotated[str, typer.Option("--for", metavar=TARGETS, help="TT-V570")],
+    data: options.Data,
+    out: _Out,
+    floor: _Floor = None,
+    size: Annotated[str | None, typer.Option("--size", metavar="SIZE", help="TT-V571")] = None,
+    latency: Annotated[str | None, typer.Option("--latency", metavar="SPAN", help="TT-V572")] = None,
+    teaching: Teaching,
+    trust_remote_code: options.TrustCode = False,
+    json: options.Json = False,
+) -> None:
+    from trimtab import study
+    from trimtab.compression.wanted import parse_floor
+    from trimtab.units import parse_bytes, parse_seconds
+
+    request = study.LadderRequest(
+        folder=folder,
+        out=out,
+        target=target,
+        data=data,
+        floor=None if floor is None else parse_floor(floor),
+        bytes_at_most=parse_bytes(size) if size else None,
+        seconds_at_most=parse_seconds(latency) if latency else None,
+        lesson=teaching.lesson(),
+        trust_remote_code=trust_remote_code,
+    )
+    events = study.compress_for(request)
+    from trimtab.app.cli.show.compressing import follow  # torch, which a refusal need not wait for
+
+    follow(ctx.obj, events, ladder=True)
 
 
 @grouped

@@ -11,14 +11,17 @@ from trimtab.app.cli.show.training import TrainingView
 from trimtab.artifacts import Compared
 from trimtab.errors import Message
 from trimtab.errors.quantities import format_bytes, format_share
-from trimtab.study import Compressed, Planned, Timed
+from trimtab.study import Climbed, Compressed, Laddered, Planned, Timed
 from trimtab.study.jsonable import jsonable
 from trimtab.training.events import Event
 
 _COLUMNS = ("TT-V531", "TT-V532", "TT-V533", "TT-V534", "TT-V535", "TT-V536", "TT-V537")
 
 
-def follow(face: Face, events: "Iterable[Event | Message | Planned | Compressed]") -> None:
+Happening = Event | Message | Planned | Compressed | Climbed | Laddered
+
+
+def follow(face: Face, events: Iterable[Happening], *, ladder: bool = False) -> None:
     """Show a step while it runs; with --json, only its result, at the end."""
     view = TrainingView(face)
     try:
@@ -26,17 +29,22 @@ def follow(face: Face, events: "Iterable[Event | Message | Planned | Compressed]
             if isinstance(event, Message):
                 face.err.print(Flow(face.tell(event), "dim"))
             elif isinstance(event, Compressed):
-                _show(face, event)
+                _show(face, event, not ladder)
+            elif isinstance(event, Climbed):
+                face.err.print(Flow(_rung(face, event), "bold"))
+            elif isinstance(event, Laddered):
+                _show_ladder(face, event)
             else:
                 view.show(event)
     finally:
         view.close()
 
 
-def _show(face: Face, done: Compressed) -> None:
+def _show(face: Face, done: Compressed, alone: bool) -> None:
     change = done.change
     if face.json:
-        face.print_json(jsonable(done, face.language))
+        if alone:
+            face.print_json(jsonable(done, face.language))
         return
     said = face.say(
         "TT-V530",
@@ -50,6 +58,36 @@ def _show(face: Face, done: Compressed) -> None:
     for one in change.compared:
         table.add_row(*_cells(face, one))
     face.out.print(table)
+
+
+def _rung(face: Face, one: Climbed) -> str:
+    guess = one.predicted_seconds
+    return face.say(
+        "TT-V573",
+        steps=" + ".join(one.steps),
+        size=one.weight_bytes,
+        predicted=one.predicted_bytes,
+        seconds=_milliseconds(one.seconds),
+        tokens=one.tokens,
+        guess="" if guess is None else face.say("TT-V574", seconds=_milliseconds(guess)),
+        metric=one.metric,
+        before=one.before,
+        after=one.after,
+        verdict=face.say("TT-V575" if one.holds else "TT-V576"),
+    )
+
+
+def _show_ladder(face: Face, done: Laddered) -> None:
+    if face.json:
+        face.print_json(jsonable(done, face.language))
+        return
+    for one in done.rungs:
+        face.out.print(Flow(_rung(face, one)))
+    face.out.print(Text(face.say("TT-V577", folder=done.row.folder, target=done.target.name), style="bold"))
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{1e3 * seconds:.2f} ms"
 
 
 def _cells(face: Face, one: Compared) -> tuple[str, ...]:
