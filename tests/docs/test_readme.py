@@ -71,7 +71,7 @@ def test_every_command_names_a_verb_and_options_that_exist() -> None:
             continue
         verb = verbs[first]
         if subverbs := getattr(verb, "commands", None):
-            verb = subverbs[rest[0]]
+            verb = subverbs[next((word for word in rest if word in subverbs), "auto")]
         known = {"--help", "--lang"} | {option for parameter in verb.params for option in parameter.opts}
         assert {word for word in rest if word.startswith("--")} <= known, command
 
