@@ -8,7 +8,7 @@ import pytest
 
 from tiny_artifacts import TEXTS, moved_artifact, tiny_base
 from tiny_training import write_data
-from trimtab.compression.wanted import Distil, Lesson, Prune, Quantize
+from trimtab.compression.wanted import Distil, Lesson, Prune, Quantize, Shape, parse_shape
 from trimtab.data import Example
 from trimtab.errors import Message, TrimtabError, UsageError
 from trimtab.evaluation import open_artifact
@@ -54,6 +54,19 @@ def test_a_student_of_fewer_layers(method: str, tmp_path: Path) -> None:
     assert change.compared[0].after == pytest.approx(finished.run.dev.main.value)
     assert not list(tmp_path.glob(".*"))
     assert sorted(file.name for file in (tmp_path / "out").glob("*.safetensors")) == ["model.safetensors"]
+
+
+def test_a_student_of_another_shape(tmp_path: Path) -> None:
+    folder = moved_artifact(tmp_path / "a", tiny_base(tmp_path, layers=2), "full")
+    shape = parse_shape("layers=1, hidden=16, heads=2, ffn=24")
+    assert str(shape) == "layers=1,hidden=16,heads=2,ffn=24"
+    *_, done = compress(asked(folder, tmp_path / "out", Distil(shape=shape, lesson=LESSON)))
+    spec = open_artifact(tmp_path / "out").spec
+    assert (spec.layers, spec.hidden, spec.heads, spec.ffn) == (1, 16, 2, 24)
+    assert isinstance(done, Compressed) and "--shape layers=1,hidden=16,heads=2,ffn=24" in done.command
+    for typed in ("layers=1", "layers=1,hidden=16,heads=2,ffn=x", "layers=1,hidden=16,heads=2,ffn=1,more=2", ""):
+        with pytest.raises(UsageError, match="TT-C044"):
+            parse_shape(typed)
 
 
 def test_an_interrupted_step_goes_on_to_the_same_student(tmp_path: Path) -> None:
@@ -123,6 +136,8 @@ def test_pruning_to_a_size(tmp_path: Path) -> None:
         (Distil(), "TT-C040"),
         (Distil(layers=1, student="demo"), "TT-C040"),
         (Distil(layers=9), "TT-C100"),
+        (Distil(layers=1, shape=Shape(layers=1, hidden=8, heads=1, ffn=8)), "TT-C040"),
+        (Distil(shape=Shape(layers=1, hidden=8, heads=3, ffn=8)), "TT-C104"),
         (Prune(), "TT-C041"),
         (Prune(share=0.1, weight_bytes=10), "TT-C041"),
         (Prune(share=0.1, steps=0), "TT-C041"),

@@ -1,7 +1,7 @@
 """What a step of compression is asked. Values only: nothing here imports torch."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar, Literal, TypeVar
 
 from trimtab.artifacts.lineage import Step
@@ -131,14 +131,38 @@ class Lesson:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Shape:
+    """Layers, width, heads and inner neurons of a model."""
+
+    layers: int
+    hidden: int
+    heads: int
+    ffn: int
+
+    def __str__(self) -> str:
+        return ",".join(f"{size.name}={getattr(self, size.name)}" for size in fields(self))
+
+
+def parse_shape(typed: str) -> Shape:
+    """ "layers=4,hidden=256,heads=4,ffn=1024". Raises UsageError TT-C044."""
+    pairs = [part.partition("=") for part in typed.replace(" ", "").split(",")]
+    known = {size.name for size in fields(Shape)}
+    if {name for name, _, _ in pairs} != known or not all(value.isdecimal() for _, _, value in pairs):
+        raise UsageError("TT-C044", typed=typed)
+    return Shape(**{name: int(value) for name, _, value in pairs})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Distil:
     """A smaller model that learns from this one: `layers` of its own layers, or those that are `chosen` (0 = the
-    lowest), or another pretrained model, `student`. `copies`: noisy ones of every training text, `unlabelled`: a
-    file of texts; the teacher alone says what they are."""
+    lowest), or another pretrained model, `student`, or its family in another `shape`, with fresh weights.
+    `copies`: noisy ones of every training text, `unlabelled`: a file of texts; the teacher alone says what they
+    are."""
 
     layers: int | None = None
     chosen: tuple[int, ...] = ()
     student: str | None = None
+    shape: Shape | None = None
     copies: int = 0
     unlabelled: str | None = None
     lesson: Lesson = Lesson()
@@ -152,6 +176,7 @@ class Distil:
             "--layers": self.layers,
             "--keep-layers": ",".join(map(str, self.chosen)) or None,
             "--student": self.student,
+            "--shape": self.shape,
             "--copies": self.copies or None,
             "--unlabelled": self.unlabelled,
         }

@@ -124,6 +124,7 @@ def distill(
     layers: Annotated[int | None, typer.Option("--layers", metavar="N", help="TT-V550")] = None,
     keep_layers: Annotated[str | None, typer.Option("--keep-layers", metavar="A,B,..", help="TT-V551")] = None,
     student: Annotated[str | None, typer.Option("--student", metavar="MODEL", help="TT-V552")] = None,
+    shape: Annotated[str | None, typer.Option("--shape", metavar="layers=N,..", help="TT-V567")] = None,
     copies: Annotated[int, typer.Option("--copies", metavar="N", help="TT-V553")] = 0,
     unlabelled: Annotated[str | None, typer.Option("--unlabelled", metavar="F", help="TT-V554")] = None,
     teaching: Teaching,
@@ -132,12 +133,13 @@ def distill(
     trust_remote_code: options.TrustCode = False,
     json: options.Json = False,
 ) -> None:
-    from trimtab.compression.wanted import Distil, numbers
+    from trimtab.compression.wanted import Distil, numbers, parse_shape
 
     wanted = Distil(
         layers=layers,
         chosen=numbers("keep-layers", keep_layers),
         student=student,
+        shape=None if shape is None else parse_shape(shape),
         copies=copies,
         unlabelled=unlabelled,
         lesson=teaching.lesson(),

@@ -1,13 +1,14 @@
 """The step `distill`: a smaller model that learns from this one."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import ClassVar
 
 from trimtab import tuning
 from trimtab.compression.lesson import Further, learn
 from trimtab.compression.recipe import Happening, Making, Recipe, require_transformers
-from trimtab.compression.student import FewerLayers, OtherModel, Student
+from trimtab.compression.student import FewerLayers, OtherModel, OtherShape, Student
 from trimtab.compression.wanted import Distil, Floor
 from trimtab.errors import UsageError
 
@@ -37,10 +38,11 @@ class Distilling(Recipe):
 
 
 def _student(wanted: Distil) -> Student:
-    layers = wanted.layers or len(wanted.chosen) or None
-    if (layers is None) == (wanted.student is None):
+    layers = wanted.layers or len(wanted.chosen)
+    if sum((bool(layers), wanted.student is not None, wanted.shape is not None)) != 1:
         raise UsageError("TT-C040")
     if wanted.student is not None:
         return OtherModel(model=tuning.locate_unpacked(wanted.student))
-    assert layers is not None
+    if wanted.shape is not None:
+        return OtherShape(**asdict(wanted.shape), seed=wanted.lesson.settings.seed)
     return FewerLayers(layers=layers, chosen=wanted.chosen)
