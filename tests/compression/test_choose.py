@@ -9,7 +9,7 @@ import pytest
 from tiny_models import tiny_model
 from tiny_training import tiny_strategy
 from trimtab import tuning
-from trimtab.compression.choose import Wanted, choose, costs_of, pruned_size, shares_in_steps
+from trimtab.compression.choose import Removal, choose, costs_of, pruned_size, shares_in_steps
 from trimtab.compression.worth import Importance
 from trimtab.errors import ModelError, UsageError
 from trimtab.models import ModelSource, ModelSpec, read_spec, shape_named
@@ -29,13 +29,13 @@ def random_worth(spec: ModelSpec, seed: int = 0) -> Importance:
     )
 
 
-def left(spec: ModelSpec, wanted: Wanted, worth: Importance | None = None) -> LayerShapes:
+def left(spec: ModelSpec, wanted: Removal, worth: Importance | None = None) -> LayerShapes:
     return choose(spec, worth or random_worth(spec), wanted).shapes(spec.shapes)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.4, 0.7])
 def test_a_share_of_heads_and_of_neurons_goes(share: float) -> None:
-    shapes = left(MINILM, Wanted(share=share))
+    shapes = left(MINILM, Removal(share=share))
     assert shapes.heads == round((1 - share) * 72)
     assert shapes.neurons == pytest.approx((1 - share) * 6 * 1536, abs=16)
     assert all(layer.neurons % 32 == 0 for layer in shapes.layers)
@@ -44,7 +44,7 @@ def test_a_share_of_heads_and_of_neurons_goes(share: float) -> None:
 def test_nothing_that_goes_is_worth_more_than_what_stays() -> None:
     """Second implementation: rank all heads at once, by hand."""
     worth = random_worth(MINILM)
-    kept = choose(MINILM, worth, Wanted(share=0.4))
+    kept = choose(MINILM, worth, Removal(share=0.4))
     stay = sorted(worth.groups[layer.number][group] for layer in kept.layers for group in layer.groups)
     best = np.sort(np.concatenate(worth.groups))[-len(stay) :]
     assert stay == pytest.approx(best.tolist())
@@ -58,12 +58,12 @@ def test_a_layer_that_is_worth_nothing_keeps_a_head_and_a_floor_of_neurons() -> 
     worth = random_worth(MINILM)
     worth.groups[2][:] = 0
     worth.neurons[2][:] = 0
-    shapes = left(MINILM, Wanted(share=0.5, least=0.1), worth)
+    shapes = left(MINILM, Removal(share=0.5, least=0.1), worth)
     assert (shapes.layers[2].heads, shapes.layers[2].neurons) == (1, 160)  # 154 and up to a multiple of 32
 
 
 def test_layers_alike_are_nearest_to_the_share() -> None:
-    shapes = left(MINILM, Wanted(share=0.4, even=True))
+    shapes = left(MINILM, Removal(share=0.4, even=True))
     assert shapes.even
     assert (shapes.layers[0].heads, shapes.layers[0].neurons) == (7, 928)  # 7.2 and 921.6
 
@@ -71,7 +71,7 @@ def test_layers_alike_are_nearest_to_the_share() -> None:
 @pytest.mark.parametrize("even", [False, True])
 @pytest.mark.parametrize("cost", ["parameters", "flop"])
 def test_together_a_share_of_the_cost_goes(even: bool, cost: str) -> None:
-    wanted = Wanted(share=0.4, ranking="together", cost=cost, even=even)  # type: ignore[arg-type]
+    wanted = Removal(share=0.4, ranking="together", cost=cost, even=even)  # type: ignore[arg-type]
     shapes, costs = left(MINILM, wanted), costs_of(MINILM, wanted)
     block = (costs.group if not even else 6 * costs.group) + 32 * costs.neuron
     assert costs.of(shapes) == pytest.approx(0.6 * costs.of(MINILM.shapes), abs=block)
@@ -81,7 +81,7 @@ def test_what_is_dear_and_worth_little_goes_first_together() -> None:
     worth = random_worth(MINILM)
     for layer in worth.groups:
         layer[:] += 100
-    shapes = left(MINILM, Wanted(share=0.4, ranking="together"), worth)
+    shapes = left(MINILM, Removal(share=0.4, ranking="together"), worth)
     assert shapes.heads == 72
     assert shapes.neurons < 0.6 * 6 * 1536
 
@@ -89,7 +89,7 @@ def test_what_is_dear_and_worth_little_goes_first_together() -> None:
 @pytest.mark.parametrize("spec", [MINILM, shape_named("qwen2.5-0.5b")], ids=lambda spec: spec.name)
 def test_costs_are_what_the_counts_say(spec: ModelSpec) -> None:
     """One head, or one neuron, more or less in a layer."""
-    costs = costs_of(spec, Wanted(share=0.4))
+    costs = costs_of(spec, Removal(share=0.4))
     each = spec.heads // spec.kv_heads
     fewer = replace(spec, heads=spec.heads - each, kv_heads=spec.kv_heads - 1)
     assert spec.layer_parameters - fewer.layer_parameters == costs.group
@@ -100,7 +100,7 @@ def test_the_least_important_layers_are_dropped_and_the_share_is_of_the_others()
     worth = random_worth(MINILM)
     for array in (worth.groups[1], worth.neurons[1], worth.groups[4], worth.neurons[4]):
         array[:] = 0
-    kept = choose(MINILM, worth, Wanted(share=0.25, layers=2))
+    kept = choose(MINILM, worth, Removal(share=0.25, layers=2))
     assert [layer.number for layer in kept.layers] == [0, 2, 3, 5]
     assert kept.shapes(MINILM.shapes).heads == 36
 
@@ -110,7 +110,7 @@ def test_steps_end_where_one_step_does() -> None:
     assert shares_in_steps(0.4, 4) == pytest.approx((0.1, 0.2, 0.3, 0.4))
     spec, original = MINILM, MINILM.shapes
     for share in shares_in_steps(0.4, 3):
-        shapes = choose(spec, random_worth(spec), Wanted(share=share), original).shapes(spec.shapes)
+        shapes = choose(spec, random_worth(spec), Removal(share=share), original).shapes(spec.shapes)
         spec = with_shapes(spec, shapes)
         assert spec.shapes.heads == round((1 - share) * 72)
     assert spec.shapes.neurons == pytest.approx(0.6 * 6 * 1536, abs=16)
@@ -118,9 +118,9 @@ def test_steps_end_where_one_step_does() -> None:
 
 def test_shares_and_layers_that_cannot_go_are_refused() -> None:
     with pytest.raises(UsageError, match="TT-C207"):
-        Wanted(share=1.0)
+        Removal(share=1.0)
     with pytest.raises(ModelError, match="TT-C206"):
-        left(MINILM, Wanted(share=0.1, layers=6))
+        left(MINILM, Removal(share=0.1, layers=6))
 
 
 @pytest.mark.parametrize("even", [False, True])
@@ -128,7 +128,7 @@ def test_shares_and_layers_that_cannot_go_are_refused() -> None:
 def test_the_size_is_known_before(tmp_path: Path, family: str, even: bool) -> None:
     source = tiny_model(tmp_path / "whole", family, layers=3)
     spec, strategy = read_spec(source), tiny_strategy(source)
-    kept = choose(spec, random_worth(spec), Wanted(share=0.4, multiple=8, even=even))
+    kept = choose(spec, random_worth(spec), Removal(share=0.4, multiple=8, even=even))
     size = pruned_size(spec, kept.shapes(spec.shapes), strategy, 3)
     model = tuning.load_classifier(source, outputs=3, pad_token_id=0)
     tuning.shrink(model, spec, kept)

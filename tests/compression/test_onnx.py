@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from filelock import FileLock
 from onnx import numpy_helper
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
@@ -23,7 +24,7 @@ from tiny_training import write_data
 from trimtab.artifacts import sha256_of
 from trimtab.compression.wanted import Export, Floor, Quantize, parse_floor
 from trimtab.data import Example
-from trimtab.errors import ArtifactError, BadInput, Message, ModelError, TrimtabError, UsageError
+from trimtab.errors import ArtifactError, BadInput, Diverged, Message, ModelError, TrimtabError, UsageError
 from trimtab.evaluation import open_artifact
 from trimtab.study import Compressed, CompressRequest, compress, evaluate
 
@@ -83,9 +84,7 @@ def test_the_folder_runs_without_trimtab_and_names_nothing_of_this_machine(whole
     out = whole.parent / "out"
     artifact = open_artifact(out)
     wanted = [(one.label, one.probability) for one in artifact.predict(ROWS)]
-    alone = [sys.executable, "-S", "-c", _ALONE.format(path=[p for p in sys.path if "site-packages" in p])]
-    said = subprocess.run([*alone, *TEXTS], cwd=out, capture_output=True, text=True, check=True).stdout
-    found = [line.split("\t") for line in said.splitlines()]
+    found = [line.split("\t") for line in alone(out, *TEXTS).splitlines()]
     assert [label for label, _ in found] == [label for label, _ in wanted]
     assert [float(share) for _, share in found] == pytest.approx([share for _, share in wanted], abs=2e-4)
     graph = onnx.load(out / "model.onnx")
@@ -102,6 +101,42 @@ for name in ("torch", "transformers", "trimtab", "peft"):
 sys.argv[0] = "run.py"
 runpy.run_path("run.py", run_name="__main__")
 """
+
+
+@pytest.mark.parametrize("task", ["tag", pytest.param("embed", marks=pytest.mark.soak)])
+def test_the_script_says_what_the_artifact_says_of_other_tasks(task: str, tmp_path: Path) -> None:
+    labels = ("O", "B-mood", "B-number", "I-number") if task == "tag" else ()
+    folder = moved_artifact(tmp_path / "a", tiny_base(tmp_path, layers=1), "full", task=task, labels=labels)
+    if task == "embed":
+        plain = json.loads((folder / "artifact.json").read_text(encoding="utf-8"))
+        plain["prefixes"] = {"query": "music : ", "passage": None}
+        (folder / "artifact.json").write_text(json.dumps(plain), encoding="utf-8")
+    data = write_tags(tmp_path / "data") if task == "tag" else write_scored(tmp_path / "data")
+    made(folder, tmp_path / "out", Export(), data=str(data), force=True)
+    said = alone(tmp_path / "out", "good film", "a bad story").splitlines()
+    artifact = open_artifact(tmp_path / "out")
+    asked = list(artifact.objective.asked(("good film", "a bad story"), None, artifact.facts.columns))
+    for line, prediction in zip(said, artifact.predict(asked), strict=True):
+        if task == "embed":
+            assert json.loads(line) == pytest.approx(prediction.vector, abs=1e-5)
+        else:
+            tags = {entity.text: entity.type for entity in prediction.entities}
+            assert [word.partition("/")[2] == "O" for word in line.split()] == [
+                not any(word.partition("/")[0] in text.split() for text in tags) for word in line.split()
+            ]
+
+
+def test_labels_that_are_numbered_are_not_lost(tmp_path: Path) -> None:
+    """transformers leaves id2label out of config.json where the labels are LABEL_0, LABEL_1."""
+    labels = ("LABEL_0", "LABEL_1")
+    folder = moved_artifact(tmp_path / "a", tiny_base(tmp_path, layers=1), "full", labels=labels)
+    made(folder, tmp_path / "out", Export())
+    assert alone(tmp_path / "out", *TEXTS).count("LABEL_") == len(TEXTS)
+
+
+def alone(folder: Path, *texts: str) -> str:
+    command = [sys.executable, "-S", "-c", _ALONE.format(path=[p for p in sys.path if "site-packages" in p])]
+    return subprocess.run([*command, *texts], cwd=folder, capture_output=True, text=True, check=True).stdout
 
 
 @pytest.mark.parametrize("task", ["tag", pytest.param("embed", marks=pytest.mark.soak)])
@@ -180,18 +215,23 @@ def test_what_hurts_most_is_kept_until_the_floor_holds(tmp_path: Path) -> None:
 
 
 def _save_balanced(model: PreTrainedModel, folder: Path, data: Path) -> None:
-    """Save `model` with a head that names either label for half of dev, and write into dev what it says."""
+    """Save `model` with a head that divides dev where its outputs lie furthest apart, and write into dev what it
+    says: so that rounding alone changes no answer."""
     dev = data / "dev.csv"
     rows = list(csv.DictReader(dev.open(encoding="utf-8")))
     model.save_pretrained(folder)
     _resign(folder)
     found = logits(folder, [Example((row["text"],), 0) for row in rows])
     away = found[:, 1] - found[:, 0]
+    lying = np.sort(away)
+    quarter = len(lying) // 4
+    widest = quarter + int(np.diff(lying[quarter:-quarter]).argmax())
+    middle = float(lying[widest : widest + 2].mean())
     with torch.no_grad():
-        model.classifier.bias[0] += float(np.median(away))
+        model.classifier.bias[0] += middle
     model.save_pretrained(folder)
     _resign(folder)
-    said = ["good" if one > np.median(away) else "bad" for one in away]
+    said = ["good" if one > middle else "bad" for one in away]
     with dev.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("text", "label"), *zip([row["text"] for row in rows], said, strict=True)])
 
@@ -280,7 +320,37 @@ def test_a_second_step_begins_with_what_transformers_opens(whole: Path, tmp_path
     assert done.row.adapter is False and done.change.compared[0].largest_difference < 1e-5
 
 
+def test_outputs_that_are_no_numbers_are_no_model(tmp_path: Path, monkeypatch) -> None:
+    from trimtab.compression import onnx_graph
+
+    plain = onnx_graph._plain
+
+    def broken(artifact):  # type: ignore[no-untyped-def]
+        model = plain(artifact)
+        with torch.no_grad():
+            model.classifier.bias.fill_(float("nan"))
+        return model
+
+    monkeypatch.setattr(onnx_graph, "_plain", broken)
+    folder = moved_artifact(tmp_path / "a", tiny_base(tmp_path, layers=1), "full")
+    with pytest.raises(Diverged, match="TT-C048"):
+        made(folder, tmp_path / "out", Export(), data=str(write_data(tmp_path)), force=True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_processes_do_not_make_the_same(tmp_path: Path) -> None:
+    folder = moved_artifact(tmp_path / "a", tiny_base(tmp_path, layers=1), "full")
+    with FileLock(tmp_path / ".out.lock"), pytest.raises(BadInput, match="TT-C049"):
+        made(folder, tmp_path / "out", Export())
+    work = tmp_path / ".out.work"
+    work.mkdir()
+    (work / "checkpoint").write_text("hours")
+    made(folder, tmp_path / "out", Export())
+    assert (work / "checkpoint").is_file() and not (tmp_path / ".out.lock").exists()
+
+
 def test_a_floor_is_points_or_a_share() -> None:
+    assert parse_floor("2pt").allowed(30.0, lower_is_better=True) == pytest.approx(0.6)
     assert parse_floor("0.5pt").allowed(0.9) == pytest.approx(0.005)
     assert parse_floor(" 2% ").allowed(20.0) == pytest.approx(0.4)
     assert (str(parse_floor("0.5pt")), str(parse_floor("2%"))) == ("0.5pt", "2%")

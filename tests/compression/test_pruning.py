@@ -7,22 +7,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from transformers import PreTrainedModel
 
 from tiny_artifacts import LABELS, TEXTS, moved_artifact, tiny_base
 from tiny_training import run, tiny_job, tiny_strategy
 from trimtab import tuning
 from trimtab.artifacts import ArtifactFacts, base_of
-from trimtab.compression.choose import Wanted, choose, pruned_size, shares_in_steps
+from trimtab.compression.choose import Removal, choose, pruned_size, shares_in_steps
 from trimtab.compression.importance import DevRows, importance
-from trimtab.compression.pruning import next_step, prune_model
 from trimtab.compression.worth import Importance
 from trimtab.data.spec import Example
 from trimtab.evaluation import OBJECTIVES, Opening, open_artifact, require_equal, save_artifact
 from trimtab.models import ModelSource, ModelSpec, read_spec
-from trimtab.models.layer_shapes import Kept, KeptLayer
+from trimtab.models.layer_shapes import Kept, KeptLayer, LayerShapes
 from trimtab.training import Session
 
-WANTED = Wanted(share=0.5, multiple=8)
+WANTED = Removal(share=0.5, multiple=8)
 
 
 def dev_rows(session: Session) -> DevRows:
@@ -32,6 +32,13 @@ def dev_rows(session: Session) -> DevRows:
         collator=session.collator,
         strategy=session.job.strategy,
     )
+
+
+def prune_model(
+    model: PreTrainedModel, spec: ModelSpec, wanted: Removal, rows: DevRows, original: LayerShapes | None = None
+) -> tuple[ModelSpec, Kept]:
+    kept = choose(spec, importance(model, spec, rows), wanted, original)
+    return tuning.shrink(model, spec, kept), kept
 
 
 def kept_artifact(folder: Path, session: Session, spec: ModelSpec) -> Path:
@@ -57,10 +64,10 @@ def kept_artifact(folder: Path, session: Session, spec: ModelSpec) -> Path:
 def test_a_pruned_model_is_an_artifact_that_can_be_trained_again(tmp_path: Path, family: str) -> None:
     job, corpus = tiny_job(tmp_path, family)
     _, session = run(job, corpus)
-    step = prune_model(session.model, job.spec, WANTED, dev_rows(session))
-    predicted = pruned_size(job.spec, step.spec.shapes, job.strategy, job.data.outputs)
+    left, _ = prune_model(session.model, job.spec, WANTED, dev_rows(session))
+    predicted = pruned_size(job.spec, left.shapes, job.strategy, job.data.outputs)
     outputs = session.objective.outputs(session.model, session.dev, session.collator)
-    folder = kept_artifact(tmp_path / "small", session, step.spec)
+    folder = kept_artifact(tmp_path / "small", session, left)
 
     artifact = open_artifact(folder)
     require_equal(artifact, session.dev, outputs)
@@ -69,7 +76,7 @@ def test_a_pruned_model_is_an_artifact_that_can_be_trained_again(tmp_path: Path,
 
     source = ModelSource(folder=folder, name=str(folder))
     again = replace(job, source=source, spec=read_spec(source), folder=tmp_path / "again")
-    assert again.spec.shapes == step.spec.shapes
+    assert again.spec.shapes == left.shapes
     _, recovered = run(again, corpus)
     rows = recovered.scored("train", recovered.train)
     pruned, trained = (session.objective.score(model, rows).loss for model in (artifact.model, recovered.model))
@@ -82,9 +89,8 @@ def test_steps_take_what_one_step_takes_in_all(tmp_path: Path) -> None:
     wanted, spec, original = replace(WANTED, layers=1), job.spec, job.spec.shapes
     sizes = []
     for share in shares_in_steps(WANTED.share, 2):
-        step = prune_model(session.model, spec, replace(wanted, share=share), dev_rows(session), original)
-        wanted, original = next_step(wanted, original, step)
-        spec = step.spec
+        spec, kept = prune_model(session.model, spec, replace(wanted, share=share), dev_rows(session), original)
+        wanted, original = replace(wanted, layers=0), original.only(layer.number for layer in kept.layers)
         sizes.append((len(spec.shapes), spec.shapes.heads, spec.shapes.neurons))
     assert sizes == [(2, 6, 96), (2, 4, 64)]
 
@@ -134,12 +140,12 @@ def test_a_real_encoder_is_as_large_as_was_said(tmp_path: Path, real_model: Call
     rows = DevRows(
         objective=objective, encoded=encoded, collator=objective.collator(tokenizer, 24), strategy=strategy
     )
-    step = prune_model(model, spec, Wanted(share=0.4), rows)
-    size = pruned_size(spec, step.spec.shapes, strategy, 2)
+    left, _ = prune_model(model, spec, Removal(share=0.4), rows)
+    size = pruned_size(spec, left.shapes, strategy, 2)
     model.save_pretrained(tmp_path / "small")
     small = ModelSource(folder=tmp_path / "small", name="small")
     again = objective.model(Opening(source=small, outputs=2, pad_token_id=0, labels=LABELS))
     assert sum(parameter.numel() for parameter in again.parameters()) == size.parameters
-    assert (step.spec.shapes.heads, size.weight_bytes) == (43, read_spec(small).stored_bytes)
+    assert (left.shapes.heads, size.weight_bytes) == (43, read_spec(small).stored_bytes)
     outputs = (objective.outputs(one, encoded, rows.collator) for one in (model, again))
     assert np.array_equal(*outputs)

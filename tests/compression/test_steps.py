@@ -1,6 +1,7 @@
 """The steps that train, whole: a teacher's artifact goes in, a smaller one that stands alone comes out."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from tiny_artifacts import TEXTS, moved_artifact, tiny_base
 from tiny_training import write_data
-from trimtab.compression.wanted import Distil, Lesson, Prune, Quantize, Shape, parse_shape
+from trimtab.compression.wanted import Distil, Floor, Lesson, Prune, Quantize, Shape, parse_shape
 from trimtab.data import Example
 from trimtab.errors import Message, TrimtabError, UsageError
 from trimtab.evaluation import open_artifact
@@ -115,6 +116,28 @@ def test_a_pruned_model_has_the_size_that_was_said(wanted: Prune, tmp_path: Path
     header = 32 * 1024
     assert 0 <= done.change.weight_bytes_after - int(said[-1].fact("size")) < header
     assert (np.abs(outputs(tmp_path / "out") - outputs(folder)) > 0).any()
+
+
+def test_what_another_order_left_is_not_taken(tmp_path: Path) -> None:
+    """An order that was refused leaves what it trained; another one begins with its own pruned model."""
+    folder = moved_artifact(tmp_path / "a", tiny_base(tmp_path, layers=2, hidden=64), "full")
+    strict = replace(asked(folder, tmp_path / "out", Prune(share=0.6, lesson=LESSON)), force=False)
+    with pytest.raises(TrimtabError, match="TT-C045") as caught:
+        list(compress(replace(strict, floor=Floor(points=-100.0))))
+    assert "--resume --force" in caught.value.message.next_step()
+    assert (tmp_path / ".out.work").is_dir() and not (tmp_path / "out").exists()
+    *_, done = compress(asked(folder, tmp_path / "out", Prune(share=0.2, lesson=LESSON)))
+    assert isinstance(done, Compressed) and done.change.forced
+    assert open_artifact(tmp_path / "out").spec.shapes.neurons > 0.6 * open_artifact(folder).spec.shapes.neurons
+
+
+def test_steps_without_training_go_all_the_way(tmp_path: Path) -> None:
+    folder = moved_artifact(tmp_path / "a", tiny_base(tmp_path, layers=2, hidden=64), "full")
+    for steps in (1, 2):
+        wanted = Prune(share=0.5, steps=steps, recovers=False)
+        list(compress(asked(folder, tmp_path / str(steps), wanted)))
+    once, twice = (open_artifact(tmp_path / str(steps)).spec.shapes for steps in (1, 2))
+    assert once == twice
 
 
 def test_pruning_to_a_size(tmp_path: Path) -> None:

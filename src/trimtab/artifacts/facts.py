@@ -86,7 +86,8 @@ class ArtifactFacts:
         plain["files"] = [
             (file.relative_to(folder).as_posix(), file.stat().st_size, sha256_of(file)) for file in names
         ]
-        write_atomically(folder / NAME, json.dumps({"format": _FORMAT, **plain}, ensure_ascii=False, indent=1))
+        text = json.dumps({"format": _FORMAT, **plain}, ensure_ascii=False, indent=1, allow_nan=False)
+        write_atomically(folder / NAME, text)
 
 
 def glance(folder: Path) -> ArtifactFacts:
@@ -173,7 +174,8 @@ def _from_plain(plain: dict[str, Any]) -> ArtifactFacts:
 
 def _change(plain: dict[str, Any]) -> Change:
     compared = tuple(Compared(**one) for one in plain["compared"])
-    return Change(**plain | {"settings": tuple(plain["settings"]), "compared": compared})
+    lists = {name: tuple(plain.get(name, ())) for name in ("settings", "kept_whole")}
+    return Change(**plain | lists | {"compared": compared})
 
 
 def _leads_out(name: str) -> bool:

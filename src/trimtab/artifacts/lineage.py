@@ -6,22 +6,22 @@ Values only. Leaves out how two models are compared (compression).
 from dataclasses import dataclass
 from typing import Literal
 
-Engine = Literal["transformers", "onnx", "gguf"]
-"""What computes an artifact: transformers from safetensors, ONNX Runtime from model.onnx, or transformers from the
-unpacked numbers of model.gguf."""
+Engine = Literal["transformers", "onnx"]
+"""What computes an artifact: transformers from safetensors, or ONNX Runtime from model.onnx."""
 Step = Literal["distill", "prune", "quantize", "export"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Compared:
-    """Two models on the same `rows` rows of `split`. Their outputs differ by `largest_difference`, on average by
-    `mean_difference`; `agreement`: share of rows of which they say the same, None where nothing is said of a row.
-    `metric` was `before` and is `after`; [low, high] is the 95 % interval of after - before, over resampled rows,
-    None where the metric cannot be taken apart into rows; `rows` 0: no data were at hand, and there is no
-    metric."""
+    """Two models on the same `rows` rows of `split`. `compared_outputs` of theirs (rows, or words, or texts)
+    differ by `largest_difference`, on average by `mean_difference`; `agreement`: share of rows of which they say
+    the same, None where nothing is said of a row. `metric` was `before` and is `after`; [low, high] is the 95 %
+    interval of after - before, over resampled rows, None where the metric cannot be taken apart into rows; `rows`
+    0: no data were at hand, and there is no metric."""
 
     split: str
     rows: int
+    compared_outputs: int
     largest_difference: float
     mean_difference: float
     agreement: float | None = None
@@ -44,8 +44,8 @@ class Compared:
 class Change:
     """One step. `settings`: the words it was asked in; `parent`: the folder it began with, and the hash of its
     artifact.json; bytes of the weights (with the base of an adapter) before and after. `floor`: what the metric
-    was allowed to lose, in its own units; None: it was not held to any. `compared`: on the split that decides
-    first."""
+    was allowed to lose, in its own units; None: it was not held to any. `forced`: it would have been kept whatever
+    it lost. `kept_whole`: parts that stayed in fp32. `compared`: on the split that decides first."""
 
     step: Step
     settings: tuple[str, ...]
@@ -55,4 +55,6 @@ class Change:
     weight_bytes_after: int
     seconds: float
     floor: float | None = None
+    forced: bool = False
+    kept_whole: tuple[str, ...] = ()
     compared: tuple[Compared, ...] = ()

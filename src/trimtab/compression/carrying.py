@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from trimtab.artifacts import FACTS_FILE, Change, Compared, sha256_of, weight_bytes
+from filelock import FileLock, Timeout
+
+from trimtab.artifacts import FACTS_FILE, Change, Compared, glance, sha256_of, weight_bytes
 from trimtab.compression.gate import Sight, compared, see, see_made_rows
-from trimtab.compression.recipe import Happening, Making, Recipe
+from trimtab.compression.recipe import Happening, Making, Recipe, require_transformers
 from trimtab.compression.wanted import Floor
 from trimtab.data import Corpus
-from trimtab.errors import TrimtabError
+from trimtab.errors import BadInput, TrimtabError
 from trimtab.evaluation import Artifact, open_artifact
 from trimtab.evaluation.artifact import allowed_difference
 from trimtab.hardware import Machine
@@ -47,13 +49,40 @@ class _Seen:
     weight_bytes: int
 
 
-def carry_out(recipe: Recipe, order: Order) -> Iterator[Happening | Change]:
-    """Run `recipe`, what happens first, last the Change. Nothing is left in `order.out` where it fails; of a step
-    that trains, `order.work` is.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Carried:
+    """A step is done and holds. `folder` becomes `Order.out` when the next is asked for: what else belongs into it
+    is written now."""
 
-    Raises TrimtabError TT-C012 beyond the floor, TT-C013 where outputs that are to be the same are not; what
-    opening, scoring and the recipe raise; OSError.
+    folder: Path
+    change: Change
+
+
+def carry_out(recipe: Recipe, order: Order) -> Iterator[Happening | Carried]:
+    """Run `recipe`, what happens first, last the Carried. Where it fails nothing is left in `order.out`; of a step
+    that trains, `order.work` is, for it to go on.
+
+    Raises UsageError where what was asked contradicts itself; ArtifactError TT-C015 where transformers does not
+    open the artifact; TrimtabError TT-C012, TT-C045 beyond the floor, TT-C013 where outputs that are to be the
+    same are not; BadInput TT-C049 while another process makes the same; what opening, scoring and the recipe
+    raise; OSError.
     """
+    recipe.check()
+    require_transformers(order.folder, glance(order.folder), recipe.wanted.step)
+    lock = FileLock(order.out.with_name(f".{order.out.name}.lock"))
+    order.out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise BadInput("TT-C049", folder=str(order.out)) from error
+    try:
+        yield from _alone(recipe, order)
+    finally:
+        lock.release()
+        Path(lock.lock_file).unlink(missing_ok=True)
+
+
+def _alone(recipe: Recipe, order: Order) -> Iterator[Happening | Carried]:
     begun = time.monotonic()
     parent = open_artifact(order.folder, trust_remote_code=order.trust_remote_code)
     before, facts = _seen(parent, order.corpus), parent.facts
@@ -71,7 +100,7 @@ def carry_out(recipe: Recipe, order: Order) -> Iterator[Happening | Change]:
             machine=order.machine,
             trust_remote_code=order.trust_remote_code,
         )
-        yield from recipe.make(making)
+        kept_whole = yield from recipe.make(making)
         made = open_artifact(beside, trust_remote_code=order.trust_remote_code)
         after = _seen(made, order.corpus)
         found = tuple(compared(made, *pair) for pair in zip(before.sights, after.sights, strict=True))
@@ -86,11 +115,14 @@ def carry_out(recipe: Recipe, order: Order) -> Iterator[Happening | Change]:
             weight_bytes_after=after.weight_bytes,
             seconds=time.monotonic() - begun,
             floor=_allowed(making, found[0]),
+            forced=order.force,
+            kept_whole=kept_whole,
             compared=found,
         )
         replace(made.facts, origin="compressed", changes=(*facts.changes, change)).write(beside)
-    shutil.rmtree(order.work, ignore_errors=True)
-    yield change
+        yield Carried(folder=beside, change=change)
+    if recipe.wanted.trains:
+        shutil.rmtree(order.work, ignore_errors=True)
 
 
 def _seen(artifact: Artifact, corpus: Corpus | None) -> _Seen:
@@ -106,18 +138,19 @@ def _allowed(making: Making, found: Compared) -> float | None:
     """What the metric may lose, in its own units."""
     if making.floor is None or found.before is None:
         return None
-    return making.floor.allowed(found.before)
+    return making.floor.allowed(found.before, lower_is_better=found.lower_is_better)
 
 
 def _require(recipe: Recipe, making: Making, found: Compared) -> None:
     step = recipe.wanted.step
     if not making.holds(found):
         raise TrimtabError(
-            "TT-C012", metric=found.metric, before=found.before, after=found.after, split=found.split,
+            "TT-C045" if recipe.wanted.trains else "TT-C012",
+            metric=found.metric, before=found.before, after=found.after, split=found.split,
             rows=found.rows, floor=str(making.floor), step=step,
         )  # fmt: skip
     allowed = allowed_difference(making.before.outputs, making.facts.strategy.precision)
     if recipe.same_numbers and not found.largest_difference <= allowed:
         raise TrimtabError(
-            "TT-C013", rows=found.rows, difference=found.largest_difference, allowed=allowed, step=step
+            "TT-C013", rows=found.compared_outputs, difference=found.largest_difference, allowed=allowed, step=step
         )

@@ -28,7 +28,7 @@ _NUMBER_BYTES: dict[Precision, int] = {"fp32": 4, "bf16": 2, "fp16": 2}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Wanted:
+class Removal:
     """What is to go, of the model as it was first. `layers`: so many whole layers, the least important ones; then
     `share` of what the layers that stay have, 0 up to below 1.
 
@@ -77,7 +77,7 @@ class Size:
     weight_bytes: int
 
 
-def choose(spec: ModelSpec, worth: Importance, wanted: Wanted, original: LayerShapes | None = None) -> Kept:
+def choose(spec: ModelSpec, worth: Importance, wanted: Removal, original: LayerShapes | None = None) -> Kept:
     """What to keep of the model of `spec`. `original`: what the layers that it has now were like before the first
     of several steps, of which `wanted.share` is meant; None = as they are.
 
@@ -113,7 +113,7 @@ def pruned_size(spec: ModelSpec, shapes: LayerShapes, strategy: Strategy, output
     return Size(parameters=count, weight_bytes=count * _NUMBER_BYTES[strategy.precision])
 
 
-def costs_of(spec: ModelSpec, wanted: Wanted) -> Costs:
+def costs_of(spec: ModelSpec, wanted: Removal) -> Costs:
     """What a group and a neuron cost, which is the same in all layers. Biases of output matrices stay. FLOP: two a
     number of a matrix, and of attention 4 x length a number of a query head (scores and their sum)."""
     matrices = {role: linear for linear in spec.linears for role in linear.roles}
@@ -141,7 +141,7 @@ class _Block:
     worth: float
 
 
-def _uneven(now: LayerShapes, first: LayerShapes, worth: Importance, wanted: Wanted, costs: Costs) -> LayerShapes:
+def _uneven(now: LayerShapes, first: LayerShapes, worth: Importance, wanted: Removal, costs: Costs) -> LayerShapes:
     blocks = [*_group_blocks(worth, costs), *_neuron_blocks(first, worth, wanted, costs)]
     if wanted.ranking == "together":
         gone = _gone(blocks, _to_go(costs.of(now), costs.of(first), wanted.share))
@@ -181,7 +181,7 @@ def _group_blocks(worth: Importance, costs: Costs) -> Iterator[_Block]:
             yield _Block(layer, "groups", 1, costs.group, float(value))
 
 
-def _neuron_blocks(first: LayerShapes, worth: Importance, wanted: Wanted, costs: Costs) -> Iterator[_Block]:
+def _neuron_blocks(first: LayerShapes, worth: Importance, wanted: Removal, costs: Costs) -> Iterator[_Block]:
     """First what is left over of the multiple, then blocks of it, down to the floor."""
     for layer, values in enumerate(worth.neurons):
         rising, floor = np.sort(values), _floor(first.layers[layer], wanted)
@@ -198,7 +198,7 @@ def _counts(neurons: int, floor: int, multiple: int) -> Iterator[int]:
     yield from range((neurons - 1) // multiple * multiple, max(floor, 1) - 1, -multiple)
 
 
-def _floor(shape: LayerShape, wanted: Wanted) -> int:
+def _floor(shape: LayerShape, wanted: Removal) -> int:
     """The fewest neurons that are left of a layer that was first like `shape`."""
     return max(wanted.multiple, math.ceil(wanted.least * shape.neurons))
 
@@ -211,7 +211,7 @@ def _less(shape: LayerShape, groups: int, neurons: int) -> LayerShape:
 # ------------------------------------------------------------------ layers alike
 
 
-def _even(now: LayerShapes, first: LayerShapes, worth: Importance, wanted: Wanted, costs: Costs) -> LayerShapes:
+def _even(now: LayerShapes, first: LayerShapes, worth: Importance, wanted: Removal, costs: Costs) -> LayerShapes:
     """The shape for all layers that loses least of those nearest to what is wanted."""
     least = LayerShape(
         heads=1,
@@ -239,7 +239,7 @@ def _cheapest_pair(
     neurons: Iterable[int],
     first: LayerShapes,
     worth: Importance,
-    wanted: Wanted,
+    wanted: Removal,
     costs: Costs,
 ) -> tuple[int, int]:
     """Of all pairs that cost no more than is wanted, the one that loses least; where none does, the smallest."""

@@ -63,9 +63,9 @@ class DistillLoss:
         """Raises UsageError TT-C106 for a share below 0, or where nothing is learned from the teacher, TT-C107 for
         a temperature or a number of heads that is none."""
         shares = (self.hard_share, self.soft_share, self.hidden_share, self.attention_share)
-        if min(shares) < 0 or not any(shares[1:]):
+        if not min(shares) >= 0 or not any(shares[1:]):  # NaN is neither
             raise UsageError("TT-C106", shares=", ".join(map(str, shares)))
-        if self.temperature <= 0 or self.relation_heads < 1:
+        if not self.temperature > 0 or self.relation_heads < 1:
             raise UsageError("TT-C107", temperature=self.temperature, heads=self.relation_heads)
 
     @property

@@ -8,6 +8,7 @@ import numpy as np
 from trimtab.artifacts import Compared
 from trimtab.data import Split
 from trimtab.data.spec import Example
+from trimtab.errors import Diverged
 from trimtab.evaluation import Artifact, ScoredRows
 from trimtab.evaluation.made_rows import made_rows
 from trimtab.metrics import Score
@@ -31,17 +32,17 @@ class Sight:
 def see(artifact: Artifact, split: Split, main: str | None) -> Sight:
     """Run a model over a split. `main`: the metric that decides. Raises Diverged, DataError."""
     rows = _rows(artifact, split, split.name, main)
-    outputs = artifact.objective.outputs(artifact.model, rows.encoded, rows.collator)
+    outputs = _finite(artifact.objective.outputs(artifact.model, rows.encoded, rows.collator))
     score = artifact.objective.judged(outputs, rows) or artifact.objective.score(artifact.model, rows)
     return Sight(rows=rows, outputs=outputs, score=score)
 
 
 def see_made_rows(artifact: Artifact) -> Sight:
-    """Run a model over rows made of its tokenizer's words: where no data are at hand."""
+    """Run a model over rows made of its tokenizer's words: where no data are at hand. Raises Diverged."""
     facts = artifact.facts
     made = made_rows(artifact.tokenizer, max(1, len(facts.columns)), facts.strategy.max_length)
     rows = _rows(artifact, made, "", None)
-    outputs = artifact.objective.outputs(artifact.model, rows.encoded, rows.collator)
+    outputs = _finite(artifact.objective.outputs(artifact.model, rows.encoded, rows.collator))
     return Sight(rows=rows, outputs=outputs, score=None)
 
 
@@ -51,6 +52,7 @@ def compared(artifact: Artifact, before: Sight, after: Sight) -> Compared:
     found = Compared(
         split=before.rows.split,
         rows=len(before.rows.encoded),
+        compared_outputs=len(distance),
         largest_difference=float(distance.max()),
         mean_difference=float(distance.mean()),
         agreement=objective.agreement(before.outputs, after.outputs),
@@ -72,6 +74,14 @@ def _with_metric(found: Compared, artifact: Artifact, before: Sight, after: Sigh
         high=high,
         lower_is_better=metric.lower_is_better,
     )
+
+
+def _finite(outputs: np.ndarray) -> np.ndarray:
+    """Raises Diverged TT-C048: an argmax of what is no number looks like an answer."""
+    broken = int(np.count_nonzero(~np.isfinite(outputs).reshape(len(outputs), -1).all(axis=1)))
+    if broken:
+        raise Diverged("TT-C048", count=broken, rows=len(outputs))
+    return outputs
 
 
 def _rows(artifact: Artifact, examples: Split | Sequence[Example], name: str, main: str | None) -> ScoredRows:

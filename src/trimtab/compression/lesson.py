@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trimtab import planning
-from trimtab.artifacts import base_of
+from trimtab.artifacts import Base
 from trimtab.compression.augment import Noise
 from trimtab.compression.distillation import DistillLoss
 from trimtab.compression.distilling import DistilJob, Distillation, teacher_facts
@@ -38,9 +38,16 @@ class Further:
 
 
 def learn(
-    making: Making, student: Student, lesson: Lesson, folder: Path, further: "Further | None" = None
+    making: Making,
+    student: Student,
+    lesson: Lesson,
+    folder: Path,
+    further: Further | None = None,
+    *,
+    base: Base | None = None,
 ) -> Iterator[Happening]:
     """Train `student` by what the parent of `making` says, and save the best of it as an artifact in `folder`.
+    `base`: the model that it is of, where that is not the parent's.
 
     Raises NoPlan (exit 3), Diverged (4), Interrupted (130, 143) after a checkpoint in `making.work`; what
     `Distillation` raises.
@@ -55,7 +62,7 @@ def learn(
     distillation = Distillation(replace(job, strategy=plan.chosen.estimate.strategy), teacher, corpus)
     del teacher
     yield from distillation
-    _keep(making, distillation, student, folder)
+    _keep(making, distillation, base or making.facts.base, folder)
 
 
 def _corpus(making: Making, teacher: Artifact, lesson: Lesson, further: Further) -> Corpus:
@@ -78,16 +85,21 @@ def _job(making: Making, student: Student, lesson: Lesson, data: DataSpec) -> Di
         data=data,
         strategy=making.facts.strategy,
         folder=making.work,
-        loss=DistillLoss(
-            hard_share=lesson.hard_share,
-            soft_share=lesson.soft_share,
-            temperature=lesson.temperature,
-            hidden_share=lesson.hidden_share,
-            attention_share=lesson.attention_share,
-        ),
+        loss=loss_of(lesson),
         threads=calibration.threads if calibration else 0,
         resume=lesson.resume,
         trust_remote_code=making.trust_remote_code,
+    )
+
+
+def loss_of(lesson: Lesson) -> DistillLoss:
+    """What a lesson says of the loss."""
+    return DistillLoss(
+        hard_share=lesson.hard_share,
+        soft_share=lesson.soft_share,
+        temperature=lesson.temperature,
+        hidden_share=lesson.hidden_share,
+        attention_share=lesson.attention_share,
     )
 
 
@@ -108,22 +120,19 @@ def _plan(making: Making, spec: ModelSpec, job: DistilJob, teacher: Artifact, se
     return planning.confirm(made, better, making.machine)
 
 
-def _keep(making: Making, distillation: Distillation, student: Student, folder: Path) -> None:
+def _keep(making: Making, distillation: Distillation, base: Base, folder: Path) -> None:
     """Save, let the model go, open what was saved, and hold it to what the model computed."""
     session = distillation.session
     assert session is not None, "a training that finished has a session"
     rows = session.dev.first(_GATE_ROWS)
     trained = session.objective.outputs(session.model, rows, session.collator)
-    _save(making, session, student, folder)
+    _save(making, session, base, folder)
     del session
     distillation.release()
     require_equal(open_artifact(folder, trust_remote_code=making.trust_remote_code), rows, trained)
 
 
-def _save(making: Making, session: Session, student: Student, folder: Path) -> None:
-    base, strategy = making.facts.base, session.job.strategy
-    if isinstance(student, OtherModel) and student.model.kind != "folder":
-        base = base_of(student.model, session.job.spec.family)
-    facts = replace(making.facts, adapter=False, strategy=strategy, base=base, files=())
+def _save(making: Making, session: Session, base: Base, folder: Path) -> None:
+    facts = replace(making.facts, adapter=False, strategy=session.job.strategy, base=base, files=())
     folder.mkdir(parents=True, exist_ok=True)
     save_artifact(folder, facts, session.model, session.tokenizer, session.job.spec)

@@ -1,6 +1,8 @@
 """The folder of an ONNX artifact: graph, config, tokenizer, artifact.json, and a script that runs it without
-Trimtab, with onnxruntime, tokenizers and numpy alone."""
+Trimtab, with onnxruntime, tokenizers and numpy alone. What the script has to know stands in run.json: no text of
+others becomes code."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,18 +11,25 @@ from trimtab.artifacts import ArtifactFacts
 from trimtab.data.spec import Task
 from trimtab.evaluation import Artifact
 
-SCRIPT = "run.py"
+SCRIPT, SETTINGS = "run.py", "run.json"
 
 
 def write_beside(artifact: Artifact, folder: Path) -> ArtifactFacts:
-    """Write everything but the graph, which is there already, artifact.json last. Returns what that says. Raises
-    OSError."""
+    """Write everything but the graph, artifact.json last. Returns what that says: where the graph is written
+    later, it is to be written again. Raises OSError."""
     model, facts = artifact.model, replace(artifact.facts, adapter=False, engine="onnx")
     config = model.config
     config.architectures = config.architectures or [type(model).__name__]
     config.to_json_file(str(folder / "config.json"))
     artifact.tokenizer.save_pretrained(str(folder))
     artifact.objective.write_beside(folder, facts, model)
+    settings = {
+        "labels": facts.labels,
+        "max_length": facts.strategy.max_length,
+        "pad_token_id": int(artifact.tokenizer.pad_token_id),
+        "prefix": facts.prefixes.put("")[0] if facts.task == "embed" else "",
+    }
+    (folder / SETTINGS).write_text(json.dumps(settings, ensure_ascii=False, indent=1), encoding="utf-8")
     (folder / SCRIPT).write_text(_script(facts), encoding="utf-8")
     facts.write(folder)
     return facts
@@ -28,42 +37,49 @@ def write_beside(artifact: Artifact, folder: Path) -> ArtifactFacts:
 
 def _script(facts: ArtifactFacts) -> str:
     pooling = facts.strategy.pooling
-    vector = "row[0]" if pooling is not None and pooling.kind == "cls" else _MEAN
+    vector = "found[row, 0]" if pooling is not None and pooling.kind == "cls" else _MEAN
     return _SCRIPT.format(
-        length=facts.strategy.max_length,
-        pair=facts.task == "pair",
-        usage='"TEXT" "TEXT 2"' if facts.task == "pair" else '"TEXT" ["TEXT" ...]',
-        say=_SAY.get(facts.task, _SAY["classify"]).replace("{vector}", vector),
+        usage=_USAGE.get(facts.task, '"TEXT" ["TEXT" ...]'),
+        encode=_ENCODE.get(facts.task, 'tokenizer.encode_batch([known["prefix"] + text for text in texts])'),
+        say=_SAY.get(facts.task, _SAY["classify"]).replace("VECTOR", vector),
     )
 
 
-_MEAN = "(row * np.array(mask)[:, None]).sum(0)"
+_MEAN = "(found[row] * np.array(one.attention_mask)[:, None]).sum(0)"
 _SCRIPT = '''"""Runs model.onnx: pip install onnxruntime tokenizers numpy; python run.py {usage}"""
 import json, sys
 from pathlib import Path
 import numpy as np, onnxruntime
 from tokenizers import Tokenizer
 
-here = Path(__file__).parent
+here, texts = Path(__file__).parent, sys.argv[1:]
+known = json.loads((here / "run.json").read_text(encoding="utf-8"))
 tokenizer = Tokenizer.from_file(str(here / "tokenizer.json"))
-tokenizer.enable_truncation({length})
-tokenizer.enable_padding(pad_id=json.loads((here / "config.json").read_text(encoding="utf-8"))["pad_token_id"])
-labels = json.loads((here / "config.json").read_text(encoding="utf-8")).get("id2label", {{}})
+tokenizer.enable_truncation(known["max_length"])
+tokenizer.enable_padding(pad_id=known["pad_token_id"])
+rows = {encode}
+inputs = {{"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}}
 session = onnxruntime.InferenceSession(str(here / "model.onnx"), providers=["CPUExecutionProvider"])
-texts = sys.argv[1:]
-rows = tokenizer.encode_batch([tuple(texts[:2])] if {pair} else texts)
-known = {{"input_ids": [r.ids for r in rows], "attention_mask": [r.attention_mask for r in rows],
-         "token_type_ids": [r.type_ids for r in rows]}}
-fed = {{one.name: np.array(known[one.name], np.int64) for one in session.get_inputs()}}
+wanted = [one.name for one in session.get_inputs()]
+fed = {{name: np.array([getattr(row, inputs[name]) for row in rows], np.int64) for name in wanted}}
 (found,) = session.run(None, fed)
-for text, row, mask in zip(texts, found, known["attention_mask"]):
-    {say}
+for row, one in enumerate(rows):
+{say}
 '''
+_USAGE: Mapping[Task, str] = {"pair": '"TEXT" "OTHER TEXT"', "tag": '"WORDS WITH SPACES" [...]'}
+_ENCODE: Mapping[Task, str] = {
+    "pair": "tokenizer.encode_batch([tuple(texts[:2])])",
+    "tag": "tokenizer.encode_batch([text.split() for text in texts], is_pretokenized=True)",
+}
 _SAY: Mapping[Task, str] = {
-    "classify": "shares = np.exp(row - row.max()); shares /= shares.sum(); best = int(row.argmax())\n"
-    '    print(labels[str(best)], round(float(shares[best]), 4), sep="\\t")',
-    "multilabel": 'print(*(labels[str(i)] for i in np.flatnonzero(row > 0)), sep="\\t")',
-    "regress": "print(round(float(row[0]), 4))",
-    "tag": "print(*(labels[str(int(i))] for i in row.argmax(-1)[np.array(mask) > 0]))",
-    "embed": "vector = {vector}\n    print(json.dumps((vector / np.linalg.norm(vector)).tolist()))",
+    "classify": "    shares = np.exp(found[row] - found[row].max())\n    shares /= shares.sum()\n"
+    '    print(known["labels"][int(shares.argmax())], round(float(shares.max()), 4), sep="\\t")',
+    "multilabel": '    print(*(known["labels"][i] for i in np.flatnonzero(found[row] > 0)), sep="\\t")',
+    "regress": "    print(round(float(found[row, 0]), 4))",
+    "tag": "    firsts = {word: at for at, word in reversed(list(enumerate(one.word_ids))) if word is not None}\n"
+    "    for number, word in enumerate(texts[row].split()):\n"
+    '        tag = known["labels"][int(found[row, firsts[number]].argmax())] if number in firsts else "O"\n'
+    '        print(f"{word}/{tag}", end=" ")\n'
+    "    print()",
+    "embed": "    vector = VECTOR\n    print(json.dumps((vector / np.linalg.norm(vector)).tolist()))",
 }

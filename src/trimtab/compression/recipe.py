@@ -2,7 +2,7 @@
 `steps`."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -34,6 +34,8 @@ class PlannedLesson:
 
 Happening = Event | Message | PlannedLesson
 """What a step says while it runs."""
+Steps = Generator[Happening, None, tuple[str, ...]]
+"""Of making an artifact; returns which parts stayed in fp32."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,7 +70,8 @@ class Making:
         hold."""
         if self.floor is None or found.lost is None or found.before is None:
             return True
-        return found.lost <= self.floor.allowed(found.before) + _ROUNDING
+        allowed = self.floor.allowed(found.before, lower_is_better=found.lower_is_better)
+        return found.lost <= allowed + _ROUNDING
 
 
 class Recipe(ABC):
@@ -85,13 +88,17 @@ class Recipe(ABC):
         """What was asked."""
 
     @abstractmethod
-    def make(self, making: Making) -> Iterator[Happening]:
-        """Write the artifact into `making.folder`, saying what happens. Raises TrimtabError."""
+    def check(self) -> None:
+        """What contradicts itself in what was asked. Raises UsageError, before anything is opened."""
+
+    @abstractmethod
+    def make(self, making: Making) -> Steps:
+        """Write the artifact into `making.folder`, saying what happens; parts that stayed in fp32 are the
+        generator's return value. Raises TrimtabError."""
 
 
-def require_transformers(making: Making, step: str) -> None:
+def require_transformers(folder: Path, facts: ArtifactFacts, step: str) -> None:
     """Raises ArtifactError TT-C015 where what a step begins with is run by another engine."""
-    facts = making.facts
     if facts.engine != "transformers":
         came_from = facts.changes[-1].parent if facts.changes else facts.base.name
-        raise ArtifactError("TT-C015", folder=str(making.parent), engine=facts.engine, step=step, parent=came_from)
+        raise ArtifactError("TT-C015", folder=str(folder), engine=facts.engine, step=step, parent=came_from)

@@ -41,9 +41,12 @@ class Floor:
     points: float | None = None
     share: float | None = None
 
-    def allowed(self, before: float) -> float:
-        """In the units of the metric, of which `before` was the value."""
-        return self.points / 100 if self.points is not None else (self.share or 0.0) * abs(before)
+    def allowed(self, before: float, *, lower_is_better: bool = False) -> float:
+        """In the units of the metric, of which `before` was the value. A metric that is no share (a loss, a
+        perplexity: lower is better) has no points: as many hundredths of what it was."""
+        if self.points is not None and not lower_is_better:
+            return self.points / 100
+        return ((self.points or 0.0) / 100 + (self.share or 0.0)) * abs(before)
 
     def __str__(self) -> str:
         return f"{self.points:g}pt" if self.points is not None else f"{100 * (self.share or 0.0):g}%"

@@ -69,7 +69,14 @@ def _said(value: object, language: str) -> object:
         return value.text(language)
     if isinstance(value, tuple) and all(isinstance(part, Message) for part in value):
         return ("" if language == "zh" else " ").join(part.text(language) for part in value)
-    return value
+    return _printable(value) if isinstance(value, str) else value
+
+
+def _printable(text: str) -> str:
+    """Names and paths come from files of strangers: what would steer a terminal is shown as a mark."""
+    if text.isprintable():
+        return text
+    return "".join(mark if mark.isprintable() or mark in "\n\t" else "\N{REPLACEMENT CHARACTER}" for mark in text)
 
 
 class _Filler(string.Formatter):

@@ -12,7 +12,7 @@ from torch import nn
 from transformers import AutoConfig, PretrainedConfig
 from transformers.utils import ModelOutput
 
-from trimtab.errors import ArtifactError
+from trimtab.errors import ArtifactError, message
 from trimtab.hardware.cpu import allowed_cores
 from trimtab.models.sentence import PoolingKind
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import onnxruntime
 
 ONNX_FILE = "model.onnx"
+_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+_OUTPUTS = ("logits", "last_hidden_state")
 _ERRORS_ALONE = 3  # how loud ONNX Runtime is
 
 
@@ -30,6 +32,7 @@ class OnnxModel(nn.Module):
     def __init__(self, file: Path, threads: int, config: PretrainedConfig, pooling: PoolingKind) -> None:
         super().__init__()
         session = open_session(file, threads)
+        _require_known(session, file)
         self._file = str(file)
         self.config = config
         self.sentence_pooling = pooling
@@ -68,6 +71,14 @@ def open_session(file: Path, threads: int = 0) -> "onnxruntime.InferenceSession"
         return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its classes share no base but Exception
         raise ArtifactError("TT-C002", file=str(file), why=_first_line(error)) from error
+
+
+def _require_known(session: "onnxruntime.InferenceSession", file: Path) -> None:
+    """Raises ArtifactError TT-C002 where a graph takes or gives something else than an artifact's."""
+    strange = [one.name for one in session.get_inputs() if one.name not in _INPUTS]
+    strange += [one.name for one in session.get_outputs() if one.name not in _OUTPUTS]
+    if strange:
+        raise ArtifactError("TT-C002", file=str(file), why=message("TT-C033", name=strange[0]))
 
 
 def _first_line(error: Exception) -> str:

@@ -139,9 +139,15 @@ class Tagged(Objective):
         return float((before.argmax(axis=1) == after.argmax(axis=1)).mean())
 
     def outputs(self, model: PreTrainedModel, encoded: Encoded, collator: Collator) -> np.ndarray:
-        """Logits at the first words, (at most 256, tags)."""
-        found = np.concatenate([logits for _, logits in _at_words(model, encoded, collator)])
-        return found[:_GATE_WORDS]
+        """Logits at the first words, (at most 256, tags), in their order; zeros where a word was cut off."""
+        count = min(_GATE_WORDS, len(_words(encoded).tags))
+        found: np.ndarray | None = None
+        for words, logits in _at_words(model, encoded, collator):
+            found = np.zeros((count, logits.shape[1]), np.float32) if found is None else found
+            first = words < count
+            found[words[first]] = logits[first]
+        assert found is not None, "no rows to run"
+        return found
 
     def findings(self, model: PreTrainedModel, tokenizer: Tokenizer, rows: ScoredRows, split: Split) -> Findings:
         """The sentences with the highest losses, and which type the words of an entity are taken for."""

@@ -89,6 +89,7 @@ def bench(
     opened = [open_artifact(place, trust_remote_code=trust_remote_code) for place in places]
     for artifact in opened:
         most = artifact.spec.longest_text
+        most = most and most - artifact.facts.strategy.virtual_tokens
         if most and length > most:
             raise UsageError("TT-C032", folder=str(artifact.folder), most=most, length=length)
     speeds = time_models(opened, length=length, batch=batch, rounds=rounds)
@@ -109,6 +110,8 @@ def compress(request: CompressRequest) -> "Iterator[Event | Message | Planned | 
     facts = read_facts(place)
     if request.data is None and request.wanted.needs_data:
         raise UsageError("TT-C011", step=request.wanted.step)
+    if request.data is None and request.floor is not None:
+        raise UsageError("TT-C046")
     corpus = None if request.data is None else corpus_of(request.data, request.reading, facts)
     return _carried_out(replace(request, folder=str(place), out=str(target)), corpus)
 
@@ -117,7 +120,7 @@ def _carried_out(
     request: CompressRequest, corpus: "Corpus | None"
 ) -> "Iterator[Event | Message | Planned | Compressed]":
     with heavy_imports():
-        from trimtab.compression.carrying import Order, carry_out
+        from trimtab.compression.carrying import Carried, Order, carry_out
         from trimtab.compression.recipe import PlannedLesson
         from trimtab.compression.steps import recipe_of
 
@@ -130,15 +133,17 @@ def _carried_out(
         force=request.force,
         trust_remote_code=request.trust_remote_code,
     )
+    done = None
     for event in carry_out(recipe_of(request.wanted), order):
-        if isinstance(event, Change):
-            command = command_of(request)
-            _write_report(Path(request.out), event, command)
-            yield Compressed(row=artifact_row(stored(Path(request.out))), change=event, command=command)
+        if isinstance(event, Carried):
+            done = event.change
+            _write_report(event.folder, done, command_of(request))
         elif isinstance(event, PlannedLesson):
             yield Planned(plan=event.plan, model=event.model, data=event.data, machine=event.machine)
         else:
             yield event
+    assert done is not None, "a step that ends is done"
+    yield Compressed(row=artifact_row(stored(Path(request.out))), change=done, command=command_of(request))
 
 
 def _machine(wanted: Wanted) -> Machine:
@@ -156,7 +161,8 @@ def command_of(request: CompressRequest) -> str:
     words = ["trimtab", "compress", request.folder, request.wanted.step, *request.wanted.words]
     options = {"--data": request.data, "--out": request.out, "--floor": request.floor}
     words += [word for flag, value in options.items() if value is not None for word in (flag, str(value))]
-    return shlex.join(words + (["--force"] if request.force else []))
+    words += ["--force"] if request.force else []
+    return shlex.join(words + (["--trust-remote-code"] if request.trust_remote_code else []))
 
 
 def corpus_of(data: str, reading: Reading, facts: "ArtifactFacts") -> "Corpus":

@@ -4,17 +4,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from trimtab.compression.recipe import Recipe
-from trimtab.compression.steps.distill import Distilling
-from trimtab.compression.steps.export import Exporting
-from trimtab.compression.steps.prune import Pruning
-from trimtab.compression.steps.quantize import Quantizing
+from trimtab.compression.steps.distill import DistilStep
+from trimtab.compression.steps.export import ExportStep
+from trimtab.compression.steps.prune import PruneStep
+from trimtab.compression.steps.quantize import QuantizeStep
 from trimtab.compression.wanted import Distil, Export, Prune, Quantize, Wanted
 
 _RECIPES: Mapping[type, Callable[[Any], Recipe]] = {
-    Distil: Distilling,
-    Prune: Pruning,
-    Quantize: Quantizing,
-    Export: Exporting,
+    Distil: DistilStep,
+    Prune: PruneStep,
+    Quantize: QuantizeStep,
+    Export: ExportStep,
 }
 
 

@@ -1,19 +1,20 @@
 """The step `distill`: a smaller model that learns from this one."""
 
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import ClassVar
 
 from trimtab import tuning
-from trimtab.compression.lesson import Further, learn
-from trimtab.compression.recipe import Happening, Making, Recipe, require_transformers
+from trimtab.artifacts import base_of
+from trimtab.compression.lesson import Further, learn, loss_of
+from trimtab.compression.recipe import Making, Recipe, Steps
 from trimtab.compression.student import FewerLayers, OtherModel, OtherShape, Student
 from trimtab.compression.wanted import Distil, Floor
 from trimtab.errors import UsageError
+from trimtab.models import read_spec
 
 
-class Distilling(Recipe):
+class DistilStep(Recipe):
     """Final."""
 
     floor: ClassVar[Floor | None] = Floor(share=0.05)
@@ -25,24 +26,35 @@ class Distilling(Recipe):
     def wanted(self) -> Distil:
         return self._wanted
 
-    def make(self, making: Making) -> Iterator[Happening]:
-        """Raises what `learn` raises, and UsageError TT-C040 where it is said of two students, or of none, which
-        it is to be."""
-        require_transformers(making, self._wanted.step)
+    def check(self) -> None:
+        """Raises UsageError TT-C040 where it is said of two students, or of none, which it is to be; TT-C047 for a
+        number of copies that is none, what `DistillLoss.check` raises."""
+        wanted = self._wanted
+        kinds = (wanted.layers or len(wanted.chosen), wanted.student is not None, wanted.shape is not None)
+        if sum(map(bool, kinds)) != 1:
+            raise UsageError("TT-C040")
+        if wanted.copies < 0:
+            raise UsageError("TT-C047", copies=wanted.copies)
+        loss_of(wanted.lesson).check()
+
+    def make(self, making: Making) -> Steps:
+        """Raises what `learn` raises; ModelError for a student that cannot be opened."""
         wanted = self._wanted
         further = Further(
             file=None if wanted.unlabelled is None else Path(wanted.unlabelled).expanduser(),
             copies=wanted.copies,
         )
-        yield from learn(making, _student(wanted), wanted.lesson, making.folder, further)
+        student, base = _student(wanted, making.trust_remote_code), None
+        if isinstance(student, OtherModel):
+            base = base_of(student.model, read_spec(student.model).family)
+        yield from learn(making, student, wanted.lesson, making.folder, further, base=base)
+        return ()
 
 
-def _student(wanted: Distil) -> Student:
+def _student(wanted: Distil, trust_remote_code: bool) -> Student:
     layers = wanted.layers or len(wanted.chosen)
-    if sum((bool(layers), wanted.student is not None, wanted.shape is not None)) != 1:
-        raise UsageError("TT-C040")
     if wanted.student is not None:
-        return OtherModel(model=tuning.locate_unpacked(wanted.student))
+        return OtherModel(model=tuning.locate_unpacked(wanted.student, trust_remote_code=trust_remote_code))
     if wanted.shape is not None:
         return OtherShape(**asdict(wanted.shape), seed=wanted.lesson.settings.seed)
     return FewerLayers(layers=layers, chosen=wanted.chosen)

@@ -8,7 +8,7 @@ from typing import ClassVar
 from trimtab import tuning
 from trimtab.compression.onnx_folder import write_beside
 from trimtab.compression.onnx_graph import write_graph
-from trimtab.compression.recipe import Happening, Making, Recipe, require_transformers
+from trimtab.compression.recipe import Making, Recipe, Steps
 from trimtab.compression.wanted import Export, Floor
 from trimtab.errors import Message, message
 from trimtab.evaluation import save_artifact
@@ -16,7 +16,7 @@ from trimtab.evaluation.onnx_model import ONNX_FILE
 from trimtab.methods import refuse_unmergeable
 
 
-class Exporting(Recipe):
+class ExportStep(Recipe):
     """Final."""
 
     floor: ClassVar[Floor | None] = None
@@ -29,10 +29,13 @@ class Exporting(Recipe):
     def wanted(self) -> Export:
         return self._wanted
 
-    def make(self, making: Making) -> Iterator[Happening]:
+    def check(self) -> None:
+        """Nothing contradicts itself here."""
+
+    def make(self, making: Making) -> Steps:
         """Raises what `write_graph` raises, and ModelError TT-T071 for an adapter that cannot be merged."""
-        require_transformers(making, self._wanted.step)
         yield from _FORMATS[self._wanted.format](making)
+        return ()
 
 
 def _onnx(making: Making) -> Iterator[Message]:

@@ -4,23 +4,24 @@ Each of `steps` parts of the way is: what heads and neurons are worth on dev, th
 training in which the unpruned model is the teacher.
 """
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
 from trimtab import tuning
-from trimtab.artifacts import FACTS_FILE
-from trimtab.compression.choose import Wanted as Asked
-from trimtab.compression.choose import choose, pruned_size, shares_in_steps
+from trimtab.artifacts import FACTS_FILE, sha256_of
+from trimtab.compression.choose import Removal, choose, pruned_size, shares_in_steps
 from trimtab.compression.importance import DevRows, importance
-from trimtab.compression.lesson import learn
-from trimtab.compression.recipe import Happening, Making, Recipe, require_transformers
+from trimtab.compression.lesson import learn, loss_of
+from trimtab.compression.recipe import Happening, Making, Recipe, Steps
 from trimtab.compression.student import OtherModel, merge_in_place
 from trimtab.compression.wanted import Floor, Prune
 from trimtab.compression.worth import Importance
 from trimtab.errors import UsageError, message
 from trimtab.evaluation import Artifact, open_artifact, save_artifact
+from trimtab.methods import Strategy
 from trimtab.models import ModelSource
 from trimtab.models.layer_shapes import Kept, LayerShapes
 
@@ -28,7 +29,7 @@ _WORTH_ROWS = 512  # of dev: what heads are worth changes little with more
 _HALVINGS = 12  # of the share, to meet a size
 
 
-class Pruning(Recipe):
+class PruneStep(Recipe):
     """Final."""
 
     floor: ClassVar[Floor | None] = Floor(points=2.0)
@@ -40,22 +41,32 @@ class Pruning(Recipe):
     def wanted(self) -> Prune:
         return self._wanted
 
-    def make(self, making: Making) -> Iterator[Happening]:
-        """Raises what `prune_model` and `learn` raise; UsageError TT-C041 where nothing is asked to go, TT-C042
-        for a size that no share meets."""
+    def check(self) -> None:
+        """Raises UsageError TT-C041 where it is not clear how much is to go, TT-C207 for a share that is none,
+        what `DistillLoss.check` raises."""
         wanted = self._wanted
-        require_transformers(making, wanted.step)
         if not _says_how_much(wanted):
             raise UsageError("TT-C041")
-        if not wanted.recovers:
-            yield from self._without_training(making)
-            return
-        yield from self._step_by_step(making)
+        _asked(wanted, wanted.share or 0.0)
+        loss_of(wanted.lesson).check()
+
+    def make(self, making: Making) -> Steps:
+        """Raises what `choose`, `tuning.shrink` and `learn` raise; UsageError TT-C042 for a size that no share
+        meets."""
+        yield from self._step_by_step(making) if self._wanted.recovers else self._without_training(making)
+        return ()
+
+    def _key(self, making: Making) -> str:
+        """Equal for the same order of the same model and data: what another one left is not taken for ours."""
+        assert making.corpus is not None
+        again = replace(self._wanted, lesson=replace(self._wanted.lesson, resume=False))
+        named = (repr(again), sha256_of(making.parent / FACTS_FILE), making.corpus.fingerprint)
+        return hashlib.sha256("\0".join(named).encode()).hexdigest()[:12]
 
     def _without_training(self, making: Making) -> Iterator[Happening]:
         artifact = making.open()
         merge_in_place(artifact)
-        kept, said = _kept(self._wanted, making, artifact, _shares(self._wanted)[0], None)
+        kept, said = _kept(self._wanted, making, artifact, _shares(self._wanted)[-1], None)
         yield said
         _save(making, artifact, kept, making.folder)
 
@@ -64,12 +75,15 @@ class Pruning(Recipe):
         before, shares = making.parent, _shares(wanted)
         for number, share in enumerate(shares, start=1):
             last = number == len(shares)
-            place = making.work / str(number)
+            place = making.work / f"{number}-{self._key(making)}"
             done = making.folder if last else place / "made"
             student = place / "pruned"
             artifact = open_artifact(before, trust_remote_code=making.trust_remote_code)
             merge_in_place(artifact)
-            original = original or artifact.spec.shapes
+            if original is None:
+                original = artifact.spec.shapes
+            elif len(artifact.spec.shapes) < len(original):  # an interrupted one does not know which layers went
+                original = original.only(range(len(artifact.spec.shapes)))
             if not (student / FACTS_FILE).is_file():
                 asked = wanted if number == 1 else replace(wanted, dropped_layers=0)
                 kept, said = _kept(asked, making, artifact, share, None if number == 1 else original)
@@ -107,8 +121,8 @@ def _kept(
     kept = _to_size(wanted, artifact, worth) if share is None else choose(
         artifact.spec, worth, _asked(wanted, share), original
     )  # fmt: skip
-    was, left, facts = artifact.spec.shapes, kept.shapes(artifact.spec.shapes), making.facts
-    before, after = (pruned_size(artifact.spec, one, facts.strategy, facts.outputs) for one in (was, left))
+    was, left, strategy = artifact.spec.shapes, kept.shapes(artifact.spec.shapes), _stored_as(wanted, artifact)
+    before, after = (pruned_size(artifact.spec, one, strategy, making.facts.outputs) for one in (was, left))
     said = message(
         "TT-C043",
         before=before.parameters,
@@ -122,14 +136,21 @@ def _kept(
     return kept, said
 
 
-def _asked(wanted: Prune, share: float) -> Asked:
-    return Asked(share=share, layers=wanted.dropped_layers, even=wanted.even)
+def _stored_as(wanted: Prune, artifact: Artifact) -> Strategy:
+    """In which format the result will be."""
+    strategy = artifact.facts.strategy
+    precision = wanted.lesson.settings.precision if wanted.recovers else None
+    return replace(strategy, precision=precision or strategy.precision)
+
+
+def _asked(wanted: Prune, share: float) -> Removal:
+    return Removal(share=share, layers=wanted.dropped_layers, even=wanted.even)
 
 
 def _to_size(wanted: Prune, artifact: Artifact, worth: Importance) -> Kept:
     """The smallest share whose weights are within the size, by halving. Raises UsageError TT-C042."""
     assert wanted.weight_bytes is not None
-    strategy, outputs, spec = artifact.facts.strategy, artifact.facts.outputs, artifact.spec
+    strategy, outputs, spec = _stored_as(wanted, artifact), artifact.facts.outputs, artifact.spec
     low, high, best = 0.0, 0.95, None
     for _ in range(_HALVINGS):
         share = (low + high) / 2
