@@ -4,17 +4,19 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from trimtab.compression.recipe import Recipe
+from trimtab.compression.steps.browser import ToBrowser
 from trimtab.compression.steps.distill import Distilling
 from trimtab.compression.steps.export import Exporting
 from trimtab.compression.steps.prune import Pruning
 from trimtab.compression.steps.quantize import Quantizing
-from trimtab.compression.wanted import Distil, Export, Prune, Quantize, Wanted
+from trimtab.compression.wanted import Browser, Distil, Export, Prune, Quantize, Wanted
 
 _RECIPES: Mapping[type, Callable[[Any], Recipe]] = {
     Distil: Distilling,
     Prune: Pruning,
     Quantize: Quantizing,
     Export: Exporting,
+    Browser: ToBrowser,
 }
 
 
