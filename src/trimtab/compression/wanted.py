@@ -13,8 +13,8 @@ EXPORT_FORMATS: tuple[ExportFormat, ...] = ("onnx", "safetensors")
 BROWSER = "browser"
 Bits = Literal["q8", "q4"]
 BITS: tuple[Bits, ...] = ("q8", "q4")
-Ranges = Literal["dynamic", "static"]
-RANGES: tuple[Ranges, ...] = ("dynamic", "static")
+Ranges = Literal["dynamic", "static", "none"]
+RANGES: tuple[Ranges, ...] = ("dynamic", "static", "none")
 Word = TypeVar("Word", bound=str)
 _FLOOR = re.compile(r"(\d+(?:\.\d+)?)\s*(pt|%)")
 
@@ -85,8 +85,8 @@ class Export:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Browser:
-    """The model in int8, or as it is where it is ONNX already, with a page that runs it in a browser. `runtime`:
-    the folder with the packages of npm that it runs on; None: npm fetches them."""
+    """The model with weights in int8, or as it is where it is ONNX already, with a page that runs it in a browser.
+    `runtime`: the folder with the packages of npm that it runs on; None: npm fetches them."""
 
     runtime: str | None = None
     step: ClassVar[Step] = "export"
@@ -101,8 +101,8 @@ class Browser:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Quantize:
     """Weights in few bits: "q8" int8, a scale a channel, "q4" int4, a scale for every `block` weights. `ranges` of
-    activations in int8: "dynamic" are measured while the model runs, "static" once, on training texts; of which
-    the `calibration_rows` first are read. `back_off`: where the floor does not hold, keep in fp32 what hurts most,
+    activations in int8: "dynamic" are measured while the model runs, "static" once, on training texts, of which
+    the `calibration_rows` first are read; "none": activations stay in fp32, and weights alone are int8. `back_off`: where the floor does not hold, keep in fp32 what hurts most,
     until it does."""
 
     bits: Bits = "q8"

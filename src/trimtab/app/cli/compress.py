@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from trimtab import methods
     from trimtab.compression.wanted import Lesson, Wanted
 
-FORMATS, BITS, RANGES = "onnx|safetensors|browser", "q8|q4", "dynamic|static"
+FORMATS, BITS, RANGES = "onnx|safetensors|browser", "q8|q4", "dynamic|static|none"
 _Out = Annotated[str, typer.Option("--out", metavar="DIR", help="TT-V510")]
 _Floor = Annotated[str | None, typer.Option("--floor", metavar="X", help="TT-V511")]
 _Force = Annotated[bool, typer.Option("--force", help="TT-V512")]

@@ -181,11 +181,11 @@ async function start() {
   at("served").hidden = true;
   at("form").hidden = false;
   at("form").addEventListener("submit", (event) => event.preventDefault());
+  const model = new Model(showProgress);
+  window.trimtab = { classify: (texts) => model.classify(texts), loaded: model.loaded };
   try {
     const facts = await (await fetch("page.json")).json();
     const areas = addFields(facts.inputs);
-    const model = new Model(showProgress);
-    window.trimtab = { classify: (texts) => model.classify(texts), loaded: model.loaded };
     const { bytes } = await model.loaded;
     at("about").textContent = SAY.about(megabytes(bytes.model), megabytes(bytes.runtime));
     at("loading").hidden = true;

@@ -1,6 +1,7 @@
 """The step `export --to browser`: an ONNX artifact with a page that classifies texts where it is opened.
 
-Of a model that transformers opens, int8 is made first; an ONNX model is taken as it is.
+Of a model that transformers opens, weights are made int8 first, and activations stay in fp32: a browser then gives
+what Python gives, which int8 activations do not (onnx_weights). An ONNX model is taken as it is.
 """
 
 import shutil
@@ -51,7 +52,7 @@ class ToBrowser(Recipe):
         require_transformers(making, self._wanted.step)
         if making.corpus is None:
             raise UsageError("TT-C011", step=f"{self._wanted.step} --to browser")
-        yield from Quantizing(Quantize()).make(making)
+        yield from Quantizing(Quantize(ranges="none")).make(making)
 
 
 def _copy_model(making: Making) -> None:

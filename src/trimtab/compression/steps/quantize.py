@@ -57,8 +57,9 @@ class Quantizing(Recipe):
 
 
 def _check(wanted: Quantize) -> None:
-    if wanted.bits == "q4" and wanted.ranges == "static":
-        raise UsageError("TT-C019", what="--to q4 --ranges static", known="--to q8 --ranges static, --to q4")
+    if wanted.bits == "q4" and wanted.ranges != "dynamic":
+        what = f"--to q4 --ranges {wanted.ranges}"
+        raise UsageError("TT-C019", what=what, known=f"--to q8 --ranges {wanted.ranges}, --to q4")
     if wanted.block not in _BLOCKS:
         known = ", ".join(f"--block {block}" for block in _BLOCKS)
         raise UsageError("TT-C019", what=f"--block {wanted.block}", known=known)
