@@ -52,7 +52,9 @@ class Page:
 
 
 @contextlib.contextmanager
-def window(*, width: int = 1000, height: int = 800, language: str = "en-US", phone: bool = False) -> Iterator[Page]:
+def window(
+    *, width: int = 1000, height: int = 800, language: str = "en-US", phone: bool = False
+) -> Iterator[Page]:
     """A window of its own, and of nobody else's data."""
     with _driver() as address:
         options: dict[str, Any] = {
@@ -100,10 +102,14 @@ def served(folder: Path) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _driver() -> Iterator[str]:
-    started = subprocess.Popen(["chromedriver", "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    started = subprocess.Popen(
+        ["chromedriver", "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     try:
         assert started.stdout is not None
-        port = next(line.rsplit(" ", 1)[1].rstrip(".\n") for line in started.stdout if "successfully on port" in line)
+        port = next(
+            line.rsplit(" ", 1)[1].rstrip(".\n") for line in started.stdout if "successfully on port" in line
+        )
         yield f"http://127.0.0.1:{port}"
     finally:
         started.terminate()

@@ -74,7 +74,7 @@ def npm_folder() -> Path:
     return cache_folder() / "npm"
 
 
-def at_hand(folder: Path) -> tuple[NpmPackage, ...]:
+def missing(folder: Path) -> tuple[NpmPackage, ...]:
     """The packages that are missing in `folder`."""
     return tuple(package for package in RUNTIME if not (folder / package.tarball).is_file())
 
@@ -82,7 +82,7 @@ def at_hand(folder: Path) -> tuple[NpmPackage, ...]:
 def fetch(folder: Path) -> Iterator[Message]:
     """Let npm fetch what is missing in `folder`, saying so before. Raises ArtifactError TT-C501 where there is no
     npm, TT-C502 where it fails, TT-C503 for a package that is not what was published; OSError."""
-    for package in at_hand(folder):
+    for package in missing(folder):
         npm = shutil.which("npm")
         if npm is None:
             raise ArtifactError("TT-C501", package=package.wanted, folder=str(folder), command=command())

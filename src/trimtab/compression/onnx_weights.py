@@ -17,8 +17,8 @@ _FEWEST = 1024  # numbers: of fewer there is nothing to save
 
 
 def write_int8_weights(graph: Path, file: Path, kept: Collection[str]) -> None:
-    """`graph` in fp32 -> `file`, but for the weights of the nodes `kept`. A scale for each output of a product, and
-    for each row of an embedding. Raises OSError."""
+    """`graph` in fp32 -> `file`, but for the weights of the nodes `kept`. A scale for each output of a product,
+    and for each row of an embedding. Raises OSError."""
     import onnx
 
     model = onnx.load(graph)
@@ -62,7 +62,9 @@ def _pack(graph: Any, weight: Any, node: Any) -> list[Any]:
     across = _across(node)
     scale = np.abs(exact).max(axis=across, keepdims=True) / _LARGEST
     scale = np.where(scale > 0, scale, 1).astype(np.float32)
-    graph.initializer.append(numpy_helper.from_array(np.rint(exact / scale).astype(np.int8), f"{weight.name}_int8"))
+    graph.initializer.append(
+        numpy_helper.from_array(np.rint(exact / scale).astype(np.int8), f"{weight.name}_int8")
+    )
     graph.initializer.append(numpy_helper.from_array(scale, f"{weight.name}_scale"))
     if node.op_type == "Gather":
         return []

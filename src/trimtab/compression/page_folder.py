@@ -1,5 +1,5 @@
-"""The page of an ONNX artifact: static files beside its model, which classify texts in the browser of whoever opens
-it. All lie in the folder itself, and none names this machine.
+"""The page of an ONNX artifact: static files beside its model, which classify texts in the browser of whoever
+opens it. All lie in the folder itself, and none names this machine.
 
 page.json tells the page what it shows. Leaves out where the runtime comes from (npm_packages.py).
 """

@@ -102,8 +102,8 @@ class Browser:
 class Quantize:
     """Weights in few bits: "q8" int8, a scale a channel, "q4" int4, a scale for every `block` weights. `ranges` of
     activations in int8: "dynamic" are measured while the model runs, "static" once, on training texts, of which
-    the `calibration_rows` first are read; "none": activations stay in fp32, and weights alone are int8. `back_off`: where the floor does not hold, keep in fp32 what hurts most,
-    until it does."""
+    the `calibration_rows` first are read; "none": activations stay in fp32, and weights alone are int8.
+    `back_off`: where the floor does not hold, keep in fp32 what hurts most, until it does."""
 
     bits: Bits = "q8"
     ranges: Ranges = "dynamic"

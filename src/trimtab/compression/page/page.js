@@ -1,5 +1,6 @@
 // The face of the page: words, fields, bars. The model runs in worker.js, so that typing never waits for it.
-// `window.trimtab.classify(texts)` is the same for scripts: texts, or pairs of texts, to what the model says.
+// `window.trimtab` is the same for scripts: `classify(texts)`, texts or pairs of texts to what the model says of each,
+// and `tokens(texts)`, to the ids it is given.
 "use strict";
 
 const WORDS = {
@@ -15,7 +16,7 @@ const WORDS = {
     more: (count) => ` · ${count} other labels are less likely`,
     time: (ms, tokens) => `${ms} ms for ${tokens} tokens`,
     cut: (most) => ` · the text is longer than ${most} tokens, the rest was not read`,
-    about: (model, runtime) => `Model and tokenizer ${model}, runtime ${runtime}; loaded once, then kept by the browser.`,
+    about: (model, runtime) => `Runs in this browser alone: model and tokenizer ${model}, runtime ${runtime}.`,
     failed: (why) => `The model could not be loaded: ${why}`,
   },
   zh: {
@@ -30,7 +31,7 @@ const WORDS = {
     more: (count) => ` · 另有 ${count} 个标签可能性更低`,
     time: (ms, tokens) => `用时 ${ms} 毫秒，${tokens} 个 token`,
     cut: (most) => ` · 文本超过 ${most} 个 token，其余部分未读`,
-    about: (model, runtime) => `模型与分词器 ${model}，运行环境 ${runtime}；只需加载一次，之后由浏览器缓存。`,
+    about: (model, runtime) => `完全在浏览器中运行：模型与分词器 ${model}，运行环境 ${runtime}。`,
     failed: (why) => `无法加载模型：${why}`,
   },
 };
@@ -67,12 +68,12 @@ class Model {
     else reject(new Error(error));
   }
 
-  async classify(texts) {
+  async ask(asked, texts) {
     await this.loaded;
     return new Promise((resolve, reject) => {
       const id = (this.last = (this.last ?? 0) + 1);
       this.asked.set(id, { resolve, reject });
-      this.worker.postMessage({ id, texts });
+      this.worker.postMessage({ id, asked, texts });
     });
   }
 }
@@ -158,7 +159,7 @@ function listen(areas, model, facts) {
       at("result").hidden = true;
       return;
     }
-    const [found] = await model.classify([texts]);
+    const [found] = await model.ask("classify", [texts]);
     if (mine === latest) show(found, facts);
   };
   const soon = () => {
@@ -182,7 +183,11 @@ async function start() {
   at("form").hidden = false;
   at("form").addEventListener("submit", (event) => event.preventDefault());
   const model = new Model(showProgress);
-  window.trimtab = { classify: (texts) => model.classify(texts), loaded: model.loaded };
+  window.trimtab = {
+    loaded: model.loaded,
+    classify: (texts) => model.ask("classify", texts),
+    tokens: (texts) => model.ask("tokens", texts),
+  };
   try {
     const facts = await (await fetch("page.json")).json();
     const areas = addFields(facts.inputs);

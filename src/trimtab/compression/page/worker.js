@@ -135,7 +135,14 @@ class Model {
     ort.env.wasm.numThreads = 1; // more want headers that a plain server does not send
     ort.env.wasm.wasmBinary = runtime;
     const session = await ort.InferenceSession.create(model, { executionProviders: ["wasm"] });
-    return new Model(facts, new Reader(facts, tokenizer, config), session);
+    const loaded = new Model(facts, new Reader(facts, tokenizer, config), session);
+    await loaded.classify(Array(facts.inputs).fill("a")); // the first run is several times as slow
+    return loaded;
+  }
+
+  /** Token ids of one text or pair, as the model is given them. */
+  tokens(texts) {
+    return this.reader.read(texts).ids;
   }
 
   async classify(texts) {
@@ -151,7 +158,7 @@ class Model {
     const given = await this.session.run(fed);
     const logits = [...given[this.session.outputNames[0]].data];
     const said = SAYS[this.facts.task](logits, this.facts.labels);
-    return { ...said, logits, ids, cut, tokens: ids.length, milliseconds: performance.now() - begun };
+    return { ...said, logits, cut, tokens: ids.length, milliseconds: performance.now() - begun };
   }
 }
 
@@ -168,15 +175,16 @@ function summed(bytes) {
 }
 
 let turn = loading; // one request after another: a session runs one text at a time
-self.onmessage = ({ data: { id, texts } }) => {
-  turn = turn.then(() => answered(id, texts));
+self.onmessage = ({ data }) => {
+  turn = turn.then(() => answered(data));
 };
 
-async function answered(id, texts) {
+/** `asked` is "classify" or "tokens". */
+async function answered({ id, asked, texts }) {
   try {
     const model = await loading;
     const found = [];
-    for (const one of texts) found.push(await model.classify([one].flat()));
+    for (const one of texts) found.push(await model[asked]([one].flat()));
     self.postMessage({ id, found });
   } catch (error) {
     self.postMessage({ id, error: String(error.message ?? error) });
