@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 
 from trimtab.artifacts import FACTS_FILE, Change, Compared, glance, sha256_of, weight_bytes
 from trimtab.compression.gate import Sight, compared, see, see_made_rows
-from trimtab.compression.recipe import Happening, Making, Recipe, require_transformers
+from trimtab.compression.recipe import Happening, Making, Recipe, require_engine
 from trimtab.compression.wanted import Floor
 from trimtab.data import Corpus
 from trimtab.errors import BadInput, TrimtabError
@@ -68,7 +68,7 @@ def carry_out(recipe: Recipe, order: Order) -> Iterator[Happening | Carried]:
     raise; OSError.
     """
     recipe.check()
-    require_transformers(order.folder, glance(order.folder), recipe.wanted.step)
+    require_engine(recipe, order.folder, glance(order.folder))
     lock = FileLock(order.out.with_name(f".{order.out.name}.lock"))
     order.out.parent.mkdir(parents=True, exist_ok=True)
     try:

@@ -1,4 +1,5 @@
-"""Fewer bits for the weights of an ONNX graph, by ONNX Runtime's own quantisers; some nodes may be kept in fp32.
+"""Fewer bits for the weights of an ONNX graph, by ONNX Runtime's own quantisers, or, for int8 weights alone, by
+onnx_weights; some nodes may be kept in fp32.
 
 Products of two activations stay in fp32: their ranges change with every text. Leaves out which nodes to keep
 (quantizing.py), and graphs beyond one file.
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from trimtab.compression.onnx_weights import write_int8_weights
 from trimtab.compression.wanted import Bits, Quantize, Ranges
 
 if TYPE_CHECKING:
@@ -64,6 +66,10 @@ def _static(graph: Path, file: Path, wanted: Quantize, feeds: Callable[[], Feeds
     )
 
 
+def _weights_alone(graph: Path, file: Path, wanted: Quantize, feeds: Callable[[], Feeds], kept: list[str]) -> None:
+    write_int8_weights(graph, file, kept)
+
+
 def _int4(graph: Path, file: Path, wanted: Quantize, feeds: Callable[[], Feeds], kept: list[str]) -> None:
     import onnx
     from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
@@ -85,6 +91,7 @@ def _int4(graph: Path, file: Path, wanted: Quantize, feeds: Callable[[], Feeds],
 _WRITERS: Mapping[tuple[Bits, Ranges], Callable[..., None]] = {
     ("q8", "dynamic"): _dynamic,
     ("q8", "static"): _static,
+    ("q8", "none"): _weights_alone,
     ("q4", "dynamic"): _int4,
 }
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from trimtab.artifacts import ArtifactFacts, Compared
+from trimtab.artifacts import ArtifactFacts, Compared, Engine
 from trimtab.compression.gate import Sight, compared, see, see_made_rows
 from trimtab.compression.wanted import Floor, Wanted
 from trimtab.data import Corpus
@@ -79,6 +79,8 @@ class Recipe(ABC):
 
     floor: ClassVar[Floor | None]
     """What may be lost where the user says nothing; None: nothing is measured against it."""
+    engines: ClassVar[tuple[Engine, ...]] = ("transformers",)
+    """What may compute the artifact that it begins with."""
     same_numbers: ClassVar[bool] = False
     """Whether the outputs are to be the same but for rounding."""
 
@@ -97,8 +99,10 @@ class Recipe(ABC):
         generator's return value. Raises TrimtabError."""
 
 
-def require_transformers(folder: Path, facts: ArtifactFacts, step: str) -> None:
-    """Raises ArtifactError TT-C015 where what a step begins with is run by another engine."""
-    if facts.engine != "transformers":
+def require_engine(recipe: Recipe, folder: Path, facts: ArtifactFacts) -> None:
+    """Raises ArtifactError TT-C015 where a step cannot begin with what computes an artifact."""
+    if facts.engine not in recipe.engines:
         came_from = facts.changes[-1].parent if facts.changes else facts.base.name
-        raise ArtifactError("TT-C015", folder=str(folder), engine=facts.engine, step=step, parent=came_from)
+        raise ArtifactError(
+            "TT-C015", folder=str(folder), engine=facts.engine, step=recipe.wanted.step, parent=came_from
+        )

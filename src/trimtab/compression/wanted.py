@@ -10,10 +10,11 @@ from trimtab.planning import Settings
 
 ExportFormat = Literal["onnx", "safetensors"]
 EXPORT_FORMATS: tuple[ExportFormat, ...] = ("onnx", "safetensors")
+BROWSER = "browser"
 Bits = Literal["q8", "q4"]
 BITS: tuple[Bits, ...] = ("q8", "q4")
-Ranges = Literal["dynamic", "static"]
-RANGES: tuple[Ranges, ...] = ("dynamic", "static")
+Ranges = Literal["dynamic", "static", "none"]
+RANGES: tuple[Ranges, ...] = ("dynamic", "static", "none")
 Word = TypeVar("Word", bound=str)
 _FLOOR = re.compile(r"(\d+(?:\.\d+)?)\s*(pt|%)")
 
@@ -24,6 +25,15 @@ def chosen(option: str, typed: str, known: tuple[Word, ...]) -> Word:
         if word == typed:
             return word
     raise UsageError("TT-C017", option=option, typed=typed, known=", ".join(known))
+
+
+def exported(typed: str, runtime: str | None) -> "Export | Browser":
+    """What `export --to` asks for. Raises UsageError TT-C017, and TT-C506 for a `runtime` that nothing runs on."""
+    if typed == BROWSER:
+        return Browser(runtime=runtime)
+    if runtime is not None:
+        raise UsageError("TT-C506", typed=typed)
+    return Export(format=chosen("to", typed, EXPORT_FORMATS))
 
 
 def numbers(option: str, typed: str | None) -> tuple[int, ...]:
@@ -77,11 +87,26 @@ class Export:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Browser:
+    """The model with weights in int8, or as it is where it is ONNX already, with a page that runs it in a browser.
+    `runtime`: the folder with the packages of npm that it runs on; None: npm fetches them."""
+
+    runtime: str | None = None
+    step: ClassVar[Step] = "export"
+    needs_data: ClassVar[bool] = False
+    trains: ClassVar[bool] = False
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        return ("--to", BROWSER) if self.runtime is None else ("--to", BROWSER, "--runtime", self.runtime)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Quantize:
     """Weights in few bits: "q8" int8, a scale a channel, "q4" int4, a scale for every `block` weights. `ranges` of
-    activations in int8: "dynamic" are measured while the model runs, "static" once, on training texts; of which
-    the `calibration_rows` first are read. `back_off`: where the floor does not hold, keep in fp32 what hurts most,
-    until it does."""
+    activations in int8: "dynamic" are measured while the model runs, "static" once, on training texts, of which
+    the `calibration_rows` first are read; "none": activations stay in fp32, and weights alone are int8.
+    `back_off`: where the floor does not hold, keep in fp32 what hurts most, until it does."""
 
     bits: Bits = "q8"
     ranges: Ranges = "dynamic"
@@ -217,6 +242,6 @@ class Prune:
         return (*own, *self.lesson.words) if self.recovers else (*own, "--no-recovery")
 
 
-Wanted = Distil | Prune | Export | Quantize
+Wanted = Distil | Prune | Export | Browser | Quantize
 """What `compress` may be asked. Each has the name of its `step`, whether it `needs_data` and `trains`, and the
 `words` of the command line that ask for it."""

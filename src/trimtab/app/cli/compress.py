@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _COMPOSED = "auto"
 TARGETS = "server-cpu|laptop|phone|browser"
-FORMATS, BITS, RANGES = "onnx|safetensors", "q8|q4", "dynamic|static"
+FORMATS, BITS, RANGES = "onnx|safetensors|browser", "q8|q4", "dynamic|static|none"
 _Out = Annotated[str, typer.Option("--out", metavar="DIR", help="TT-V510")]
 _Floor = Annotated[str | None, typer.Option("--floor", metavar="X", help="TT-V511")]
 _Force = Annotated[bool, typer.Option("--force", help="TT-V512")]
@@ -188,15 +188,15 @@ def export(
     out: _Out,
     to: Annotated[str, typer.Option("--to", metavar=FORMATS, help="TT-V513")] = "onnx",
     data: options.MaybeData = None,
+    runtime: Annotated[str | None, typer.Option("--runtime", metavar="DIR", help="TT-V580")] = None,
     floor: _Floor = None,
     force: _Force = False,
     trust_remote_code: options.TrustCode = False,
     json: options.Json = False,
 ) -> None:
-    from trimtab.compression.wanted import EXPORT_FORMATS, Export, chosen
+    from trimtab.compression.wanted import exported
 
-    wanted = Export(format=chosen("to", to, EXPORT_FORMATS))
-    _run(ctx, wanted, folder, out, data, floor, force, trust_remote_code)
+    _run(ctx, exported(to, runtime), folder, out, data, floor, force, trust_remote_code)
 
 
 def quantize(

@@ -4,17 +4,19 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from trimtab.compression.recipe import Recipe
+from trimtab.compression.steps.browser import BrowserStep
 from trimtab.compression.steps.distill import DistilStep
 from trimtab.compression.steps.export import ExportStep
 from trimtab.compression.steps.prune import PruneStep
 from trimtab.compression.steps.quantize import QuantizeStep
-from trimtab.compression.wanted import Distil, Export, Prune, Quantize, Wanted
+from trimtab.compression.wanted import Browser, Distil, Export, Prune, Quantize, Wanted
 
 _RECIPES: Mapping[type, Callable[[Any], Recipe]] = {
     Distil: DistilStep,
     Prune: PruneStep,
     Quantize: QuantizeStep,
     Export: ExportStep,
+    Browser: BrowserStep,
 }
 
 

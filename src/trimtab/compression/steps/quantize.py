@@ -49,8 +49,9 @@ class QuantizeStep(Recipe):
     def check(self) -> None:
         """Raises UsageError TT-C019 for what no quantiser does."""
         wanted = self._wanted
-        if wanted.bits == "q4" and wanted.ranges == "static":
-            raise UsageError("TT-C019", what="--to q4 --ranges static", known="--to q8 --ranges static, --to q4")
+        if wanted.bits == "q4" and wanted.ranges != "dynamic":
+            what = f"--to q4 --ranges {wanted.ranges}"
+            raise UsageError("TT-C019", what=what, known=f"--to q8 --ranges {wanted.ranges}, --to q4")
         if wanted.block not in _BLOCKS:
             known = ", ".join(f"--block {block}" for block in _BLOCKS)
             raise UsageError("TT-C019", what=f"--block {wanted.block}", known=known)
