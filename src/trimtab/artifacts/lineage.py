@@ -9,7 +9,7 @@ from typing import Literal
 Engine = Literal["transformers", "onnx", "gguf"]
 """What computes an artifact: transformers from safetensors, ONNX Runtime from model.onnx, or transformers from the
 unpacked numbers of model.gguf."""
-Step = Literal["distill", "prune", "quantize", "export"]
+Step = Literal["distill", "prune", "trim", "quantize", "export"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -55,6 +55,7 @@ _ADAPTER_VERBS = (
 _COMPRESS_VERBS = (
     ("distill", compress.distill, "TT-V504"),
     ("prune", compress.prune, "TT-V505"),
+    ("trim", compress.trim, "TT-V590"),
     ("quantize", compress.quantize, "TT-V502"),
     ("export", compress.export, "TT-V501"),
 )

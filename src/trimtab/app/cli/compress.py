@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from trimtab import methods
     from trimtab.compression.wanted import Lesson, Wanted
 
-FORMATS, BITS, RANGES = "onnx|safetensors", "q8|q4", "dynamic|static"
+FORMATS, BITS, RANGES, KEEPS = "onnx|safetensors", "q8|q4", "dynamic|static", "seen|script"
 _Out = Annotated[str, typer.Option("--out", metavar="DIR", help="TT-V510")]
 _Floor = Annotated[str | None, typer.Option("--floor", metavar="X", help="TT-V511")]
 _Force = Annotated[bool, typer.Option("--force", help="TT-V512")]
@@ -134,6 +134,26 @@ def prune(
         recovers=not no_recovery,
         lesson=teaching.lesson(),
     )
+    _run(ctx, wanted, folder, out, data, floor, force, trust_remote_code)
+
+
+def trim(
+    ctx: typer.Context,
+    *,
+    folder: options.Folder,
+    data: options.Data,
+    out: _Out,
+    keep_texts: Annotated[list[str] | None, typer.Option("--keep-texts", metavar="F", help="TT-V591")] = None,
+    keep: Annotated[str, typer.Option("--keep", metavar=KEEPS, help="TT-V592")] = "seen",
+    floor: _Floor = None,
+    force: _Force = False,
+    trust_remote_code: options.TrustCode = False,
+    json: options.Json = False,
+) -> None:
+    from trimtab.compression.wanted import KEEPS as KNOWN_KEEPS
+    from trimtab.compression.wanted import Trim, chosen
+
+    wanted = Trim(further=tuple(keep_texts or ()), keep=chosen("keep", keep, KNOWN_KEEPS))
     _run(ctx, wanted, folder, out, data, floor, force, trust_remote_code)
 
 

@@ -8,11 +8,13 @@ from trimtab.compression.steps.distill import Distilling
 from trimtab.compression.steps.export import Exporting
 from trimtab.compression.steps.prune import Pruning
 from trimtab.compression.steps.quantize import Quantizing
-from trimtab.compression.wanted import Distil, Export, Prune, Quantize, Wanted
+from trimtab.compression.steps.trim import Trimming
+from trimtab.compression.wanted import Distil, Export, Prune, Quantize, Trim, Wanted
 
 _RECIPES: Mapping[type, Callable[[Any], Recipe]] = {
     Distil: Distilling,
     Prune: Pruning,
+    Trim: Trimming,
     Quantize: Quantizing,
     Export: Exporting,
 }
