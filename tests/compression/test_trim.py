@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 
 from tiny_artifacts import moved_artifact, tiny_base
 from tiny_chat import chat_model, write_talks
@@ -24,7 +24,7 @@ from trimtab.compression.wanted import Trim
 from trimtab.data import Example
 from trimtab.errors import Message, ModelError, TrimtabError
 from trimtab.evaluation import open_artifact
-from trimtab.models import read_spec
+from trimtab.models import ModelSource, read_spec
 from trimtab.study import Compressed, CompressRequest, compress
 
 SEEN, UNSEEN = sentences(40, seed=1), sentences(400, seed=2)
@@ -276,10 +276,9 @@ _LABELS = {"pair": ("bad", "good"), "embed": (), "tag": ("O", "B-mood", "B-numbe
 _DATA = {"pair": lambda folder: write_data(folder, pair=True), "embed": write_scored, "tag": write_tags}
 
 
-@pytest.mark.parametrize("padding", [2, 9])
-def test_positions_that_are_counted_from_padding_stay(padding: int, tmp_path: Path) -> None:
+def test_positions_that_are_counted_from_padding_stay(tmp_path: Path) -> None:
     """RoBERTa's first position is its padding id plus one: the tokens before it keep their numbers."""
-    source = reading_model(tmp_path / "base", "unigram", "roberta")
+    source, padding = reading_model(tmp_path / "base", "unigram", "roberta"), 9
     config = json.loads((source.folder / "config.json").read_text())
     tokens = AutoTokenizer.from_pretrained(source.folder)
     tokens.pad_token = tokens.convert_ids_to_tokens(padding)
@@ -322,3 +321,49 @@ def test_what_cannot_be_trimmed_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TrimtabError, match="TT-C301"):
         done(chat, tmp_path / "out", write_talks(tmp_path / "talks"))
     assert not (tmp_path / "out").exists()
+
+
+# ------------------------------------------------------------------ real models
+
+
+@pytest.mark.model
+def test_a_real_multilingual_encoder(real_model: Callable[[str], Path]) -> None:
+    """Vectors of texts that were seen are those of the whole model, to the bit."""
+    folder = real_model("multilingual-e5-small")
+    source = ModelSource(folder=folder, name="e5")
+    plain = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    whole = Tokenizer.from_str(json.dumps(plain))
+    vocabulary, texts = (
+        Vocabulary(plain, "e5"),
+        ["房间很干净，服务态度非常好！", "早餐一般，价格 300 元。", "query: good film"],
+    )
+    kept = vocabulary.kept(counts(whole, texts), up_to=1)
+    smaller = Tokenizer.from_str(json.dumps(vocabulary.trimmed(kept)))
+    model, spec = AutoModel.from_pretrained(folder).eval(), read_spec(source)
+    with torch.no_grad():
+        before = [model(input_ids=torch.tensor([whole.encode(text).ids]))[0] for text in texts]
+        after_spec = tuning.keep_tokens(model, spec, kept)
+        after = [model(input_ids=torch.tensor([smaller.encode(text).ids]))[0] for text in texts]
+    assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
+    assert spec.vocab == 250_037 and 8_000 < after_spec.vocab < 12_000  # CJK and LATIN letters are most of it
+    common = "的一是不了人我在有他这中大来上国"
+    assert smaller.token_to_id("<unk>") not in smaller.encode(common).ids
+
+
+@pytest.mark.model
+def test_a_real_model_whose_tokenizer_has_a_class_of_its_own(
+    real_model: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """BertTokenizer, which transformers opens by its own rules."""
+    source = ModelSource(folder=real_model("paraphrase-minilm-l3-v2"), name="minilm")
+    folder = moved_artifact(tmp_path / "a", source, "head")
+    texts = [text for text in UNSEEN if text.isascii()][:30]
+    done(folder, tmp_path / "out", write_rows(tmp_path / "data", texts), force=True)
+    before, after = open_artifact(folder), open_artifact(tmp_path / "out")
+    assert type(before.tokenizer) is type(after.tokenizer) and len(after.tokenizer) < 1_500
+    rows = [Example((text,), 0) for text in texts[::3]]
+    assert np.array_equal(after.logits(after.encode(rows)), before.logits(before.encode(rows)))
+    plain = Tokenizer.from_file(str(tmp_path / "out/tokenizer.json"))
+    plain.no_padding()
+    plain.no_truncation()
+    assert all(plain.encode(text).ids == after.tokenizer(text)["input_ids"] for text in [*UNSEEN, "Naïve ☃ zebra"])

@@ -19,7 +19,8 @@ import numpy as np
 from trimtab.errors import ModelError
 
 Json = Mapping[str, Any]  # the content of a tokenizer.json, or a part of it
-SCRIPT_SHARE = 0.001  # of all characters: a script with fewer is no script of the data
+SCRIPT_SHARE = 0.001  # of all characters: letters of a script with fewer are strays in the data
+MAIN_SHARE = 0.1  # of all characters: a script with fewer is foreign words in the data
 _MARK = "▁"  # SentencePiece's, before a word
 
 
@@ -55,26 +56,27 @@ class Vocabulary:
     ) -> tuple[int, ...]:
         """Ids that stay, ascending, of a model that is to read texts in which tokens occur `counts` times, int64
         by id (0 beyond its end): those, the ones that are `required`, `always` and all ids to `up_to` (which need
-        be no token); of every script of the texts all single characters, within words and at their beginning, or
-        with `whole_scripts` all tokens that are written in it; and what they are merged from."""
-        scripts = self._scripts(counts)
+        be no token); of every script of the texts all single characters, within words and at their beginning; with
+        `whole_scripts` all tokens that are written in the main ones; and what they are merged from."""
+        letters = self._letters(counts)
+        single = _scripts(letters, SCRIPT_SHARE)
+        whole = _scripts(letters, MAIN_SHARE) if whole_scripts else frozenset()
         stay = {*np.flatnonzero(counts).tolist(), *self.required, *always} & self.pieces.keys()
         for number, text in self._model.texts:
-            written = all(script_of(letter) in scripts for letter in text)
-            if self._model.is_part(number) or (written and (whole_scripts or len(text) == 1)):
+            scripts = single if len(text) == 1 else whole
+            if self._model.is_part(number) or all(script_of(letter) in scripts for letter in text):
                 stay.add(number)
         return tuple(sorted(self._model.closed(stay) | set(range(up_to + 1))))
 
-    def _scripts(self, counts: np.ndarray) -> frozenset[str]:
-        """Scripts, and kinds of other characters, that are at least SCRIPT_SHARE of what was read."""
+    def _letters(self, counts: np.ndarray) -> Counter[str]:
+        """Characters that were read, by script."""
         added = {token["id"] for token in self.plain["added_tokens"]}
         letters: Counter[str] = Counter()
         for number, text in self._model.texts:
             if number < len(counts) and counts[number] and number not in added:
                 for letter in text:
                     letters[script_of(letter)] += int(counts[number])
-        least = SCRIPT_SHARE * letters.total()
-        return frozenset(script for script, count in letters.items() if count >= least)
+        return letters
 
     def trimmed(self, kept: tuple[int, ...]) -> dict[str, Any]:
         """The tokenizer.json with the tokens `kept`, ascending: each has its place there as its new id."""
@@ -110,6 +112,12 @@ def script_of(letter: str) -> str:
     if category[0] not in "LM":
         return category
     return unicodedata.name(letter, "?").partition(" ")[0]
+
+
+def _scripts(letters: Counter[str], share: float) -> frozenset[str]:
+    """Scripts that are at least that share of all characters; of what is no letter, all kinds that occur."""
+    least = share * letters.total()
+    return frozenset(script for script, count in letters.items() if count >= least or len(script) == 2)
 
 
 # ------------------------------------------------------------------ kinds of tokenizers

@@ -193,8 +193,8 @@ class Prune:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trim:
-    """The same model with fewer tokens: those of the training texts and of the files `further`, and of the scripts
-    they are written in all single characters ("seen") or everything ("script")."""
+    """The same model with fewer tokens: those of the training texts and of the files `further`, all single
+    characters of the scripts they are written in ("seen"), and all words of their main ones ("script")."""
 
     further: tuple[str, ...] = ()
     keep: Keep = "seen"
