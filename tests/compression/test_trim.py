@@ -203,12 +203,11 @@ def test_only_the_table_of_tokens_and_the_head_change(tied: bool, tmp_path: Path
 def test_a_trimmed_model_computes_the_same(kind: str, family: str, method: str, tmp_path: Path) -> None:
     folder = moved_artifact(tmp_path / "a", reading_model(tmp_path / "base", kind, family), method)
     texts = [text for text in UNSEEN if len(text) < 30][:60]
-    events = done(folder, tmp_path / "out", write_rows(tmp_path / "data", texts))
+    events = done(folder, tmp_path / "out", write_rows(tmp_path / "data", texts), force=True)
     before, after = open_artifact(folder), open_artifact(tmp_path / "out")
     (told,) = said(events, "TT-C302")
     assert after.spec.vocab == told.fact("after") < before.spec.vocab == told.fact("before")
-    sizes = [sum(weight.nbytes for weight in one.model.parameters()) for one in (after,)]
-    assert sizes == [told.fact("size")]
+    assert sum(weight.nbytes for weight in after.model.parameters()) == told.fact("size")
     file = (tmp_path / "out/tokenizer.json").stat().st_size
     assert abs(file - int(told.fact("file"))) < 0.02 * file
 
