@@ -28,7 +28,7 @@ VERBS = [
     "cost",
 ]
 PAGES = [[], *([verb] for verb in VERBS), ["data", "check"], ["cost", "train"]]
-PAGES += [["compress", verb] for verb in ("auto", "distill", "prune", "quantize", "export")]
+PAGES += [["compress", verb] for verb in ("auto", "distill", "prune", "trim", "quantize", "export")]
 PAGES += [["adapters", verb] for verb in ("list", "show", "merge", "import", "delete")]
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 Engine = Literal["transformers", "onnx"]
 """What computes an artifact: transformers from safetensors, or ONNX Runtime from model.onnx."""
-Step = Literal["distill", "prune", "quantize", "export"]
+Step = Literal["distill", "prune", "trim", "quantize", "export"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

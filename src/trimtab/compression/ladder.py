@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from trimtab.compression.predicted import onnx_bytes
-from trimtab.compression.wanted import Distil, Floor, Lesson, Quantize, Wanted
+from trimtab.compression.wanted import Bits, Browser, Distil, Floor, Lesson, Quantize, Wanted
 from trimtab.errors import UsageError
 from trimtab.models.spec import ModelSpec
 
@@ -18,12 +18,14 @@ from trimtab.models.spec import ModelSpec
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Target:
     """A machine and what may be asked of a model on it: `bytes_at_most` of weights and tokenizer,
-    `seconds_at_most` for one text, and what the metric on dev may lose. None = as it comes."""
+    `seconds_at_most` for one text, and what the metric on dev may lose. None = as it comes. `page`: it runs in a
+    page of a browser."""
 
     name: str
     floor: Floor
     bytes_at_most: int | None = None
     seconds_at_most: float | None = None
+    page: bool = False
 
 
 TARGETS: Mapping[str, Target] = {
@@ -32,7 +34,7 @@ TARGETS: Mapping[str, Target] = {
         Target(name="server-cpu", floor=Floor(points=0.5)),
         Target(name="laptop", floor=Floor(points=1.0)),
         Target(name="phone", floor=Floor(points=2.0), bytes_at_most=40_000_000),
-        Target(name="browser", floor=Floor(points=3.0), bytes_at_most=20_000_000),
+        Target(name="browser", floor=Floor(points=3.0), bytes_at_most=20_000_000, page=True),
     )
 }
 
@@ -65,17 +67,19 @@ class Rung:
         return seconds is None or whole_seconds is None or whole_seconds * self.work_share <= seconds
 
 
-def rungs(spec: ModelSpec, parameters: int, lesson: Lesson) -> Iterator[Rung]:
+def rungs(spec: ModelSpec, parameters: int, lesson: Lesson, *, page: bool = False) -> Iterator[Rung]:
     """From the gentlest on: all of the model in int8; then students of ever fewer of its layers, half of them
-    first, in int8; at last all of these in int4. `parameters`: of the model with its head."""
+    first, in int8; at last all of these in int4, but for a `page`, which runs int8 alone. `parameters`: of the
+    model with its head."""
     depths = [spec.layers, *_fewer(spec.layers)]
-    for bits in ("q8", "q4"):
+    formats: tuple[Bits, ...] = ("q8",) if page else ("q8", "q4")
+    for bits in formats:
         for depth in depths:
             made = replace(spec, layers=depth) if depth < spec.layers else spec
             gone = spec.parameters_of_layers(depth) if depth < spec.layers else 0
             teach: tuple[Wanted, ...] = (Distil(layers=depth, lesson=lesson),) if depth < spec.layers else ()
             yield Rung(
-                steps=(*teach, Quantize(bits=bits)),
+                steps=(*teach, Browser() if page else Quantize(bits=bits)),
                 weight_bytes=onnx_bytes(made, parameters - gone, bits),
                 work_share=depth / spec.layers,
             )

@@ -15,6 +15,8 @@ Bits = Literal["q8", "q4"]
 BITS: tuple[Bits, ...] = ("q8", "q4")
 Ranges = Literal["dynamic", "static", "none"]
 RANGES: tuple[Ranges, ...] = ("dynamic", "static", "none")
+Keep = Literal["seen", "script"]
+KEEPS: tuple[Keep, ...] = ("seen", "script")
 Word = TypeVar("Word", bound=str)
 _FLOOR = re.compile(r"(\d+(?:\.\d+)?)\s*(pt|%)")
 
@@ -242,6 +244,23 @@ class Prune:
         return (*own, *self.lesson.words) if self.recovers else (*own, "--no-recovery")
 
 
-Wanted = Distil | Prune | Export | Browser | Quantize
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trim:
+    """The same model with fewer tokens: those of the training texts and of the files `further`, all single
+    characters of the scripts they are written in ("seen"), and all words of their main ones ("script")."""
+
+    further: tuple[str, ...] = ()
+    keep: Keep = "seen"
+    step: ClassVar[Step] = "trim"
+    needs_data: ClassVar[bool] = True
+    trains: ClassVar[bool] = False
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        files = (word for file in self.further for word in ("--keep-texts", file))
+        return ("--keep", self.keep, *files)
+
+
+Wanted = Distil | Prune | Trim | Export | Browser | Quantize
 """What `compress` may be asked. Each has the name of its `step`, whether it `needs_data` and `trains`, and the
 `words` of the command line that ask for it."""

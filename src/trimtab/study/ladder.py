@@ -136,7 +136,7 @@ class _Ladder:
         parameters = spec.parameters + (spec.hidden + 1) * glance(self.place).outputs
         climbed: list[Climbed] = []
         whole: float | None = None
-        for rung in rungs(spec, parameters, self.request.lesson):
+        for rung in rungs(spec, parameters, self.request.lesson, page=self.target.page):
             if not rung.fits(self.target, tokenizer, whole):
                 yield message("TT-C052", steps=" + ".join(rung.names), size=rung.weight_bytes + tokenizer)
                 continue

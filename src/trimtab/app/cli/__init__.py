@@ -56,6 +56,7 @@ _COMPRESS_VERBS = (
     ("auto", compress.auto, "TT-V506"),
     ("distill", compress.distill, "TT-V504"),
     ("prune", compress.prune, "TT-V505"),
+    ("trim", compress.trim, "TT-V590"),
     ("quantize", compress.quantize, "TT-V502"),
     ("export", compress.export, "TT-V501"),
 )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from trimtab.compression.wanted import Lesson, Wanted
 
 _COMPOSED = "auto"
-TARGETS = "server-cpu|laptop|phone|browser"
+TARGETS, KEEPS = "server-cpu|laptop|phone|browser", "seen|script"
 FORMATS, BITS, RANGES = "onnx|safetensors|browser", "q8|q4", "dynamic|static|none"
 _Out = Annotated[str, typer.Option("--out", metavar="DIR", help="TT-V510")]
 _Floor = Annotated[str | None, typer.Option("--floor", metavar="X", help="TT-V511")]
@@ -178,6 +178,26 @@ def prune(
         recovers=not no_recovery,
         lesson=teaching.lesson(),
     )
+    _run(ctx, wanted, folder, out, data, floor, force, trust_remote_code)
+
+
+def trim(
+    ctx: typer.Context,
+    *,
+    folder: options.Folder,
+    data: options.Data,
+    out: _Out,
+    keep_texts: Annotated[list[str] | None, typer.Option("--keep-texts", metavar="F", help="TT-V591")] = None,
+    keep: Annotated[str, typer.Option("--keep", metavar=KEEPS, help="TT-V592")] = "seen",
+    floor: _Floor = None,
+    force: _Force = False,
+    trust_remote_code: options.TrustCode = False,
+    json: options.Json = False,
+) -> None:
+    from trimtab.compression.wanted import KEEPS as KNOWN_KEEPS
+    from trimtab.compression.wanted import Trim, chosen
+
+    wanted = Trim(further=tuple(keep_texts or ()), keep=chosen("keep", keep, KNOWN_KEEPS))
     _run(ctx, wanted, folder, out, data, floor, force, trust_remote_code)
 
 

@@ -9,11 +9,13 @@ from trimtab.compression.steps.distill import DistilStep
 from trimtab.compression.steps.export import ExportStep
 from trimtab.compression.steps.prune import PruneStep
 from trimtab.compression.steps.quantize import QuantizeStep
-from trimtab.compression.wanted import Browser, Distil, Export, Prune, Quantize, Wanted
+from trimtab.compression.steps.trim import TrimStep
+from trimtab.compression.wanted import Browser, Distil, Export, Prune, Quantize, Trim, Wanted
 
 _RECIPES: Mapping[type, Callable[[Any], Recipe]] = {
     Distil: DistilStep,
     Prune: PruneStep,
+    Trim: TrimStep,
     Quantize: QuantizeStep,
     Export: ExportStep,
     Browser: BrowserStep,
