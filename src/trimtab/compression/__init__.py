@@ -1,0 +1,1 @@
+"""compression: a tuned model made smaller, exported, and held to what it was before."""
