@@ -8,9 +8,10 @@ own quantiser reads the f16 or f32 file), and adapters (merge first).
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from importlib import util
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,6 +21,8 @@ import torch
 from safetensors import safe_open
 
 from trimtab.artifacts.facts import ADAPTER_CONFIG, NAME, glance
+from trimtab.compression.calibration import InputMoments
+from trimtab.compression.gguf_blocks import FORMATS, inverse_factor, kept_outputs
 from trimtab.errors import ModelError
 from trimtab.home import file_atomically
 from trimtab.models import ModelSource
@@ -28,6 +31,8 @@ from trimtab.models.gguf_layout import BF16, GgufKind, PackedTensor
 from trimtab.models.gguf_plan import GgufPlan, plan_gguf
 from trimtab.models.weights_header import read_header, weight_files
 from trimtab.tuning.gguf_model import MODEL_FILE, interleaved
+
+Packer = Callable[[np.ndarray], bytes]  # float32 (rows, width) -> their bytes in the file
 
 _LANGUAGE = ("instruct", "text")
 _NUMBERS_AT_A_TIME = 2**21
@@ -51,10 +56,12 @@ class GgufFile:
     kept: tuple[str, ...]
 
 
-def export_gguf(source: ModelSource | Path, folder: Path, kind: GgufKind) -> GgufFile:
+def export_gguf(
+    source: ModelSource | Path, folder: Path, kind: GgufKind, moments: InputMoments | None = None
+) -> GgufFile:
     """`write_gguf` into `folder`, with the config and the tokenizer files beside it: all that `open_gguf_model`
     and a tokenizer are opened from. artifact.json is the caller's. Raises as that does."""
-    written = write_gguf(source, folder / MODEL_FILE, kind)
+    written = write_gguf(source, folder / MODEL_FILE, kind, moments)
     for name in _BESIDE:
         file = _source(source).folder / name
         if file.is_file():
@@ -62,9 +69,13 @@ def export_gguf(source: ModelSource | Path, folder: Path, kind: GgufKind) -> Ggu
     return written
 
 
-def write_gguf(source: ModelSource | Path, target: Path, kind: GgufKind) -> GgufFile:
+def write_gguf(
+    source: ModelSource | Path, target: Path, kind: GgufKind, moments: InputMoments | None = None
+) -> GgufFile:
     """Write a whole language model, a ModelSource or the folder of one, as the file `target`, which is whole or
-    not there; one that was there is replaced.
+    not there; one that was there is replaced. With `moments` (`calibration.input_moments`) the matrices of the
+    layers are rounded so that their outputs are kept, else every number to the nearest; the file has the same
+    size.
 
     Raises ModelError: what `plan_gguf` raises, TT-C401 an artifact of another task, TT-C402 an adapter, TT-C406 a
     number that the kind does not hold, TT-C407 without the package gguf, TT-C411 too little space; OSError.
@@ -79,7 +90,7 @@ def write_gguf(source: ModelSource | Path, target: Path, kind: GgufKind) -> Gguf
         stored = _stored(model.folder, opened)
         file.write(plan.header)
         for tensor in plan.tensors:
-            _write_tensor(file, tensor, stored, model.name, plan)
+            _write_tensor(file, tensor, _packer(tensor, moments), stored, model.name, plan)
     return GgufFile(path=target, kind=kind, nbytes=plan.nbytes, kept=plan.kept)
 
 
@@ -112,11 +123,21 @@ def _stored(folder: Path, opened: ExitStack) -> dict[str, Any]:
     return found
 
 
-def _write_tensor(file: BinaryIO, tensor: PackedTensor, stored: dict[str, Any], name: str, plan: GgufPlan) -> None:
+def _packer(tensor: PackedTensor, moments: InputMoments | None) -> Packer:
+    known = moments.of(tensor.source) if moments is not None and tensor.type in FORMATS else ()
+    if not known:
+        return partial(_nearest, kind=tensor.type)
+    factors = [inverse_factor(moment) for moment in known]
+    return lambda numbers: kept_outputs(torch.from_numpy(numbers), factors, tensor.type).numpy().tobytes()
+
+
+def _write_tensor(
+    file: BinaryIO, tensor: PackedTensor, packer: Packer, stored: dict[str, Any], name: str, plan: GgufPlan
+) -> None:
     written = 0
     for numbers in _numbers(tensor, stored):
         _require_held(numbers, tensor, name, plan.kind)
-        written += file.write(_packed(numbers, tensor.type))
+        written += file.write(packer(numbers))
     assert written == tensor.nbytes, "the plan knows every size"
     file.write(bytes(-written % ALIGNMENT))
 
@@ -127,17 +148,15 @@ def _numbers(tensor: PackedTensor, stored: dict[str, Any]) -> Iterator[np.ndarra
     if not tensor.source:
         yield np.array(tensor.values, np.float32)[None]
         return
-    whole = stored[tensor.source].get_tensor(tensor.source) if tensor.heads else None
-    if whole is not None:
-        whole = interleaved(whole, tensor.heads).reshape(-1, width)
-    part = stored[tensor.source].get_slice(tensor.source) if whole is None else whole
-    if whole is None and len(tensor.shape) == 1:
+    part = stored[tensor.source].get_slice(tensor.source)
+    if tensor.heads:  # the mapped file, reordered: a copy of this one matrix
+        part = interleaved(stored[tensor.source].get_tensor(tensor.source), tensor.heads)
+    if len(tensor.shape) == 1:
         yield part[:].float().numpy()[None]
         return
-    rows = len(whole) if whole is not None else tensor.shape[0]
     step = max(1, _NUMBERS_AT_A_TIME // width // 128) * 128
-    for start in range(0, rows, step):
-        yield part[start : start + step].to(torch.float32).numpy()
+    for start in range(0, tensor.shape[0], step):
+        yield part[start : start + step].float().numpy()
 
 
 def _require_held(numbers: np.ndarray, tensor: PackedTensor, name: str, kind: GgufKind) -> None:
@@ -149,7 +168,7 @@ def _require_held(numbers: np.ndarray, tensor: PackedTensor, name: str, kind: Gg
             raise ModelError("TT-C406", name=name, tensor=tensor.source[:80], value=f"{value:.4g}", kind=kind)
 
 
-def _packed(numbers: np.ndarray, kind: int) -> bytes:
+def _nearest(numbers: np.ndarray, kind: int) -> bytes:
     """Blocks of a tensor's rows. A block lies within a row, so rows may be laid end to end first."""
     import gguf
 
