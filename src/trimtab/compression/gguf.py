@@ -57,11 +57,16 @@ class GgufFile:
 
 
 def export_gguf(
-    source: ModelSource | Path, folder: Path, kind: GgufKind, moments: InputMoments | None = None
+    source: ModelSource | Path,
+    folder: Path,
+    kind: GgufKind,
+    *,
+    finer: frozenset[str] = frozenset(),
+    moments: InputMoments | None = None,
 ) -> GgufFile:
     """`write_gguf` into `folder`, with the config and the tokenizer files beside it: all that `open_gguf_model`
     and a tokenizer are opened from. artifact.json is the caller's. Raises as that does."""
-    written = write_gguf(source, folder / MODEL_FILE, kind, moments)
+    written = write_gguf(source, folder / MODEL_FILE, kind, finer=finer, moments=moments)
     for name in _BESIDE:
         file = _source(source).folder / name
         if file.is_file():
@@ -70,12 +75,19 @@ def export_gguf(
 
 
 def write_gguf(
-    source: ModelSource | Path, target: Path, kind: GgufKind, moments: InputMoments | None = None
+    source: ModelSource | Path,
+    target: Path,
+    kind: GgufKind,
+    *,
+    finer: frozenset[str] = frozenset(),
+    moments: InputMoments | None = None,
 ) -> GgufFile:
     """Write a whole language model, a ModelSource or the folder of one, as the file `target`, which is whole or
-    not there; one that was there is replaced. With `moments` (`calibration.input_moments`) the matrices of the
-    layers are rounded so that their outputs are kept, else every number to the nearest; the file has the same
-    size.
+    not there; one that was there is replaced.
+
+    `finer`: matrices that get more bits (`gguf_layout.FINER`). With `moments` (`calibration.input_moments`) the
+    matrices of the layers are rounded so that their outputs are kept, else every number to the nearest; the file
+    has the same size.
 
     Raises ModelError: what `plan_gguf` raises, TT-C401 an artifact of another task, TT-C402 an adapter, TT-C406 a
     number that the kind does not hold, TT-C407 without the package gguf, TT-C411 too little space; OSError.
@@ -84,7 +96,7 @@ def write_gguf(
     _require_whole_language_model(model.folder)
     if util.find_spec("gguf") is None:
         raise ModelError("TT-C407", path=str(target))
-    plan = plan_gguf(model, kind)
+    plan = plan_gguf(model, kind, finer)
     _require_space(target, plan.nbytes)
     with file_atomically(target) as file, ExitStack() as opened:
         stored = _stored(model.folder, opened)

@@ -32,6 +32,10 @@ _FILE_TYPES: Mapping[GgufKind, int] = MappingProxyType(
 _SHORT: Mapping[str, GgufKind] = MappingProxyType({"q8": "q8_0", "q4": "q4_0", "q5": "q5_0"})
 _FEW_BITS: frozenset[GgufKind] = frozenset({"q4_0", "q4_1", "q5_0", "q5_1"})
 _QUANTISATION_VERSION = 2
+# Matrices of a layer by which a model changes most when they are rounded, for their size: each of these sets may
+# be stored in the next finer kind (Q8_0 for the kinds of 4 and 5 bits, F16 for Q8_0). llama.cpp's mixes favour the
+# same two.
+FINER: tuple[frozenset[str], ...] = (frozenset(), frozenset({"attn_v"}), frozenset({"attn_v", "ffn_down"}))
 
 # Of files in which queries and keys have their rotary halves side by side: the rows of both are reordered.
 _ARCHITECTURES: Mapping[str, str] = MappingProxyType(
@@ -78,22 +82,31 @@ def architecture(spec: ModelSpec) -> str:
     return _ARCHITECTURES[spec.family]
 
 
-def language_tensors(spec: ModelSpec, kind: GgufKind) -> tuple[PackedTensor, ...]:
-    """The weights of a language model in the order of the file. Raises ModelError TT-C400."""
-    interleaved = architecture(spec) in _INTERLEAVED
+def language_tensors(
+    spec: ModelSpec, kind: GgufKind, finer: frozenset[str] = frozenset()
+) -> tuple[PackedTensor, ...]:
+    """The weights of a language model in the order of the file. `finer`: one of `FINER`. Raises ModelError
+    TT-C400."""
     head: GgufKind = "q8_0" if kind in _FEW_BITS else kind
+    kinds = dict.fromkeys(finer, _finer(kind))
     embedding = (spec.vocab, spec.hidden)
     embedding_kind = head if spec.tied_embeddings else kind
     tensors = [_tensor("token_embd.weight", "model.embed_tokens.weight", embedding, embedding_kind)]
     for layer in range(spec.layers):
-        tensors += _layer(spec, layer, kind, interleaved)
+        tensors += _layer(spec, layer, kind, kinds)
     tensors.append(_tensor("output_norm.weight", "model.norm.weight", (spec.hidden,), kind))
     if not spec.tied_embeddings:
         tensors.append(_tensor("output.weight", "lm_head.weight", embedding, head))
     return tuple(tensors)
 
 
-def _layer(spec: ModelSpec, layer: int, kind: GgufKind, interleaved: bool) -> Iterator[PackedTensor]:
+def _finer(kind: GgufKind) -> GgufKind:
+    return "q8_0" if kind in _FEW_BITS else "f16" if kind == "q8_0" else kind
+
+
+def _layer(spec: ModelSpec, layer: int, kind: GgufKind, kinds: Mapping[str, GgufKind]) -> Iterator[PackedTensor]:
+    """`kinds`: of single matrices, where it is not `kind`."""
+    interleaved = architecture(spec) in _INTERLEAVED
     queries, keys = spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim
     hidden, ffn = spec.hidden, spec.ffn
     shapes: list[tuple[str, str, tuple[int, ...], int]] = [
@@ -114,7 +127,9 @@ def _layer(spec: ModelSpec, layer: int, kind: GgufKind, interleaved: bool) -> It
         ]
     for name, module, shape, heads in shapes:
         at, within = f"blk.{layer}.{name}", f"model.layers.{layer}.{module}"
-        yield _tensor(f"{at}.weight", f"{within}.weight", shape, kind, heads if interleaved else 0)
+        yield _tensor(
+            f"{at}.weight", f"{within}.weight", shape, kinds.get(name, kind), heads if interleaved else 0
+        )
         if spec.qkv_bias and name in ("attn_q", "attn_k", "attn_v"):
             yield _tensor(f"{at}.bias", f"{within}.bias", shape[:1], kind, heads if interleaved else 0)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from trimtab.errors import ModelError
 from trimtab.models.config import load_config
 from trimtab.models.gguf_entries import Entry, string
-from trimtab.models.gguf_header import ALIGNMENT, F16
+from trimtab.models.gguf_header import ALIGNMENT, BLOCKS, F16
 from trimtab.models.gguf_layout import TYPES, GgufKind, PackedTensor, language_tensors, rope_factors, settings
 from trimtab.models.gguf_vocabulary import vocabulary_entries
 from trimtab.models.read import ModelSource, read_spec
@@ -36,8 +36,8 @@ class GgufPlan:
     kept: tuple[str, ...]
 
 
-def plan_gguf(source: ModelSource, kind: GgufKind) -> GgufPlan:
-    """The GGUF file of a model folder.
+def plan_gguf(source: ModelSource, kind: GgufKind, finer: frozenset[str] = frozenset()) -> GgufPlan:
+    """The GGUF file of a model folder. `finer`: one of `gguf_layout.FINER`.
 
     Raises ModelError: what `read_spec` raises, TT-C400, TT-C403, TT-C408, TT-C409 and TT-C413 where llama.cpp
     could not compute the same, TT-C404 weights that are not those of the config, TT-C405 in another number format.
@@ -47,15 +47,15 @@ def plan_gguf(source: ModelSource, kind: GgufKind) -> GgufPlan:
     name = source.hub_id.rpartition("/")[2] or source.folder.resolve().name
     said = settings(spec, config, kind, name)
     words = vocabulary_entries(source.folder, config, spec.vocab, spec.name)
-    tensors = (*rope_factors(spec, config), *language_tensors(spec, kind))
+    tensors = (*rope_factors(spec, config), *language_tensors(spec, kind, finer))
     require_tensors(read_headers(source.folder), tensors, spec)
     return _plan(kind, (*said, *words), tensors)
 
 
-def gguf_bytes(spec: ModelSpec, kind: GgufKind) -> int:
+def gguf_bytes(spec: ModelSpec, kind: GgufKind, finer: frozenset[str] = frozenset()) -> int:
     """Bytes of the file of a shape, tokenizer included as published ones are: within 1 % of it. Raises ModelError
     TT-C400."""
-    tensors = language_tensors(spec, kind)
+    tensors = language_tensors(spec, kind, finer)
     header = sum(len(_placed(tensor, 0)) for tensor in tensors)
     return round(header + _SETTINGS_BYTES + _BYTES_PER_TOKEN * spec.vocab) + sum(map(_padded_bytes, tensors))
 
@@ -88,7 +88,7 @@ def _plan(kind: GgufKind, entries: Sequence[Entry], tensors: tuple[PackedTensor,
         header=header,
         tensors=tensors,
         nbytes=len(header) + sum(map(_padded_bytes, tensors)),
-        kept=tuple(one.name for one in tensors if one.type == F16 and TYPES[kind] != F16),
+        kept=tuple(one.name for one in tensors if one.type == F16 and one.shape[-1] % BLOCKS[TYPES[kind]][0]),
     )
 
 
