@@ -4,6 +4,7 @@ Final classes: `answers.Answers`, `plain_text.PlainText`. Leaves out how rows be
 shows."""
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -135,6 +136,46 @@ def _token_sums(
         np.add.at(sums.losses, row, losses.double().cpu().numpy())
         np.add.at(sums.right, row, right.cpu().numpy())
     return sums
+
+
+@dataclass(frozen=True, slots=True)
+class TokenReadings:
+    """What a model makes of every learned token, batch after batch, so in the same order for the same rows
+    whatever the model: its row int64, its loss float32, the most likely token at its place int32."""
+
+    rows: np.ndarray
+    losses: np.ndarray
+    likely: np.ndarray
+
+
+def read_tokens(
+    model: PreTrainedModel, encoded: Encoded, collator: Collator, tokens: int = EVALUATION_TOKENS
+) -> TokenReadings:
+    """Run `model` over rows, batches of at most `tokens` padded tokens; 16 bytes a learned token are kept."""
+    parts = [part for part in _readings(model, encoded, collator, tokens) if len(part.rows)]
+    if not parts:
+        return TokenReadings(np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros(0, np.int32))
+    return TokenReadings(
+        rows=np.concatenate([part.rows for part in parts]),
+        losses=np.concatenate([part.losses for part in parts]),
+        likely=np.concatenate([part.likely for part in parts]),
+    )
+
+
+@torch.inference_mode()
+def _readings(
+    model: PreTrainedModel, encoded: Encoded, collator: Collator, tokens: int
+) -> Iterator[TokenReadings]:
+    model.eval()
+    head = vocabulary.head_of(model)
+    for rows in row_batches(encoded.lengths, tokens, collator.max_length):
+        inputs, targets = collator.batch(encoded, rows), collator.next_tokens(encoded, rows)
+        row = rows[targets[0].numpy() // inputs["input_ids"].shape[1]]
+        targets = _moved(model, {"": targets})[""]
+        losses, likely = vocabulary.token_readings(
+            _before(model, _moved(model, inputs), targets), targets[1], head
+        )
+        yield TokenReadings(row, losses.numpy(), likely.numpy().astype(np.int32))
 
 
 @torch.inference_mode()

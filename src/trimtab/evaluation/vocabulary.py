@@ -129,13 +129,21 @@ def token_scores(
     hidden: torch.Tensor, tokens: torch.Tensor, head: VocabularyHead
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Loss of every token, fp32 (n), and whether it is the most likely one, bool (n). No gradients."""
-    losses, right = torch.empty(len(tokens)), torch.empty(len(tokens), dtype=torch.bool)
+    losses, likely = token_readings(hidden, tokens, head)
+    return losses, likely == tokens.to(likely.device)
+
+
+def token_readings(
+    hidden: torch.Tensor, tokens: torch.Tensor, head: VocabularyHead
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Loss of every token, fp32 (n), and the most likely token at its place, int64 (n). No gradients."""
+    losses, likely = torch.empty(len(tokens)), torch.empty(len(tokens), dtype=torch.int64)
     parts, room = chunks(len(tokens), head)
     for part in parts:
         logits = room.logits(hidden[part])
-        right[part] = (logits.argmax(1) == tokens[part]).to(right.device)
+        likely[part] = logits.argmax(1).to(likely.device)
         losses[part] = (room.normalisers(logits) - _of(logits, tokens[part])).to(losses.device)
-    return losses, right
+    return losses, likely
 
 
 def _of(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:

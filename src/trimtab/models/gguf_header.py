@@ -10,7 +10,7 @@ version 1 and big-endian files.
 import math
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import BinaryIO
@@ -36,18 +36,20 @@ BLOCKS: Mapping[int, tuple[int, int]] = MappingProxyType(
     }
 )  # fmt: skip
 F32, F16 = 0, 1
-_DEFAULT_ALIGNMENT = 32
+ALIGNMENT = 32  # of data, where a header does not say another
 
 Value = str | int | float | bool
 
 
 @dataclass(frozen=True, slots=True)
 class GgufTensor:
-    """One tensor: its name, number of its type, and shape, the outermost size first as torch has it."""
+    """One tensor: its name, number of its type, shape, the outermost size first as torch has it, and where in the
+    file its data begin, in bytes."""
 
     name: str
     type: int
     shape: tuple[int, ...]
+    begin: int = 0
 
     @property
     def numbers(self) -> int:
@@ -90,19 +92,19 @@ def _header(reader: "_Reader") -> GgufHeader:
             lengths[key] = reader.skip_array()
         else:
             values[key] = reader.value(kind)
-    placed = [reader.tensor() for _ in range(tensor_count)]
-    _check_places(reader, placed, values.get("general.alignment", _DEFAULT_ALIGNMENT))
-    return GgufHeader(values, lengths, tuple(tensor for tensor, _ in placed))
+    tensors = [reader.tensor() for _ in range(tensor_count)]
+    return GgufHeader(values, lengths, _placed(reader, tensors, values.get("general.alignment", ALIGNMENT)))
 
 
-def _check_places(reader: "_Reader", placed: list[tuple[GgufTensor, int]], alignment: Value) -> None:
-    """All data lie within the file."""
+def _placed(reader: "_Reader", tensors: list[GgufTensor], alignment: Value) -> tuple[GgufTensor, ...]:
+    """The same tensors, their beginnings counted from that of the file: all data lie within it."""
     if not isinstance(alignment, int) or not 0 < alignment <= 2**20:
         raise reader.damaged()
     begin, size = -(-reader.at // alignment) * alignment, reader.path.stat().st_size
-    for tensor, offset in placed:
-        if tensor.numbers % BLOCKS[tensor.type][0] or begin + offset + tensor.nbytes > size:
+    for tensor in tensors:
+        if tensor.numbers % BLOCKS[tensor.type][0] or begin + tensor.begin + tensor.nbytes > size:
             raise reader.damaged()
+    return tuple(replace(tensor, begin=begin + tensor.begin) for tensor in tensors)
 
 
 @dataclass(slots=True)
@@ -147,7 +149,8 @@ class _Reader:
             self.take(length * struct.calcsize(_FORMATS[kind]))  # arrays of arrays are not in use: KeyError
         return length
 
-    def tensor(self) -> tuple[GgufTensor, int]:
+    def tensor(self) -> GgufTensor:
+        """Its beginning counted from that of all data."""
         name, dimensions = self.string(), int(self.number("<I"))
         if not 0 < dimensions <= _MOST_DIMENSIONS:
             raise self.damaged()
@@ -155,7 +158,7 @@ class _Reader:
         kind, offset = int(self.number("<I")), int(self.number("<Q"))
         if kind not in BLOCKS or 0 in inside_out:
             raise self.damaged()
-        return GgufTensor(name, kind, inside_out[::-1]), offset
+        return GgufTensor(name, kind, inside_out[::-1], offset)
 
     def damaged(self) -> ModelError:
         return ModelError("TT-M070", path=str(self.path), at=self.at)

@@ -30,6 +30,7 @@ from trimtab.tuning.adapter import (
 )
 from trimtab.tuning.attach import apply, attach, open_only, rate_shares, train_mode, trained_names
 from trimtab.tuning.gguf import locate_unpacked
+from trimtab.tuning.gguf_model import open_gguf_model
 from trimtab.tuning.load import (
     DTYPES,
     cast,
@@ -69,6 +70,7 @@ __all__ = [
     "locate_unpacked",
     "merge",
     "on_same_weights",
+    "open_gguf_model",
     "open_only",
     "opened",
     "own_bytes",
