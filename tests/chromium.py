@@ -46,7 +46,7 @@ class Page:
         return found.get("value")
 
     def requests(self) -> list[str]:
-        """Every address asked for since this was last called, also by workers of the page."""
+        """Every address the window asked for since this was last called; its workers' are not seen."""
         events = (json.loads(one["message"])["message"] for one in self.ask("/se/log", {"type": "performance"}))
         return [one["params"]["request"]["url"] for one in events if one["method"] == "Network.requestWillBeSent"]
 
@@ -82,10 +82,15 @@ def window(
 
 
 @contextlib.contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """The address of `folder`, on a server that knows no more of it than any."""
+def served(folder: Path, asked: list[str] | None = None) -> Iterator[str]:
+    """The address of `folder`, on a server that knows no more of it than any; `asked`: gets every path."""
 
     class Quiet(SimpleHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if asked is not None:
+                asked.append(self.path)
+            super().do_GET()
+
         def log_message(self, *_: object) -> None:
             return
 

@@ -52,26 +52,30 @@ class Reader {
 
   /** {ids, types, cut} of a text, or of a pair, at most `most` tokens. */
   read([first, second]) {
-    const texts = [first, second].filter((text) => text !== undefined).map((text) => this.plain(text));
+    // The tokenizer takes an empty second text for none: another stands in for it, and is taken out again.
+    const asked = [first, second === "" ? "a" : second].filter((text) => text !== undefined);
+    const texts = asked.map((text) => this.plain(text));
     const { ids, token_type_ids: types } = this.tokenizer.encode(texts[0], {
       text_pair: texts[1] ?? null,
       return_token_type_ids: true,
     });
-    const lengths = texts.map((text) => (ids.length > this.most ? this.ids(text, false).length : 0));
-    if (ids.length <= this.most) return { ids, types, cut: false };
-    const kept = this.kept(lengths, ids.length);
-    return { ids: kept.map((place) => ids[place]), types: kept.map((place) => types[place]), cut: true };
+    if (ids.length <= this.most && second !== "") return { ids, types, cut: false };
+    const lengths = texts.map((text) => this.ids(text, false).length);
+    const kept = this.kept(lengths, ids.length, second === "");
+    const cut = kept.length < ids.length - (second === "" ? lengths[1] : 0);
+    return { ids: kept.map((place) => ids[place]), types: kept.map((place) => types[place]), cut };
   }
 
-  /** Places that stay where there are too many: of a pair, the longer text is cut first. */
-  kept(lengths, count) {
+  /** Places that stay where there are too many: of a pair, the longer text is cut first; `alone`: its second goes. */
+  kept(lengths, count, alone) {
     const room = this.most - (count - lengths.reduce((sum, length) => sum + length, 0));
-    const wanted = lengths.length === 1 ? [room] : shared(lengths, room);
+    const wanted = lengths.length === 1 ? [room] : shared([lengths[0], alone ? 0 : lengths[1]], room);
     const starts = [this.before, count - this.after - lengths.at(-1)];
     const gone = new Set();
     lengths.forEach((length, index) => {
-      const start = starts[index] + (this.left ? 0 : wanted[index]);
-      for (let place = start; place < start + length - wanted[index]; place++) gone.add(place);
+      const stay = Math.min(length, wanted[index]);
+      const start = starts[index] + (this.left ? 0 : stay);
+      for (let place = start; place < start + length - stay; place++) gone.add(place);
     });
     return [...Array(count).keys()].filter((place) => !gone.has(place));
   }
