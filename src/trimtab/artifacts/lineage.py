@@ -6,8 +6,9 @@ Values only. Leaves out how two models are compared (compression).
 from dataclasses import dataclass
 from typing import Literal
 
-Engine = Literal["transformers", "onnx"]
-"""What computes an artifact: transformers from safetensors, or ONNX Runtime from model.onnx."""
+Engine = Literal["transformers", "onnx", "gguf"]
+"""What computes an artifact: transformers from safetensors, ONNX Runtime from model.onnx, or transformers from the
+numbers of model.gguf."""
 Step = Literal["distill", "prune", "trim", "quantize", "export"]
 
 

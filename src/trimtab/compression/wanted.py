@@ -6,11 +6,12 @@ from typing import ClassVar, Literal, TypeVar
 
 from trimtab.artifacts.lineage import Step
 from trimtab.errors import UsageError
+from trimtab.models.gguf_layout import GgufKind, kind_named
 from trimtab.planning import Settings
 
 ExportFormat = Literal["onnx", "safetensors"]
 EXPORT_FORMATS: tuple[ExportFormat, ...] = ("onnx", "safetensors")
-BROWSER = "browser"
+BROWSER, GGUF = "browser", "gguf"
 Bits = Literal["q8", "q4"]
 BITS: tuple[Bits, ...] = ("q8", "q4")
 Ranges = Literal["dynamic", "static", "none"]
@@ -29,8 +30,11 @@ def chosen(option: str, typed: str, known: tuple[Word, ...]) -> Word:
     raise UsageError("TT-C017", option=option, typed=typed, known=", ".join(known))
 
 
-def exported(typed: str, runtime: str | None) -> "Export | Browser":
-    """What `export --to` asks for. Raises UsageError TT-C017, and TT-C506 for a `runtime` that nothing runs on."""
+def exported(typed: str, runtime: str | None, kind: str = "f16") -> "Export | Browser | Gguf":
+    """What `export --to` asks for, `kind` of GGUF. Raises UsageError TT-C017, TT-C410, and TT-C506 for a `runtime`
+    that nothing runs on."""
+    if typed == GGUF:
+        return Gguf(kind=kind_named(kind))
     if typed == BROWSER:
         return Browser(runtime=runtime)
     if runtime is not None:
@@ -101,6 +105,20 @@ class Browser:
     @property
     def words(self) -> tuple[str, ...]:
         return ("--to", BROWSER) if self.runtime is None else ("--to", BROWSER, "--runtime", self.runtime)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gguf:
+    """A language model as a GGUF file, its weights in `kind`."""
+
+    kind: GgufKind = "f16"
+    step: ClassVar[Step] = "export"
+    needs_data: ClassVar[bool] = False
+    trains: ClassVar[bool] = False
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        return ("--to", GGUF, "--kind", self.kind)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -261,6 +279,6 @@ class Trim:
         return ("--keep", self.keep, *files)
 
 
-Wanted = Distil | Prune | Trim | Export | Browser | Quantize
+Wanted = Distil | Prune | Trim | Export | Browser | Gguf | Quantize
 """What `compress` may be asked. Each has the name of its `step`, whether it `needs_data` and `trains`, and the
 `words` of the command line that ask for it."""

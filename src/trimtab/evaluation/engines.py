@@ -36,8 +36,13 @@ def _with_onnx_runtime(closed: Closed) -> Any:
     return open_onnx(closed.folder, closed.opening.pooling)
 
 
+def _with_gguf(closed: Closed) -> Any:
+    return tuning.open_gguf_model(closed.folder, pad_token_id=closed.opening.pad_token_id)
+
+
 ENGINES: Mapping[Engine, Callable[[Closed], Any]] = {
     "transformers": _with_transformers,
     "onnx": _with_onnx_runtime,
+    "gguf": _with_gguf,
 }
 """Each raises ModelError or ArtifactError where its files do not make a model."""

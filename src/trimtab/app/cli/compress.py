@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _COMPOSED = "auto"
 TARGETS, KEEPS = "server-cpu|laptop|phone|browser", "seen|script"
-FORMATS, BITS, RANGES = "onnx|safetensors|browser", "q8|q4", "dynamic|static|none"
+FORMATS, BITS, RANGES = "onnx|safetensors|gguf|browser", "q8|q4", "dynamic|static|none"
 _Out = Annotated[str, typer.Option("--out", metavar="DIR", help="TT-V510")]
 _Floor = Annotated[str | None, typer.Option("--floor", metavar="X", help="TT-V511")]
 _Force = Annotated[bool, typer.Option("--force", help="TT-V512")]
@@ -208,6 +208,7 @@ def export(
     out: _Out,
     to: Annotated[str, typer.Option("--to", metavar=FORMATS, help="TT-V513")] = "onnx",
     data: options.MaybeData = None,
+    kind: Annotated[str, typer.Option("--kind", metavar="KIND", help="TT-V568")] = "f16",
     runtime: Annotated[str | None, typer.Option("--runtime", metavar="DIR", help="TT-V580")] = None,
     floor: _Floor = None,
     force: _Force = False,
@@ -216,7 +217,7 @@ def export(
 ) -> None:
     from trimtab.compression.wanted import exported
 
-    _run(ctx, exported(to, runtime), folder, out, data, floor, force, trust_remote_code)
+    _run(ctx, exported(to, runtime, kind), folder, out, data, floor, force, trust_remote_code)
 
 
 def quantize(

@@ -7,10 +7,11 @@ from trimtab.compression.recipe import Recipe
 from trimtab.compression.steps.browser import BrowserStep
 from trimtab.compression.steps.distill import DistilStep
 from trimtab.compression.steps.export import ExportStep
+from trimtab.compression.steps.gguf import GgufStep
 from trimtab.compression.steps.prune import PruneStep
 from trimtab.compression.steps.quantize import QuantizeStep
 from trimtab.compression.steps.trim import TrimStep
-from trimtab.compression.wanted import Browser, Distil, Export, Prune, Quantize, Trim, Wanted
+from trimtab.compression.wanted import Browser, Distil, Export, Gguf, Prune, Quantize, Trim, Wanted
 
 _RECIPES: Mapping[type, Callable[[Any], Recipe]] = {
     Distil: DistilStep,
@@ -19,6 +20,7 @@ _RECIPES: Mapping[type, Callable[[Any], Recipe]] = {
     Quantize: QuantizeStep,
     Export: ExportStep,
     Browser: BrowserStep,
+    Gguf: GgufStep,
 }
 
 

@@ -21,11 +21,13 @@ from trimtab.compression.onnx_bits import Feeds, write_fewer_bits
 from trimtab.compression.onnx_folder import write_beside
 from trimtab.compression.onnx_graph import Group, write_graph
 from trimtab.compression.recipe import Happening, Making, Recipe, Steps
-from trimtab.compression.wanted import Floor, Quantize
+from trimtab.compression.steps.gguf import LANGUAGE, GgufStep
+from trimtab.compression.wanted import Floor, Gguf, Quantize
 from trimtab.data.spec import Example
 from trimtab.errors import UsageError, message
 from trimtab.evaluation import Artifact, Collator, Encoded, Objective, open_artifact
 from trimtab.evaluation.onnx_model import ONNX_FILE, open_onnx
+from trimtab.models.gguf_layout import kind_named
 from trimtab.training.meter import give_back_heap
 
 _BLOCKS = (16, 32, 64, 128)
@@ -57,7 +59,10 @@ class QuantizeStep(Recipe):
             raise UsageError("TT-C019", what=f"--block {wanted.block}", known=known)
 
     def make(self, making: Making) -> Steps:
-        """Raises what `write_graph` raises."""
+        """A language model becomes a GGUF file. Raises what `write_graph` and `GgufStep.make` raise."""
+        if making.facts.task in LANGUAGE:  # no graph of a model that writes word by word
+            kept_whole = yield from GgufStep(Gguf(kind=kind_named(self._wanted.bits))).make(making)
+            return kept_whole
         with tempfile.TemporaryDirectory(prefix=".graph-", dir=making.folder.parent) as name:
             graph = Path(name) / ONNX_FILE
             parent = making.open()
