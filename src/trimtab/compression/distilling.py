@@ -139,7 +139,7 @@ class Distillation:
                 raise ModelError("TT-C112", student=source.name, teacher=str(teacher.folder))
         if job.data.task not in SOFT_LOSSES and spec.vocab != teacher.spec.vocab:
             raise ModelError("TT-C105", student=spec.vocab, teacher=teacher.spec.vocab)
-        if job.data.task == "embed" and spec.hidden != teacher.spec.hidden:
+        if job.data.task == "embed" and job.loss.soft_share and spec.hidden != teacher.spec.hidden:
             raise ModelError("TT-C114", student=spec.hidden, teacher=teacher.spec.hidden)
 
     def _kept(self, teacher: Artifact) -> TeacherOutputs:

@@ -20,6 +20,7 @@ from trimtab.compression.unlabelled import with_unlabelled
 from trimtab.compression.wanted import Lesson
 from trimtab.data import Corpus, count_tokens, describe
 from trimtab.data.spec import DataSpec
+from trimtab.errors import ModelError
 from trimtab.estimation import estimate
 from trimtab.evaluation import Artifact, open_artifact, require_equal, save_artifact
 from trimtab.models.spec import ModelSpec
@@ -56,6 +57,8 @@ def learn(
     corpus = _corpus(making, teacher, lesson, further or Further())
     data = _described(corpus, teacher, student)
     spec = student.spec(teacher.spec)
+    if data.task == "embed" and spec.hidden != teacher.spec.hidden:  # nothing could be held to its teacher
+        raise ModelError("TT-C114", student=spec.hidden, teacher=teacher.spec.hidden)
     job = _job(making, student, lesson, data)
     plan = _plan(making, spec, job, teacher, lesson.settings)
     yield PlannedLesson(plan=plan, model=spec, data=data, machine=making.machine)
