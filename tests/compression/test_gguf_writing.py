@@ -20,7 +20,7 @@ from tiny_models import tiny_model
 from trimtab import tuning
 from trimtab.compression.gguf import export_gguf, write_gguf
 from trimtab.errors import ModelError, UsageError
-from trimtab.models import ModelSource, read_spec
+from trimtab.models import ModelSource, read_spec, spec_of
 from trimtab.models.gguf_header import read_gguf_header
 from trimtab.models.gguf_layout import FINER, GGUF_KINDS, kind_named
 from trimtab.models.gguf_plan import gguf_bytes, plan_gguf
@@ -97,6 +97,8 @@ def test_the_formats_own_reader_finds_the_same(tmp_path: Path) -> None:
     expected = gguf.quantize(stored, gguf.GGMLQuantizationType.Q5_1)
     found = next(tensor for tensor in reader.tensors if tensor.name == "blk.1.ffn_up.weight")
     assert np.array_equal(found.data, expected)
+    planned, source = spec_of(str(path)), read_spec(ModelSource(folder=folder, name="tiny"))
+    assert (planned.parameters, planned.heads, planned.kv_heads) == (source.parameters, 4, 2)
     said = {name: field.contents() for name, field in reader.fields.items()}
     assert said["llama.attention.head_count_kv"] == 2 and said["llama.rope.freq_base"] == 50_000.0
     assert said["tokenizer.ggml.tokens"][-1].startswith("[PAD") and said["tokenizer.ggml.token_type"][-1] == 5
