@@ -16,7 +16,7 @@ from types import MappingProxyType
 import torch
 
 BLOCK = 32
-_DAMPING = 1e-4  # of the mean square of the inputs, added to each
+_DAMPING = 1e-3  # of the mean square of the inputs, added to each
 _MOST_DAMPING = 1.0
 
 
