@@ -28,7 +28,7 @@ def write_int8_weights(graph: Path, file: Path, kept: Collection[str]) -> None:
     for node in model.graph.node:
         place = _WEIGHTS.get(node.op_type)
         name = node.input[place] if place is not None else ""
-        if node.name in kept or not _worthwhile(weights.get(name)):
+        if place is None or node.name in kept or not _worthwhile(weights.get(name)):
             nodes.append(node)
             continue
         if name not in packed:
