@@ -26,9 +26,9 @@ def write_int8_weights(graph: Path, file: Path, kept: Collection[str]) -> None:
     packed: set[str] = set()
     nodes: list[Any] = []
     for node in model.graph.node:
-        place = _WEIGHTS.get(node.op_type, -1)
-        name = node.input[place] if place >= 0 else ""
-        if node.name in kept or not _worthwhile(weights.get(name)):
+        place = _WEIGHTS.get(node.op_type)
+        name = node.input[place] if place is not None else ""
+        if place is None or node.name in kept or not _worthwhile(weights.get(name)):
             nodes.append(node)
             continue
         if name not in packed:

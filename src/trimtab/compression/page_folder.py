@@ -5,7 +5,6 @@ page.json tells the page what it shows. Leaves out where the runtime comes from 
 """
 
 import json
-from collections.abc import Mapping
 from importlib import resources, util
 from pathlib import Path
 
@@ -69,5 +68,5 @@ def _copy_notices(folder: Path) -> None:
         (folder / _NOTICES).write_bytes(notices.read_bytes())
 
 
-def _sizes(folder: Path, names: tuple[str, ...]) -> Mapping[str, int]:
+def _sizes(folder: Path, names: tuple[str, ...]) -> dict[str, int]:
     return {name: (folder / name).stat().st_size for name in names}
