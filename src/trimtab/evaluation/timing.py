@@ -1,7 +1,8 @@
 """How fast models answer: made-up rows of one length through all of them in turn, on all cores of this process.
 
-A round is one pass of every model; what else the machine does hits all alike. Leaves out tokenising, and models
-that write texts word by word, whose one pass is one word.
+Models take turns of a few passes; what else the machine does hits all alike. Threads of one library spin for a
+while after its work and would slow down the next model: each turn begins with a rest and a pass that is not
+counted. Leaves out tokenising, and models that write texts word by word, whose one pass is one word.
 """
 
 import time
@@ -14,7 +15,8 @@ import torch
 from trimtab.evaluation.artifact import Artifact
 from trimtab.hardware.cpu import allowed_cores
 
-_WARM_UPS = 3
+_TURN = 10  # passes of one model before the next one's
+_REST_SECONDS = 0.05
 _FEWEST_PASSES = 5  # of many rows at a time, whatever the rounds
 
 
@@ -53,13 +55,16 @@ def time_models(artifacts: Sequence[Artifact], *, length: int, batch: int, round
 def _seconds(artifacts: Sequence[Artifact], length: int, rows: int, rounds: int) -> np.ndarray:
     """(models, rounds)."""
     inputs = [_inputs(artifact, rows, length) for artifact in artifacts]
-    taken = np.empty((len(artifacts), _WARM_UPS + rounds))
-    for number in range(_WARM_UPS + rounds):
+    taken = np.empty((len(artifacts), rounds))
+    for first in range(0, rounds, _TURN):
         for place, artifact in enumerate(artifacts):
-            begun = time.perf_counter()
+            time.sleep(_REST_SECONDS)
             artifact.model(**inputs[place])
-            taken[place, number] = time.perf_counter() - begun
-    return taken[:, _WARM_UPS:]
+            for number in range(first, min(first + _TURN, rounds)):
+                begun = time.perf_counter()
+                artifact.model(**inputs[place])
+                taken[place, number] = time.perf_counter() - begun
+    return taken
 
 
 def _inputs(artifact: Artifact, rows: int, length: int) -> dict[str, torch.Tensor]:
