@@ -40,6 +40,16 @@ class FolderFirst(VerbGroup):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Keeping:
+    """What every step is asked besides: what it may lose, and what is kept all the same."""
+
+    floor: _Floor = None
+    force: _Force = False
+    trust_remote_code: options.TrustCode = False
+    json: options.Json = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Teaching:
     """The training inside a step."""
 
@@ -128,10 +138,7 @@ def distill(
     copies: Annotated[int, typer.Option("--copies", metavar="N", help="TT-V553")] = 0,
     unlabelled: Annotated[str | None, typer.Option("--unlabelled", metavar="F", help="TT-V554")] = None,
     teaching: Teaching,
-    floor: _Floor = None,
-    force: _Force = False,
-    trust_remote_code: options.TrustCode = False,
-    json: options.Json = False,
+    keeping: Keeping,
 ) -> None:
     from trimtab.compression.wanted import Distil, numbers, parse_shape
 
@@ -144,7 +151,7 @@ def distill(
         unlabelled=unlabelled,
         lesson=teaching.lesson(),
     )
-    _run(ctx, wanted, folder, out, data, floor, force, trust_remote_code)
+    _run(ctx, wanted, folder, out, data, keeping)
 
 
 @grouped
@@ -161,10 +168,7 @@ def prune(
     even: Annotated[bool, typer.Option("--even", help="TT-V565")] = False,
     no_recovery: Annotated[bool, typer.Option("--no-recovery", help="TT-V566")] = False,
     teaching: Teaching,
-    floor: _Floor = None,
-    force: _Force = False,
-    trust_remote_code: options.TrustCode = False,
-    json: options.Json = False,
+    keeping: Keeping,
 ) -> None:
     from trimtab.compression.wanted import Prune
     from trimtab.units import parse_bytes
@@ -178,9 +182,10 @@ def prune(
         recovers=not no_recovery,
         lesson=teaching.lesson(),
     )
-    _run(ctx, wanted, folder, out, data, floor, force, trust_remote_code)
+    _run(ctx, wanted, folder, out, data, keeping)
 
 
+@grouped
 def trim(
     ctx: typer.Context,
     *,
@@ -189,18 +194,16 @@ def trim(
     out: _Out,
     keep_texts: Annotated[list[str] | None, typer.Option("--keep-texts", metavar="F", help="TT-V591")] = None,
     keep: Annotated[str, typer.Option("--keep", metavar=KEEPS, help="TT-V592")] = "seen",
-    floor: _Floor = None,
-    force: _Force = False,
-    trust_remote_code: options.TrustCode = False,
-    json: options.Json = False,
+    keeping: Keeping,
 ) -> None:
     from trimtab.compression.wanted import KEEPS as KNOWN_KEEPS
     from trimtab.compression.wanted import Trim, chosen
 
     wanted = Trim(further=tuple(keep_texts or ()), keep=chosen("keep", keep, KNOWN_KEEPS))
-    _run(ctx, wanted, folder, out, data, floor, force, trust_remote_code)
+    _run(ctx, wanted, folder, out, data, keeping)
 
 
+@grouped
 def export(
     ctx: typer.Context,
     *,
@@ -210,16 +213,14 @@ def export(
     data: options.MaybeData = None,
     kind: Annotated[str, typer.Option("--kind", metavar="KIND", help="TT-V568")] = "f16",
     runtime: Annotated[str | None, typer.Option("--runtime", metavar="DIR", help="TT-V580")] = None,
-    floor: _Floor = None,
-    force: _Force = False,
-    trust_remote_code: options.TrustCode = False,
-    json: options.Json = False,
+    keeping: Keeping,
 ) -> None:
     from trimtab.compression.wanted import exported
 
-    _run(ctx, exported(to, runtime, kind), folder, out, data, floor, force, trust_remote_code)
+    _run(ctx, exported(to, runtime, kind), folder, out, data, keeping)
 
 
+@grouped
 def quantize(
     ctx: typer.Context,
     *,
@@ -230,10 +231,7 @@ def quantize(
     ranges: Annotated[str, typer.Option("--ranges", metavar=RANGES, help="TT-V515")] = "dynamic",
     block: Annotated[int, typer.Option("--block", metavar="N", help="TT-V516")] = 32,
     no_back_off: Annotated[bool, typer.Option("--no-back-off", help="TT-V517")] = False,
-    floor: _Floor = None,
-    force: _Force = False,
-    trust_remote_code: options.TrustCode = False,
-    json: options.Json = False,
+    keeping: Keeping,
 ) -> None:
     from trimtab.compression.wanted import BITS as KNOWN_BITS
     from trimtab.compression.wanted import RANGES as KNOWN_RANGES
@@ -245,7 +243,7 @@ def quantize(
         block=block,
         back_off=not no_back_off,
     )
-    _run(ctx, wanted, folder, out, data, floor, force, trust_remote_code)
+    _run(ctx, wanted, folder, out, data, keeping)
 
 
 def _run(
@@ -254,9 +252,7 @@ def _run(
     folder: str,
     out: str,
     data: str | None,
-    floor: str | None,
-    force: bool,
-    trust_remote_code: bool,
+    keeping: Keeping,
 ) -> None:
     from trimtab import study
     from trimtab.compression.wanted import parse_floor
@@ -266,9 +262,9 @@ def _run(
         out=out,
         wanted=wanted,
         data=data,
-        floor=None if floor is None else parse_floor(floor),
-        force=force,
-        trust_remote_code=trust_remote_code,
+        floor=None if keeping.floor is None else parse_floor(keeping.floor),
+        force=keeping.force,
+        trust_remote_code=keeping.trust_remote_code,
     )
     events = study.compress(request)
     from trimtab.app.cli.show.compressing import follow  # torch, which a refusal need not wait for
