@@ -25,6 +25,11 @@ def test_a_step_leaves_what_predict_and_bench_take(tt, model: Path, tmp_path: Pa
     assert all(0 < one["speed"]["median_seconds"] <= one["speed"]["p95_seconds"] for one in timed)
     table = tt("bench", str(model), "--rounds", "1", "--length", "8", "--batch", "2", "--lang", "zh")
     assert table.code == 0 and "1.00 x" in table.out
+    shown = tt("ledger")
+    assert shown.code == 0 and "export --to onnx" in shown.out
+    (kept,) = json.loads(tt("ledger", "--json").out)["variants"]
+    assert (kept["parent"], kept["folder"]) == (str(model), out)
+    assert kept["weight_bytes"] == sum(file.stat().st_size for file in Path(out).glob("*.onnx"))
     again = tt("adapters", "show", out)
     assert again.code == 0 and "mood" not in again.out.splitlines()[0]
 

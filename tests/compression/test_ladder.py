@@ -13,7 +13,7 @@ from trimtab.compression.wanted import Distil, Export, Floor, Lesson, Quantize
 from trimtab.errors import TrimtabError, UsageError
 from trimtab.models import ModelSource, read_spec, spec_of
 from trimtab.planning import Settings
-from trimtab.study import CompressRequest, Laddered, LadderRequest, compress, compress_for, evaluate
+from trimtab.study import CompressRequest, Laddered, LadderRequest, compress, compress_for, evaluate, ledger
 
 LESSON = Lesson(settings=Settings(epochs=1, batch=8))
 
@@ -81,6 +81,10 @@ def test_the_ladder_leaves_the_first_rung_that_holds(calibration: Path, tmp_path
     assert climbed.predicted_bytes == pytest.approx(climbed.weight_bytes, rel=0.15)
     assert evaluate(done.row.folder, data).main.name == climbed.metric
     assert not list(tmp_path.glob(".out*"))
+    (kept,) = ledger().variants
+    assert (kept.folder, kept.steps, kept.holds) == (str(tmp_path / "out"), ("quantize --to q8 --ranges dynamic",), True)
+    assert (kept.predicted_bytes, kept.weight_bytes) == (climbed.predicted_bytes, climbed.weight_bytes)
+    assert (kept.metric, kept.split, kept.text_seconds) == (climbed.metric, "test", climbed.seconds)
     impossible = LadderRequest(
         folder=str(folder), out=str(tmp_path / "none"), target="browser", data=data, bytes_at_most=1000
     )

@@ -14,7 +14,7 @@ from trimtab.data import Example
 from trimtab.errors import Message, TrimtabError, UsageError
 from trimtab.evaluation import open_artifact
 from trimtab.planning import Settings
-from trimtab.study import Compressed, CompressRequest, Planned, compress
+from trimtab.study import Compressed, CompressRequest, Planned, compress, ledger
 from trimtab.training import Finished, Saved, Started
 
 ROWS = [Example((text,), 0) for text in TEXTS]
@@ -53,6 +53,16 @@ def test_a_student_of_fewer_layers(method: str, tmp_path: Path) -> None:
     assert [one.split for one in change.compared] == ["dev", "test"]
     finished = next(one for one in events if isinstance(one, Finished))
     assert change.compared[0].after == pytest.approx(finished.run.dev.main.value)
+    store = ledger()
+    told = {entry.quantity: (entry.method, entry.predicted, entry.measured) for entry in store.entries}
+    estimate = planned.plan.chosen.estimate
+    memory = ("distill", estimate.memory.peak_bytes.value, finished.run.peak_memory_bytes)
+    assert told["memory"] == memory and told["time"][2] == finished.run.seconds
+    assert [(one.folder, one.rows) for one in store.variants] == [
+        (str(tmp_path / "out"), change.compared[-1].rows)
+    ]
+    done = events[-1]
+    assert isinstance(done, Compressed) and [row.quantity for row in done.rows] == ["memory", "time", "step"]
     assert not list(tmp_path.glob(".*"))
     assert sorted(file.name for file in (tmp_path / "out").glob("*.safetensors")) == ["model.safetensors"]
 

@@ -13,7 +13,7 @@ import sqlalchemy
 
 from trimtab.errors import TrimtabError
 from trimtab.metrics.score import Metric, Score
-from trimtab.store import LedgerEntry, RunRecord, open_store, tables
+from trimtab.store import LedgerEntry, RunRecord, VariantRecord, migrations, open_store, tables
 from trimtab.units import Evidence
 
 ENTRY = LedgerEntry(
@@ -108,6 +108,64 @@ def test_runs_of_one_model_data_and_machine_are_one_study(ledger: Path) -> None:
         assert connection.execute("SELECT COUNT(*) FROM studies").fetchone() == (2,)
 
 
+VARIANT = VariantRecord(
+    parent="out",
+    folder="small",
+    steps=("distill --layers 3", "quantize --to q8"),
+    model="bge-small",
+    machine="laptop",
+    seconds=60.5,
+    weight_bytes_before=90_000_000,
+    weight_bytes=17_000_000,
+    predicted_bytes=17_100_000,
+    text_tokens=32,
+    text_seconds=0.002,
+    split="test",
+    rows=50,
+    metric="accuracy",
+    before=0.86,
+    after=0.85,
+    low=-0.03,
+    high=0.01,
+    changes='[{"step": "distill"}]',
+)
+
+
+def test_a_smaller_model_is_of_the_study_of_what_it_was_made_of(ledger: Path) -> None:
+    store = open_store()
+    store.record_run(RUN)
+    first = store.record_variant(VARIANT)
+    second = store.record_variant(replace(VARIANT, parent="small", folder="smaller"))
+    elsewhere = store.record_variant(replace(VARIANT, parent="copied from elsewhere", folder=""))
+    with sqlite3.connect(ledger) as connection:
+        (study,) = connection.execute("SELECT id FROM studies").fetchone()
+    assert (first.study_id, second.study_id, elsewhere.study_id) == (study, study, "")
+    assert replace(first, id="", created_at="", study_id="") == VARIANT
+    assert store.variants() == (first, second, elsewhere)
+    assert store.variants(study_id=study) == (first, second)
+
+
+def test_a_folder_written_twice_is_what_was_written_last(ledger: Path) -> None:
+    store = open_store()
+    store.record_run(replace(RUN, data="old.csv"))
+    store.record_run(replace(RUN, data="new.csv"))
+    study = store.record_variant(VARIANT).study_id
+    with sqlite3.connect(ledger) as connection:
+        assert connection.execute("SELECT data FROM studies WHERE id = ?", (study,)).fetchone() == ("new.csv",)
+
+
+def test_a_store_of_the_first_format_goes_on(ledger: Path) -> None:
+    ledger.parent.mkdir(parents=True)
+    with sqlite3.connect(ledger) as connection:
+        for statement in migrations.MIGRATIONS[0]:
+            connection.execute(statement)
+        connection.execute("CREATE TABLE migrations (number INTEGER PRIMARY KEY, applied_at VARCHAR(32) NOT NULL)")
+        connection.execute("INSERT INTO migrations VALUES (1, 'yesterday')")
+    store = open_store()
+    store.record_run(RUN)
+    assert store.record_variant(VARIANT).study_id
+
+
 def test_a_run_is_kept_whole_or_not_at_all() -> None:
     store = open_store()
     twice = (replace(ENTRY, id="same"), replace(ENTRY, id="same"))
@@ -128,7 +186,7 @@ def test_opening_again_changes_nothing(ledger: Path) -> None:
     open_store().record(ENTRY)
     open_store()
     with sqlite3.connect(ledger) as connection:
-        assert connection.execute("SELECT number FROM migrations").fetchall() == [(1,)]
+        assert connection.execute("SELECT number FROM migrations").fetchall() == [(1,), (2,)]
 
 
 def test_a_newer_format_is_left_alone(ledger: Path) -> None:

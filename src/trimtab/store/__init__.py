@@ -1,5 +1,5 @@
-"""store: what outlives a process. Studies, plans, runs and scores, and the ledger of predictions beside
-measurements.
+"""store: what outlives a process. Studies, plans, runs and scores, smaller models made of
+them, and the ledger of predictions beside measurements.
 
 SQLite at $TRIMTAB_HOME/ledger.db; any SQLAlchemy URL may stand in its place. Leaves out: the files of a run,
 which lie in its own folder. Imported by `trimtab.study` alone.
@@ -8,12 +8,12 @@ which lie in its own folder. Imported by `trimtab.study` alone.
 from typing import TYPE_CHECKING
 
 from trimtab.store.ledger import LedgerEntry, ScoreboardRow, margin, scoreboard
-from trimtab.store.records import RunRecord
+from trimtab.store.records import RunRecord, VariantRecord
 
 if TYPE_CHECKING:
     from trimtab.store.database import Store
 
-__all__ = ["LedgerEntry", "RunRecord", "ScoreboardRow", "margin", "open_store", "scoreboard"]
+__all__ = ["LedgerEntry", "RunRecord", "ScoreboardRow", "VariantRecord", "margin", "open_store", "scoreboard"]
 
 
 def open_store(url: str | None = None) -> "Store":

@@ -27,7 +27,7 @@ from trimtab.metrics.score import Metric, Score
 from trimtab.store import tables
 from trimtab.store.ledger import LedgerEntry, Quantity
 from trimtab.store.migrations import MIGRATIONS, applied, migrate
-from trimtab.store.records import RunRecord
+from trimtab.store.records import RunRecord, VariantRecord
 from trimtab.units import Evidence
 
 _BUSY_SECONDS = 30.0
@@ -67,6 +67,28 @@ class Store:
             for entry in entries:
                 _insert_entry(connection, replace(entry, run_id=kept.id))
         return kept
+
+    def record_variant(self, record: VariantRecord) -> VariantRecord:
+        """Keep a smaller model, in the study of what it was made of; returns it as kept."""
+        with self._writing() as connection:
+            kept = replace(
+                record,
+                id=record.id or uuid.uuid4().hex,
+                created_at=record.created_at or _now(),
+                study_id=record.study_id or _study_of_folder(connection, record.parent),
+            )
+            values = asdict(kept) | {"steps": json.dumps(kept.steps, ensure_ascii=False)}
+            connection.execute(tables.variants.insert().values(values))
+        return kept
+
+    def variants(self, *, study_id: str | None = None) -> tuple[VariantRecord, ...]:
+        """Smaller models, oldest first, of one study where given."""
+        query = select(tables.variants).order_by(tables.variants.c.created_at, tables.variants.c.id)
+        if study_id is not None:
+            query = query.where(tables.variants.c.study_id == study_id)
+        with self._reading() as connection:
+            rows = connection.execute(query).mappings()
+            return tuple(VariantRecord(**(dict(row) | {"steps": tuple(json.loads(row["steps"]))})) for row in rows)
 
     def entries(
         self,
@@ -207,6 +229,19 @@ def _study(connection: Connection, record: RunRecord) -> str:
     new = facts | {"id": uuid.uuid4().hex, "created_at": record.created_at}
     connection.execute(tables.studies.insert().values(new))
     return new["id"]
+
+
+def _study_of_folder(connection: Connection, folder: str) -> str:
+    """Of the run or variant that was last written to `folder`; "" where none was."""
+    runs, plans, variants = tables.runs, tables.plans, tables.variants
+    of_run = (
+        select(plans.c.study_id, runs.c.created_at)
+        .join(runs, runs.c.plan_id == plans.c.id)
+        .where(runs.c.folder == folder)
+    )
+    of_variant = select(variants.c.study_id, variants.c.created_at).where(variants.c.folder == folder)
+    found = connection.execute(of_run.union_all(of_variant)).all()
+    return str(max(found, key=lambda row: row.created_at).study_id) if found else ""
 
 
 def _scores(connection: Connection, run_id: str) -> tuple[Score, ...]:

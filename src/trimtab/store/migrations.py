@@ -47,7 +47,24 @@ _FIRST = (
     "CREATE INDEX ledger_by_group ON ledger (device_kind, method, quantity)",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST,)
+_VARIANTS = (
+    """CREATE TABLE variants (
+        id VARCHAR(32) PRIMARY KEY,
+        study_id VARCHAR(32) NOT NULL,
+        parent TEXT NOT NULL, folder TEXT NOT NULL, steps TEXT NOT NULL,
+        model TEXT NOT NULL, machine TEXT NOT NULL,
+        seconds DOUBLE PRECISION NOT NULL,
+        weight_bytes_before BIGINT NOT NULL, weight_bytes BIGINT NOT NULL, predicted_bytes BIGINT,
+        text_tokens BIGINT NOT NULL, text_seconds DOUBLE PRECISION, predicted_text_seconds DOUBLE PRECISION,
+        split TEXT NOT NULL, "rows" BIGINT NOT NULL, metric TEXT NOT NULL,
+        "before" DOUBLE PRECISION, "after" DOUBLE PRECISION, low DOUBLE PRECISION, high DOUBLE PRECISION,
+        holds BOOLEAN NOT NULL, changes TEXT NOT NULL,
+        created_at VARCHAR(32) NOT NULL)""",
+    "CREATE INDEX variants_by_folder ON variants (folder)",
+    "CREATE INDEX runs_by_folder ON runs (folder)",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _VARIANTS)
 
 
 def applied(connection: Connection) -> int:

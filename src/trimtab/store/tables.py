@@ -1,6 +1,6 @@
 """The tables as queries see them after the last migration. Making them is migrations.py's."""
 
-from sqlalchemy import BigInteger, Column, Double, Integer, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Double, Integer, MetaData, String, Table, Text
 
 metadata = MetaData()
 
@@ -43,6 +43,27 @@ scores = Table(
     Column("loss", Double),
     Column("metric", Text),
     *(Column(name, Double) for name in ("value", "low", "high")),
+)
+
+variants = Table(
+    "variants",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("study_id", String(32)),
+    *(Column(name, Text) for name in ("parent", "folder", "steps", "model", "machine")),
+    Column("seconds", Double),
+    *(
+        Column(name, BigInteger)
+        for name in ("weight_bytes_before", "weight_bytes", "predicted_bytes", "text_tokens")
+    ),
+    *(Column(name, Double) for name in ("text_seconds", "predicted_text_seconds")),
+    Column("split", Text),
+    Column("rows", BigInteger),
+    Column("metric", Text),
+    *(Column(name, Double) for name in ("before", "after", "low", "high")),
+    Column("holds", Boolean),
+    Column("changes", Text),
+    Column("created_at", String(32)),
 )
 
 ledger = Table(

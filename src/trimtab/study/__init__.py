@@ -36,7 +36,7 @@ from trimtab.study.request import (
     TrainingCost,
     TrainRequest,
 )
-from trimtab.study.results import Ledger, check, doctor, evaluate, ledger, predict
+from trimtab.study.results import Ledger, VariantRecord, check, doctor, evaluate, ledger, predict
 from trimtab.study.rows import RowEstimate, estimate_rows
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ __all__ = [
     "TrainRequest",
     "Trained",
     "TrainingCost",
+    "VariantRecord",
     "bench",
     "check",
     "compress",

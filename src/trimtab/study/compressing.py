@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from trimtab.artifacts import Change, Compared, artifact_named, read_facts, stored, weight_bytes
 from trimtab.compression.wanted import Floor, Wanted
@@ -21,6 +21,7 @@ from trimtab.home import write_atomically
 from trimtab.study import gather
 from trimtab.study.adapters import ArtifactRow, artifact_row, free_folder
 from trimtab.study.margins import with_margins
+from trimtab.study.report import Comparison
 from trimtab.study.request import Planned, Reading
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from trimtab.data import Corpus
     from trimtab.evaluation.timing import Speed
     from trimtab.training.events import Event
+
+    Happening: TypeAlias = "Event | Message | Planned | Compressed"
 
 _REPORT = "report.json"
 
@@ -49,11 +52,12 @@ class CompressRequest:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Compressed:
-    """A step is done and its artifact stands."""
+    """A step is done and its artifact stands. `rows`: of the trainings inside it, predicted beside measured."""
 
     row: ArtifactRow
     change: Change
     command: str
+    rows: tuple[Comparison, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,7 +103,7 @@ def bench(
     )
 
 
-def compress(request: CompressRequest) -> "Iterator[Event | Message | Planned | Compressed]":
+def compress(request: CompressRequest) -> "Iterator[Happening]":
     """Carry out one step while it is iterated over: what happens first, last the Compressed.
 
     Raises at once ArtifactError for what is no artifact, BadInput for an `out` that is not empty, DataError,
@@ -113,16 +117,27 @@ def compress(request: CompressRequest) -> "Iterator[Event | Message | Planned | 
     if request.data is None and request.floor is not None:
         raise UsageError("TT-C046")
     corpus = None if request.data is None else corpus_of(request.data, request.reading, facts)
-    return _carried_out(replace(request, folder=str(place), out=str(target)), corpus)
+    return _recorded(replace(request, folder=str(place), out=str(target)), corpus)
 
 
-def _carried_out(
-    request: CompressRequest, corpus: "Corpus | None"
-) -> "Iterator[Event | Message | Planned | Compressed]":
+def _recorded(request: CompressRequest, corpus: "Corpus | None") -> "Iterator[Happening]":
+    from trimtab.study.record import record_variant, variant_of
+
+    for event in carried_out(request, corpus):
+        if isinstance(event, Compressed):
+            record_variant(variant_of(Path(request.out), (event.change,), this_machine()))
+        yield event
+
+
+def carried_out(request: CompressRequest, corpus: "Corpus | None") -> "Iterator[Happening]":
+    """As `compress`, of a request whose folders have been looked at; the store is told of the trainings inside,
+    and not of what is made."""
     with heavy_imports():
         from trimtab.compression.carrying import Carried, Order, carry_out
         from trimtab.compression.recipe import PlannedLesson
         from trimtab.compression.steps import recipe_of
+        from trimtab.study.record import Lesson, record_lesson
+        from trimtab.training import Finished
 
     order = Order(
         folder=Path(request.folder),
@@ -133,17 +148,26 @@ def _carried_out(
         force=request.force,
         trust_remote_code=request.trust_remote_code,
     )
-    done = None
+    done, planned, lessons = None, None, list[Lesson]()
     for event in carry_out(recipe_of(request.wanted), order):
         if isinstance(event, Carried):
             done = event.change
             _write_report(event.folder, done, command_of(request))
         elif isinstance(event, PlannedLesson):
-            yield Planned(plan=event.plan, model=event.model, data=event.data, machine=event.machine)
+            planned = Planned(plan=event.plan, model=event.model, data=event.data, machine=event.machine)
+            yield planned
         else:
+            if isinstance(event, Finished) and planned is not None:
+                lessons.append(Lesson(planned=planned, run=event.run))
+                record_lesson(lessons[-1], request.wanted.step)
             yield event
     assert done is not None, "a step that ends is done"
-    yield Compressed(row=artifact_row(stored(Path(request.out))), change=done, command=command_of(request))
+    yield Compressed(
+        row=artifact_row(stored(Path(request.out))),
+        change=done,
+        command=command_of(request),
+        rows=tuple(row for lesson in lessons for row in lesson.comparisons),
+    )
 
 
 def _machine(wanted: Wanted) -> Machine:

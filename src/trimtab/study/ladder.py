@@ -26,14 +26,16 @@ from trimtab.compression.ladder import Rung, Target, rungs, target_named
 from trimtab.compression.wanted import Floor, Lesson, Wanted
 from trimtab.data.spec import DataSpec
 from trimtab.errors import ArtifactError, Message, TrimtabError, message
+from trimtab.hardware import this_machine
 from trimtab.models import ModelSource, ModelSpec, TokenizerFile, read_spec
 from trimtab.study import gather
 from trimtab.study.adapters import ArtifactRow, artifact_row, free_folder
-from trimtab.study.compressing import Compressed, CompressRequest, bench, compress, corpus_of
+from trimtab.study.compressing import Compressed, CompressRequest, bench, carried_out, corpus_of
 from trimtab.study.request import Planned, Reading
 from trimtab.units import format_bytes
 
 if TYPE_CHECKING:
+    from trimtab.data import Corpus
     from trimtab.training.events import Event
 
     Happening: TypeAlias = "Event | Message | Planned | Compressed | Climbed | Laddered"
@@ -107,10 +109,9 @@ def compress_for(
         parent = facts.changes[-1].parent if facts.changes else facts.base.name
         raise ArtifactError("TT-C015", folder=str(place), engine=facts.engine, step="compress", parent=parent)
     begun = replace(request, folder=str(place), out=str(out))
-    data = gather.describe(
-        corpus_of(request.data, request.reading, facts), TokenizerFile(place / "tokenizer.json")
-    )
-    return _Ladder(begun, target, place, out, data).events()
+    corpus = corpus_of(request.data, request.reading, facts)
+    data = gather.describe(corpus, TokenizerFile(place / "tokenizer.json"))
+    return _Ladder(begun, target, place, out, corpus, data).events()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +120,7 @@ class _Ladder:
     target: Target
     place: Path
     out: Path
+    corpus: "Corpus"
     data: DataSpec
 
     @property
@@ -144,6 +146,7 @@ class _Ladder:
             found = self._measured(rung, made, tokenizer, None if whole is None else whole * rung.work_share)
             whole = found.seconds / rung.work_share
             climbed.append(found)
+            self._record(made, found)
             yield found
             if found.holds:
                 yield self._done(made, tuple(climbed))
@@ -166,7 +169,7 @@ class _Ladder:
             made = self.beside / _key(before, step)
             if not (made / FACTS_FILE).is_file():
                 yield message("TT-C053", step=step.step, words=" ".join(step.words))
-                yield from compress(self._step(step, before, made))
+                yield from carried_out(self._step(step, before, made), self.corpus)
             before = made
         return before
 
@@ -201,6 +204,21 @@ class _Ladder:
             after=last.after,
             holds=holds,
         )
+
+    def _record(self, made: Path, found: Climbed) -> None:
+        """In the study of what the ladder began with."""
+        from trimtab.study.record import record_variant, variant_of
+
+        variant = replace(
+            variant_of(made, self._changes(made), this_machine()),
+            folder=str(self.out.resolve()) if found.holds else "",
+            predicted_bytes=found.predicted_bytes,
+            text_tokens=found.tokens,
+            text_seconds=found.seconds,
+            predicted_text_seconds=found.predicted_seconds,
+            holds=found.holds,
+        )
+        record_variant(variant)
 
     def _changes(self, made: Path) -> tuple[Change, ...]:
         """Those of this ladder."""

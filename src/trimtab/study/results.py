@@ -12,7 +12,7 @@ from trimtab.hardware.doctor import Diagnosis, examine
 from trimtab.heavy import heavy_imports
 from trimtab.metrics import Score
 from trimtab.models import TokenizerFile, outline_of
-from trimtab.store import LedgerEntry, ScoreboardRow, open_store, scoreboard
+from trimtab.store import LedgerEntry, ScoreboardRow, VariantRecord, open_store, scoreboard
 from trimtab.study import gather
 from trimtab.study.published import published_entries
 from trimtab.study.request import Reading
@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ledger:
     """Every prediction of this store beside its measurement; and how good predictions were by kind of device,
-    source, method and quantity, published runs included."""
+    source, method and quantity, published runs included. `variants`: smaller models that were made."""
 
     scoreboard: tuple[ScoreboardRow, ...]
     entries: tuple[LedgerEntry, ...]
+    variants: tuple[VariantRecord, ...] = ()
 
 
 def check(data: str, reading: Reading = Reading(), *, model: str | None = None) -> DataSpec:
@@ -87,8 +88,11 @@ def doctor() -> Diagnosis:
 
 def ledger() -> Ledger:
     """All entries of the store, and the scoreboard over them and over the runs that others have published."""
-    entries = open_store().entries()
-    return Ledger(scoreboard=scoreboard((*entries, *published_entries())), entries=entries)
+    store = open_store()
+    entries = store.entries()
+    return Ledger(
+        scoreboard=scoreboard((*entries, *published_entries())), entries=entries, variants=store.variants()
+    )
 
 
 def _rows_to_score(data: str, facts: "ArtifactFacts", reading: Reading) -> Split:

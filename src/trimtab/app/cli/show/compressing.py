@@ -7,7 +7,7 @@ from rich.text import Text
 from trimtab.app.cli.face import Face
 from trimtab.app.cli.flow import Flow
 from trimtab.app.cli.show.layout import new_table
-from trimtab.app.cli.show.training import TrainingView
+from trimtab.app.cli.show.training import TrainingView, show_comparisons
 from trimtab.artifacts import Compared
 from trimtab.errors import Message
 from trimtab.errors.quantities import format_bytes, format_share
@@ -58,6 +58,8 @@ def _show(face: Face, done: Compressed, alone: bool) -> None:
     for one in change.compared:
         table.add_row(*_cells(face, one))
     face.out.print(table)
+    if done.rows:
+        show_comparisons(face, done.rows)
 
 
 def _rung(face: Face, one: Climbed) -> str:

@@ -21,6 +21,7 @@ from trimtab.app.cli.show.words import evidence_word
 from trimtab.errors.quantities import format_bytes, format_seconds
 from trimtab.planning import span_word
 from trimtab.study import Planned, Trained
+from trimtab.study.report import Comparison
 from trimtab.training.events import Evaluated, Event, Notice, Preflight, StageStarted, Started, Step
 
 _PLAIN_LINES = 20
@@ -190,11 +191,16 @@ def _show_result(face: Face, trained: Trained) -> None:
         )
     if not run.best_step:
         face.out.print(Text(face.say("TT-R025"), style="yellow"))
+    show_comparisons(face, trained.rows)
+    face.out.print(face.say("TT-V286", path=trained.artifact_path))
+    face.out.print(face.say("TT-V287", path=trained.report_path))
+
+
+def show_comparisons(face: Face, rows: Iterable[Comparison]) -> None:
+    """Predicted beside measured."""
     table = new_table(face, "TT-V282", "TT-V283", "TT-V284", "TT-V285")
-    for row in trained.rows:
+    for row in rows:
         code, printed = _QUANTITY[row.quantity]
         predicted = f"{printed(row.predicted.value)} ({evidence_word(row.predicted.evidence, face)})"
         table.add_row(face.say(code), predicted, printed(row.measured), f"{100 * row.error_share:+.0f} %")
     face.out.print(table)
-    face.out.print(face.say("TT-V286", path=trained.artifact_path))
-    face.out.print(face.say("TT-V287", path=trained.report_path))
