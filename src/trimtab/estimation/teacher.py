@@ -1,13 +1,15 @@
 """A second model beside the one that is trained: a teacher, that answers and does not learn. Its bytes.
 
 Asked once, before training, it is gone when training starts; the file of its answers is mapped, and no memory of
-the process. Live, it stands there all the time and answers every batch. Its time is in `estimation.time`. Leaves
-out relations of attention, and its loading, which is not worse than the student's beside it.
+the process. Live, it stands there all the time and answers every batch. It may write answers of its own before
+either. Its time is in `estimation.time`. Leaves out relations of attention, and its loading, which is not worse
+than the student's beside it.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
-from trimtab.data.spec import DataSpec, padded_positions
+from trimtab.data.spec import DataSpec, padded_positions, writing_rows
 from trimtab.estimation.held import BYTES
 from trimtab.estimation.question import evaluated_rows, learned_tokens, longest_batch
 from trimtab.methods import Precision, Strategy
@@ -15,17 +17,52 @@ from trimtab.models.spec import ModelSpec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Writing:
+    """Answers that a teacher is to write, token by token, to `rows` prompts: of `most` tokens at most, `whole`
+    with the prompt."""
+
+    rows: int
+    most: int
+    whole: int
+
+    def prompt_tokens(self, data: DataSpec) -> float:
+        """Of a prompt, on average: what stands before the answers of the data."""
+        return 0.0 if data.answers is None else min(self.whole, data.answers.starts.mean(self.whole))
+
+    def answer_tokens(self, data: DataSpec) -> float:
+        """Of an answer, on average, if the teacher's are as long as the data's."""
+        mean = 0.0 if data.answers is None else data.answers.tokens / max(1, data.lengths.examples)
+        return min(mean, self.most, max(1.0, self.whole - self.prompt_tokens(data)))
+
+    def at_once(self, data: DataSpec, *, on_cpu: bool) -> int:
+        """Rows of a batch."""
+        tokens = min(self.whole, self.prompt_tokens(data) + self.most)
+        return min(max(1, self.rows), writing_rows(math.ceil(tokens), on_cpu=on_cpu))
+
+    def kept_bytes(self, teacher: ModelSpec, data: DataSpec, number_bytes: int, *, on_cpu: bool) -> int:
+        """Keys and values of a batch whose answers are as long as they may be."""
+        tokens = min(self.whole, math.ceil(self.prompt_tokens(data)) + self.most)
+        width = 2 * teacher.layers * teacher.kv_heads * teacher.head_dim
+        return self.at_once(data, on_cpu=on_cpu) * tokens * width * number_bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Teacher:
-    """`live`: it answers in every step, else once. `compared`: how many of its layers the student's are held to,
-    whose outputs are kept until the loss of a batch is there."""
+    """`live`: it answers in every step, else once, and if it is not `asked` never. `compared`: how many of its
+    layers the student's are held to, whose outputs are kept until the loss of a batch is there. `writing`: what it
+    writes before."""
 
     spec: ModelSpec
     precision: Precision
     live: bool = False
+    asked: bool = True
     compared: int = 0
+    writing: Writing | None = None
 
     def passes(self, strategy: Strategy) -> int:
         """How often it reads every training row."""
+        if not self.asked:
+            return 0
         return sum(stage.schedule.epochs for stage in strategy.stages) if self.live else 1
 
     def weight_bytes(self, strategy: Strategy, outputs: int) -> int:
@@ -58,13 +95,19 @@ class Beside:
     answering: int = 0
 
 
-def beside(teacher: Teacher | None, strategy: Strategy, data: DataSpec) -> Beside:
-    """What a teacher takes. Where it is asked before training, its batches are those of an evaluation."""
+def beside(teacher: Teacher | None, strategy: Strategy, data: DataSpec, *, on_cpu: bool = True) -> Beside:
+    """What a teacher takes. Where it is asked before training, its batches are those of an evaluation; what it
+    writes, it writes before."""
     if teacher is None:
         return Beside()
     rows, length = longest_batch(strategy, data)
     weights = teacher.weight_bytes(strategy, data.outputs)
+    before = 0 if teacher.live or not teacher.asked else evaluated_rows(data, length)
+    taken = [teacher.answering_bytes(strategy, data, before, length)] if before else []
+    if teacher.writing is not None:
+        taken.append(teacher.writing.kept_bytes(teacher.spec, data, BYTES[teacher.precision], on_cpu=on_cpu))
+    found = Beside(before=weights + max(taken) if taken else 0)
     if not teacher.live:
-        rows = evaluated_rows(data, length)
-        return Beside(before=weights + teacher.answering_bytes(strategy, data, rows, length))
-    return Beside(standing=weights, answering=teacher.answering_bytes(strategy, data, rows, length))
+        return found
+    answering = teacher.answering_bytes(strategy, data, rows, length)
+    return replace(found, standing=weights, answering=answering)
