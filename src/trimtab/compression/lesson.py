@@ -23,7 +23,7 @@ from trimtab.compression.wanted import AnswersOf, Lesson
 from trimtab.compression.writing import AnswerLengths, AnswersWritten, answers_file, write_answers
 from trimtab.compression.written import Answered, Guessed, Prompts, with_answers
 from trimtab.data import Corpus, content_hash, count_tokens, describe
-from trimtab.data.spec import DataSpec
+from trimtab.data.spec import WRITING_TOKENS, DataSpec
 from trimtab.errors import DataError, Message, ModelError, UsageError, message
 from trimtab.estimation import Writing, estimate
 from trimtab.evaluation import Artifact, open_artifact, require_equal, save_artifact
@@ -33,6 +33,7 @@ from trimtab.training import Session
 
 _GATE_ROWS = 32
 _TOLD = 20  # times, of a writing
+_GPU_TIMES = 4  # as many tokens at once as on a CPU
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,7 +125,9 @@ class _Sheet:
         """What is left to write, for an estimate."""
         if self.file.is_file():
             return None
-        return Writing(rows=len(Guessed(self.prompts)), most=self.lengths.most, whole=self.lengths.whole)
+        lengths = self.lengths
+        rows = len(Guessed(self.prompts))
+        return Writing(rows=rows, most=lengths.most, whole=lengths.whole, at_once=lengths.at_once)
 
 
 def _sheet(making: Making, teacher: Artifact, lesson: Lesson, further: Further) -> _Sheet:
@@ -136,13 +139,17 @@ def _sheet(making: Making, teacher: Artifact, lesson: Lesson, further: Further) 
     fingerprint = data.fingerprint if file is None else f"{data.fingerprint} {content_hash([file])}"
     strategy = making.facts.strategy
     whole = min(lesson.settings.max_length or strategy.max_length, teacher.spec.longest_text or 1 << 30)
-    lengths = AnswerLengths(most=further.answer_tokens, whole=whole - strategy.virtual_tokens)
+    lengths = AnswerLengths(
+        most=further.answer_tokens,
+        whole=whole - strategy.virtual_tokens,
+        at_once=WRITING_TOKENS if device().type == "cpu" else _GPU_TIMES * WRITING_TOKENS,
+    )
     return _Sheet(
         teacher=teacher,
         data=data,
         prompts=Prompts(data.train, file, data.columns),
         lengths=lengths,
-        file=answers_file(teacher, lengths, fingerprint, making.work, on_cpu=device().type == "cpu"),
+        file=answers_file(teacher, lengths, fingerprint, making.work),
         beside=further.answers == "both",
     )
 

@@ -4,8 +4,8 @@
     answers-<key>.jsonl.part    batch by batch, longest prompts first: an interrupted writing goes on from it
 
 The key is of the teacher, the prompts, the lengths and how they are batched: what was written for others is never
-taken, and an interrupted writing ends in the same bytes. The finished file is there whole or not at all. Each token
-is the likeliest one; leaves out sampling.
+taken, and an interrupted writing ends in the same bytes. The finished file is there whole or not at all. Each
+token is the likeliest one; leaves out sampling.
 """
 
 import hashlib
@@ -13,18 +13,17 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from trimtab.compression.teacher import teacher_hash
 from trimtab.compression.written import Prompts
-from trimtab.data.spec import Turn, writing_rows
+from trimtab.data.spec import WRITING_TOKENS, Turn
 from trimtab.evaluation import Artifact
 from trimtab.evaluation.chat import prompt_ids
 from trimtab.evaluation.generate import Answer, answer_of, stop_tokens, written_ids
-from trimtab.evaluation.predict import device_of
 from trimtab.training.events import Event
 from trimtab.training.files import sync_file, sync_folder
 
@@ -44,23 +43,26 @@ class AnswersWritten(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AnswerLengths:
-    """How many of the teacher's tokens an answer may have, `most` of its own and `whole` with its prompt."""
+    """How many of the teacher's tokens an answer may have, `most` of its own and `whole` with its prompt; and how
+    many, of prompts and answers, are written `at_once`. A step makes one token of each row, and most of its time
+    goes into reading the weights, however many rows there are."""
 
     most: int
     whole: int
+    at_once: int = WRITING_TOKENS
 
     def room(self, prompts: np.ndarray) -> np.ndarray:
         """Tokens left for the answer to each of `prompts`, lengths int64; 0 where there is no room."""
         return np.clip(self.whole - prompts, 0, self.most)
 
+    def rows(self, prompt: int) -> int:
+        """How many prompts, of `prompt` tokens at most, are answered at once."""
+        return max(1, self.at_once // max(1, min(prompt + self.most, self.whole)))
 
-def answers_file(
-    teacher: Artifact, lengths: AnswerLengths, fingerprint: str, folder: Path, *, on_cpu: bool
-) -> Path:
-    """Where the answers of `teacher` lie or will lie. `fingerprint`: of the prompts; `on_cpu`: where it
-    computes."""
-    batch = writing_rows(1, on_cpu=on_cpu)
-    plain = [_FORM, teacher_hash(teacher), fingerprint, lengths.most, lengths.whole, batch]
+
+def answers_file(teacher: Artifact, lengths: AnswerLengths, fingerprint: str, folder: Path) -> Path:
+    """Where the answers of `teacher` lie or will lie. `fingerprint`: of the prompts."""
+    plain = [_FORM, teacher_hash(teacher), fingerprint, *astuple(lengths)]
     return folder / f"answers-{hashlib.sha256(json.dumps(plain).encode()).hexdigest()[:16]}.jsonl"
 
 
@@ -70,19 +72,20 @@ def write_answers(
     """Have `teacher`, where it is, answer every prompt, where that has not been done. Prompts without room for an
     answer are not asked: theirs has not ended. Raises DataError where a prompt cannot be read, OSError; what was
     written stays, to go on from."""
-    start, asked = time.perf_counter(), _tokenised(teacher, prompts)
-    total = len(asked.rows)
+    start = time.perf_counter()
     if file.is_file():
+        total = sum(1 for _ in prompts)
         yield AnswersWritten(rows=total, total=total, tokens=0, seconds=0.0)
         return
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f"{file.name}.part")
-    batches = asked.batches(lengths, on_cpu=device_of(teacher.model).type == "cpu")
+    asked = _tokenised(teacher, prompts)
+    batches = _batches(asked, lengths)
     done = _whole_batches(part, batches)
-    rows, tokens = sum(map(len, batches[:done])), 0
+    rows, total, tokens = sum(map(len, batches[:done])), len(asked), 0
     with part.open("ab") as lines:
         for batch in batches[done:]:
-            answers = _answers(teacher, [asked.rows[row] for row in batch], lengths)
+            answers = _answers(teacher, [asked[row] for row in batch], lengths)
             lines.write(b"".join(_line(int(row), answer) for row, answer in zip(batch, answers, strict=True)))
             lines.flush()
             os.fsync(lines.fileno())
@@ -91,31 +94,23 @@ def write_answers(
     _finish(part, file, total)
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """Prompts as tokens, int32 each: 4 bytes a token are held."""
-
-    rows: list[np.ndarray]
-
-    def batches(self, lengths: AnswerLengths, *, on_cpu: bool) -> list[np.ndarray]:
-        """Rows that are answered at once: by falling length, so that memory peaks in the first; those without room
-        come last."""
-        prompts = np.array([len(row) for row in self.rows], np.int64)
-        order = np.argsort(-prompts, kind="stable")
-        room = lengths.room(prompts)
-        order = np.concatenate([order[room[order] > 0], order[room[order] == 0]])
-        found, start = [], 0
-        while start < len(order):
-            first = order[start]
-            count = writing_rows(int(prompts[first] + lengths.most), on_cpu=on_cpu)
-            alike = room[order[start : start + count]] > 0  # never asked beside not asked
-            found.append(order[start : start + count][alike == alike[0]])
-            start += len(found[-1])
-        return found
+def _tokenised(teacher: Artifact, prompts: Iterable[Sequence[Turn]]) -> list[np.ndarray]:
+    """Each int32: 4 bytes a token are held."""
+    return [np.array(prompt_ids(teacher.tokenizer, turns), np.int32) for turns in prompts]
 
 
-def _tokenised(teacher: Artifact, prompts: Iterable[Sequence[Turn]]) -> _Asked:
-    return _Asked([np.array(prompt_ids(teacher.tokenizer, turns), np.int32) for turns in prompts])
+def _batches(asked: Sequence[np.ndarray], lengths: AnswerLengths) -> list[np.ndarray]:
+    """Rows that are answered at once: by falling length, so that memory peaks in the first; those without room for
+    an answer come last."""
+    prompts = np.array([len(one) for one in asked], np.int64)
+    order = np.argsort(-prompts, kind="stable")
+    has_room = lengths.room(prompts)[order] > 0
+    found, start, answered = [], 0, order[has_room]
+    while start < len(answered):
+        rows = lengths.rows(int(prompts[answered[start]]))
+        found.append(answered[start : start + rows])
+        start += rows
+    return found if has_room.all() else [*found, order[~has_room]]
 
 
 def _answers(teacher: Artifact, prompts: Sequence[np.ndarray], lengths: AnswerLengths) -> list[Answer]:
@@ -132,7 +127,7 @@ def _answers(teacher: Artifact, prompts: Sequence[np.ndarray], lengths: AnswerLe
 
 def _line(row: int, answer: Answer) -> bytes:
     plain = {"row": row, "text": answer.text.strip(), "tokens": answer.tokens, "ended": answer.ended}
-    return json.dumps(plain, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
+    return json.dumps(plain, ensure_ascii=False).encode() + b"\n"
 
 
 def _whole_batches(part: Path, batches: Sequence[np.ndarray]) -> int:

@@ -102,18 +102,11 @@ class Problem:
     places: tuple[Place, ...] = ()
 
 
+WRITING_TOKENS = 8192  # of prompts and answers at once, where a model writes: of each, keys and values are kept
 EVALUATION_TOKENS = 4096  # the most padded tokens that an evaluation runs at once, where one row is not longer
-_WRITING_TOKENS = 8192  # the most at once, prompts and answers, where a teacher writes: what is kept of them grows
-_WRITING_TOKENS_OF_A_GPU = 32768
 _CHUNK_NUMBERS = 1 << 24
 _CHUNK_GRAIN = 32
 _SEQUENCE_GRAIN = 64
-
-
-def writing_rows(tokens: int, *, on_cpu: bool) -> int:
-    """How many prompts a teacher answers at once, where prompt and answer may have `tokens` tokens. Of a step that
-    writes one token of each, most of the time goes into reading the weights, however many rows there are."""
-    return max(1, (_WRITING_TOKENS if on_cpu else _WRITING_TOKENS_OF_A_GPU) // max(1, tokens))
 
 
 def vocabulary_chunk(vocab: int) -> int:

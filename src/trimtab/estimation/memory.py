@@ -104,7 +104,7 @@ def _of_a_stage(
     sizes = _sizes(strategy, spec, data, machine)
     bare, runtime_evidence = runtime_bytes(machine)
     known = {phase.name: phase for phase in (*_phases(sizes, strategy), *traced)}
-    taught = _with_teacher(known.values(), beside(teacher, strategy, data, on_cpu=machine.device.kind == "cpu"))
+    taught = _with_teacher(known.values(), beside(teacher, strategy, data))
     phases = [_in_process(phase, bare, sizes, spec, machine) for phase in taught]
     worst = max(phases, key=lambda phase: phase.parts.total_bytes)
     total, above = worst.parts.total_bytes, worst.parts.total_bytes - bare

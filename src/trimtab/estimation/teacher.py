@@ -9,7 +9,7 @@ than the student's beside it.
 import math
 from dataclasses import dataclass, replace
 
-from trimtab.data.spec import DataSpec, padded_positions, writing_rows
+from trimtab.data.spec import DataSpec, padded_positions
 from trimtab.estimation.held import BYTES
 from trimtab.estimation.question import evaluated_rows, learned_tokens, longest_batch
 from trimtab.methods import Precision, Strategy
@@ -19,11 +19,12 @@ from trimtab.models.spec import ModelSpec
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Writing:
     """Answers that a teacher is to write, token by token, to `rows` prompts: of `most` tokens at most, `whole`
-    with the prompt."""
+    with the prompt; of so many tokens, prompts and answers, `at_once`."""
 
     rows: int
     most: int
     whole: int
+    at_once: int
 
     def prompt_tokens(self, data: DataSpec) -> float:
         """Of a prompt, on average: what stands before the answers of the data."""
@@ -34,16 +35,18 @@ class Writing:
         mean = 0.0 if data.answers is None else data.answers.tokens / max(1, data.lengths.examples)
         return min(mean, self.most, max(1.0, self.whole - self.prompt_tokens(data)))
 
-    def at_once(self, data: DataSpec, *, on_cpu: bool) -> int:
-        """Rows of a batch."""
-        tokens = min(self.whole, self.prompt_tokens(data) + self.most)
-        return min(max(1, self.rows), writing_rows(math.ceil(tokens), on_cpu=on_cpu))
+    def longest(self, data: DataSpec) -> int:
+        """Tokens of a mean prompt whose answer is as long as it may be."""
+        return max(1, min(self.whole, math.ceil(self.prompt_tokens(data)) + self.most))
 
-    def kept_bytes(self, teacher: ModelSpec, data: DataSpec, number_bytes: int, *, on_cpu: bool) -> int:
+    def batch(self, data: DataSpec) -> int:
+        """Rows that are written at once."""
+        return min(max(1, self.rows), max(1, self.at_once // self.longest(data)))
+
+    def kept_bytes(self, teacher: ModelSpec, data: DataSpec, number_bytes: int) -> int:
         """Keys and values of a batch whose answers are as long as they may be."""
-        tokens = min(self.whole, math.ceil(self.prompt_tokens(data)) + self.most)
         width = 2 * teacher.layers * teacher.kv_heads * teacher.head_dim
-        return self.at_once(data, on_cpu=on_cpu) * tokens * width * number_bytes
+        return self.batch(data) * self.longest(data) * width * number_bytes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,7 +98,7 @@ class Beside:
     answering: int = 0
 
 
-def beside(teacher: Teacher | None, strategy: Strategy, data: DataSpec, *, on_cpu: bool = True) -> Beside:
+def beside(teacher: Teacher | None, strategy: Strategy, data: DataSpec) -> Beside:
     """What a teacher takes. Where it is asked before training, its batches are those of an evaluation; what it
     writes, it writes before."""
     if teacher is None:
@@ -105,7 +108,7 @@ def beside(teacher: Teacher | None, strategy: Strategy, data: DataSpec, *, on_cp
     before = 0 if teacher.live or not teacher.asked else evaluated_rows(data, length)
     taken = [teacher.answering_bytes(strategy, data, before, length)] if before else []
     if teacher.writing is not None:
-        taken.append(teacher.writing.kept_bytes(teacher.spec, data, BYTES[teacher.precision], on_cpu=on_cpu))
+        taken.append(teacher.writing.kept_bytes(teacher.spec, data, BYTES[teacher.precision]))
     found = Beside(before=weights + max(taken) if taken else 0)
     if not teacher.live:
         return found

@@ -95,14 +95,14 @@ def _writing_seconds(
     batch is made, for which all weights are read, until the longest answer has ended."""
     costs, _ = _costs(machine, teacher.precision)
     prompt, answer = writing.prompt_tokens(data), writing.answer_tokens(data)
-    at_once = writing.at_once(data, on_cpu=machine.device.kind == "cpu")
-    steps = math.ceil(writing.rows / at_once) * min(writing.most, _LONGEST_ANSWER * answer)
+    batch = writing.batch(data)
+    steps = math.ceil(writing.rows / batch) * min(writing.most, _LONGEST_ANSWER * answer)
     weights = teacher.weight_bytes(strategy, data.outputs)
     head = costs.seconds(head_work(strategy, teacher.spec, backward=False))
     token = costs.seconds(forward_work(teacher.spec, prompt + answer)) + head
     layers = costs.seconds(StepWork(flop=0.0, frozen_decoder_layers=teacher.spec.layers))
     read = writing.rows * prompt * costs.seconds(forward_work(teacher.spec, prompt))
-    return read + steps * (weights / _bandwidth(machine) + layers + at_once * token)
+    return read + steps * (weights / _bandwidth(machine) + layers + batch * token)
 
 
 def _step_seconds(
