@@ -18,7 +18,8 @@ class Compared:
     differ by `largest_difference`, on average by `mean_difference`; `agreement`: share of rows of which they say
     the same, None where nothing is said of a row. `metric` was `before` and is `after`; [low, high] is the 95 %
     interval of after - before, over resampled rows, None where the metric cannot be taken apart into rows; `rows`
-    0: no data were at hand, and there is no metric."""
+    0: no data were at hand, and there is no metric. `compared_outputs` 0: their outputs are for different tokens,
+    and cannot be compared."""
 
     split: str
     rows: int

@@ -59,14 +59,20 @@ class DistillLoss:
     attention_share: float = 0.0
     relation_heads: int = 12
 
-    def check(self) -> None:
-        """Raises UsageError TT-C106 for a share below 0, or where nothing is learned from the teacher, TT-C107 for
-        a temperature or a number of heads that is none."""
+    def check(self, *, answers: bool = False) -> None:
+        """`answers`: those that are learned are the teacher's own. Raises UsageError TT-C106 for a share below 0,
+        or where nothing is learned from the teacher, TT-C107 for a temperature or a number of heads that is none.
+        """
         shares = (self.hard_share, self.soft_share, self.hidden_share, self.attention_share)
-        if not min(shares) >= 0 or not any(shares[1:]):  # NaN is neither
+        if not min(shares) >= 0 or not any(shares if answers else shares[1:]):  # NaN is neither
             raise UsageError("TT-C106", shares=", ".join(map(str, shares)))
         if not self.temperature > 0 or self.relation_heads < 1:
             raise UsageError("TT-C107", temperature=self.temperature, heads=self.relation_heads)
+
+    @property
+    def asks(self) -> bool:
+        """Whether a teacher has to say anything of a batch."""
+        return self.soft_share > 0 or self.looks_inside
 
     @property
     def looks_inside(self) -> bool:

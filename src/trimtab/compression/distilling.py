@@ -48,13 +48,15 @@ _COMPARED_ROWS = 32
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DistilJob:
     """What to make of a teacher, on what, how, and where. `data` describes the corpus with all rows that are
-    learned from (`unlabelled.with_unlabelled`), under the student's tokenizer. The rest as in `training.Job`."""
+    learned from (`unlabelled.with_unlabelled`, `written.with_answers`), under the student's tokenizer. `answers`:
+    those of the corpus are the teacher's own, and it need say nothing more. The rest as in `training.Job`."""
 
     student: Student
     data: DataSpec
     strategy: Strategy
     folder: Path
     loss: DistillLoss = DistillLoss()  # noqa: RUF009 (frozen)
+    answers: bool = False
     threads: int = 0
     save_seconds: float = 600.0
     save_steps: int = 0
@@ -69,15 +71,23 @@ class DistilJob:
 
     @property
     def live(self) -> bool:
-        """Whether the teacher stands beside the student in every step; else it is asked once, before."""
-        return self.loss.looks_inside or self.data.task not in SOFT_LOSSES
+        """Whether the teacher stands beside the student in every step; else it is asked before, if at all."""
+        return self.loss.looks_inside or (self.loss.asks and self.data.task not in SOFT_LOSSES)
 
 
-def teacher_facts(job: DistilJob, teacher: Artifact) -> estimation.Teacher:
-    """What an estimate (`estimation.estimate`) of the student's training has to know of its teacher."""
+def teacher_facts(
+    job: DistilJob, teacher: Artifact, writing: estimation.Writing | None = None
+) -> estimation.Teacher:
+    """What an estimate (`estimation.estimate`) of the student's training has to know of its teacher. `writing`:
+    the answers that it is still to write."""
     compared = job.student.spec(teacher.spec).layers if job.loss.hidden_share else 0
     return estimation.Teacher(
-        spec=teacher.spec, precision=teacher.facts.strategy.precision, live=job.live, compared=compared
+        spec=teacher.spec,
+        precision=teacher.facts.strategy.precision,
+        live=job.live,
+        asked=job.loss.asks,
+        compared=compared,
+        writing=writing,
     )
 
 
@@ -110,11 +120,11 @@ class Distillation:
         source = job.student.source(teacher, job.student_folder(teacher))
         spec = read_spec(source)
         self._refuse_pair(teacher, source, spec)
-        teacher.model.to(_device())
-        kept = None if job.live else self._kept(teacher)
+        teacher.model.to(device())
+        kept = None if job.live or not job.loss.asks else self._kept(teacher)
         if kept is not None:
             yield from ask(teacher, self._corpus.train, kept)
-        objective = self._objective(teacher, spec, kept)
+        objective = self._objective(teacher, spec, kept) if job.loss.asks else None
         self._teacher = teacher = None
         give_back_heap()
         self.training = Training(self._training_job(source, spec, objective), self._corpus)
@@ -137,7 +147,7 @@ class Distillation:
             left, right = (task.encode(rows, one, length) for one in (teacher.tokenizer, tokenizer))
             if not _same(left, right):
                 raise ModelError("TT-C112", student=source.name, teacher=str(teacher.folder))
-        if job.data.task not in SOFT_LOSSES and spec.vocab != teacher.spec.vocab:
+        if job.live and job.data.task not in SOFT_LOSSES and spec.vocab != teacher.spec.vocab:
             raise ModelError("TT-C105", student=spec.vocab, teacher=teacher.spec.vocab)
         if job.data.task == "embed" and job.loss.soft_share and spec.hidden != teacher.spec.hidden:
             raise ModelError("TT-C114", student=spec.hidden, teacher=teacher.spec.hidden)
@@ -161,7 +171,7 @@ class Distillation:
             teacher_key=teacher_hash(teacher),
         )
 
-    def _training_job(self, source: ModelSource, spec: ModelSpec, objective: Distilling) -> Job:
+    def _training_job(self, source: ModelSource, spec: ModelSpec, objective: Distilling | None) -> Job:
         job = self.job
         return Job(
             source=source,
@@ -178,8 +188,10 @@ class Distillation:
             objective=objective,
         )
 
-    def _settle(self, objective: Distilling) -> None:
+    def _settle(self, objective: Distilling | None) -> None:
         """The session's model is an ordinary one of its task again, and the teacher gone."""
+        if objective is None:
+            return
         session = self.session
         assert session is not None, "a training that finished has a session"
         session.objective = objective.task
@@ -189,7 +201,7 @@ class Distillation:
 
 def refuse(job: DistilJob, teacher: Artifact, corpus: Corpus) -> None:
     """What cannot be done, said before anything is made. Raises UsageError, ModelError TT-C111."""
-    job.loss.check()
+    job.loss.check(answers=job.answers)
     job.student.spec(teacher.spec)
     facts = teacher.facts
     if (facts.task, facts.labels) != (corpus.task, corpus.labels):
@@ -227,6 +239,7 @@ def _listed(labels: tuple[str, ...]) -> str:
     return ", ".join(labels[:8]) + (" ..." if len(labels) > 8 else "") or "-"
 
 
-def _device() -> torch.device:
+def device() -> torch.device:
+    """Where a teacher answers: the accelerator, where there is one."""
     found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     return torch.device("cpu") if found is None else found

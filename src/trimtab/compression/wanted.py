@@ -17,6 +17,8 @@ BITS: tuple[Bits, ...] = ("q8", "q4")
 Ranges = Literal["dynamic", "static", "none"]
 RANGES: tuple[Ranges, ...] = ("dynamic", "static", "none")
 Keep = Literal["seen", "script"]
+AnswersOf = Literal["data", "teacher", "both"]
+ANSWERS: tuple[AnswersOf, ...] = ("data", "teacher", "both")
 KEEPS: tuple[Keep, ...] = ("seen", "script")
 Word = TypeVar("Word", bound=str)
 _FLOOR = re.compile(r"(\d+(?:\.\d+)?)\s*(pt|%)")
@@ -148,12 +150,13 @@ class Quantize:
 class Lesson:
     """The training inside a step: what may be said of it, None leaves it to the planner. `soft_share` of the loss
     is the distance from what the teacher says, at `temperature`; `hard_share` from the labels; `hidden_share` and
-    `attention_share` from what is inside of it, for which it stands beside in every step. `resume`: go on where it
-    was interrupted."""
+    `attention_share` from what is inside of it, for which it stands beside in every step. Shares of None: half and
+    half; where the teacher writes the answers, the loss of those alone. `resume`: go on where it was interrupted.
+    """
 
     settings: Settings = Settings()
-    hard_share: float = 0.5
-    soft_share: float = 0.5
+    hard_share: float | None = None
+    soft_share: float | None = None
     temperature: float = 2.0
     hidden_share: float = 0.0
     attention_share: float = 0.0
@@ -205,7 +208,8 @@ class Distil:
     """A smaller model that learns from this one: `layers` of its own layers, or those that are `chosen` (0 = the
     lowest), or another pretrained model, `student`, or its family in another `shape`, with fresh weights.
     `copies`: noisy ones of every training text, `unlabelled`: a file of texts; the teacher alone says what they
-    are."""
+    are. `answers`: whose answers a chat model learns; those that the teacher writes, to prompts without any too,
+    have at most `answer_tokens` tokens."""
 
     layers: int | None = None
     chosen: tuple[int, ...] = ()
@@ -213,10 +217,17 @@ class Distil:
     shape: Shape | None = None
     copies: int = 0
     unlabelled: str | None = None
+    answers: AnswersOf = "data"
+    answer_tokens: int = 512
     lesson: Lesson = Lesson()
     step: ClassVar[Step] = "distill"
     needs_data: ClassVar[bool] = True
     trains: ClassVar[bool] = True
+
+    @property
+    def writes(self) -> bool:
+        """Whether the teacher writes answers."""
+        return self.answers != "data"
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -227,6 +238,8 @@ class Distil:
             "--shape": self.shape,
             "--copies": self.copies or None,
             "--unlabelled": self.unlabelled,
+            "--answers": self.answers if self.writes else None,
+            "--answer-tokens": self.answer_tokens if self.writes else None,
         }
         own = (word for flag, value in said.items() if value is not None for word in (flag, f"{value}"))
         return (*own, *self.lesson.words)

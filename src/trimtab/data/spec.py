@@ -102,6 +102,7 @@ class Problem:
     places: tuple[Place, ...] = ()
 
 
+WRITING_TOKENS = 8192  # of prompts and answers at once, where a model writes: of each, keys and values are kept
 EVALUATION_TOKENS = 4096  # the most padded tokens that an evaluation runs at once, where one row is not longer
 _CHUNK_NUMBERS = 1 << 24
 _CHUNK_GRAIN = 32

@@ -13,7 +13,7 @@ from trimtab.estimation.estimate import (
     TimeEstimate,
 )
 from trimtab.estimation.estimator import estimate
-from trimtab.estimation.teacher import Teacher
+from trimtab.estimation.teacher import Teacher, Writing
 
 __all__ = [
     "Estimate",
@@ -24,5 +24,6 @@ __all__ = [
     "StageEstimate",
     "Teacher",
     "TimeEstimate",
+    "Writing",
     "estimate",
 ]

@@ -1,11 +1,13 @@
 """A second model beside the one that is trained: a teacher, that answers and does not learn. Its bytes.
 
 Asked once, before training, it is gone when training starts; the file of its answers is mapped, and no memory of
-the process. Live, it stands there all the time and answers every batch. Its time is in `estimation.time`. Leaves
-out relations of attention, and its loading, which is not worse than the student's beside it.
+the process. Live, it stands there all the time and answers every batch. It may write answers of its own before
+either. Its time is in `estimation.time`. Leaves out relations of attention, and its loading, which is not worse
+than the student's beside it.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 from trimtab.data.spec import DataSpec, padded_positions
 from trimtab.estimation.held import BYTES
@@ -15,17 +17,55 @@ from trimtab.models.spec import ModelSpec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Writing:
+    """Answers that a teacher is to write, token by token, to `rows` prompts: of `most` tokens at most, `whole`
+    with the prompt; of so many tokens, prompts and answers, `at_once`."""
+
+    rows: int
+    most: int
+    whole: int
+    at_once: int
+
+    def prompt_tokens(self, data: DataSpec) -> float:
+        """Of a prompt, on average: what stands before the answers of the data."""
+        return 0.0 if data.answers is None else min(self.whole, data.answers.starts.mean(self.whole))
+
+    def answer_tokens(self, data: DataSpec) -> float:
+        """Of an answer, on average, if the teacher's are as long as the data's."""
+        mean = 0.0 if data.answers is None else data.answers.tokens / max(1, data.lengths.examples)
+        return min(mean, self.most, max(1.0, self.whole - self.prompt_tokens(data)))
+
+    def longest(self, data: DataSpec) -> int:
+        """Tokens of a mean prompt whose answer is as long as it may be."""
+        return max(1, min(self.whole, math.ceil(self.prompt_tokens(data)) + self.most))
+
+    def batch(self, data: DataSpec) -> int:
+        """Rows that are written at once."""
+        return min(max(1, self.rows), max(1, self.at_once // self.longest(data)))
+
+    def kept_bytes(self, teacher: ModelSpec, data: DataSpec, number_bytes: int) -> int:
+        """Keys and values of a batch whose answers are as long as they may be."""
+        width = 2 * teacher.layers * teacher.kv_heads * teacher.head_dim
+        return self.batch(data) * self.longest(data) * width * number_bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Teacher:
-    """`live`: it answers in every step, else once. `compared`: how many of its layers the student's are held to,
-    whose outputs are kept until the loss of a batch is there."""
+    """`live`: it answers in every step, else once, and if it is not `asked` never. `compared`: how many of its
+    layers the student's are held to, whose outputs are kept until the loss of a batch is there. `writing`: what it
+    writes before."""
 
     spec: ModelSpec
     precision: Precision
     live: bool = False
+    asked: bool = True
     compared: int = 0
+    writing: Writing | None = None
 
     def passes(self, strategy: Strategy) -> int:
         """How often it reads every training row."""
+        if not self.asked:
+            return 0
         return sum(stage.schedule.epochs for stage in strategy.stages) if self.live else 1
 
     def weight_bytes(self, strategy: Strategy, outputs: int) -> int:
@@ -59,12 +99,18 @@ class Beside:
 
 
 def beside(teacher: Teacher | None, strategy: Strategy, data: DataSpec) -> Beside:
-    """What a teacher takes. Where it is asked before training, its batches are those of an evaluation."""
+    """What a teacher takes. Where it is asked before training, its batches are those of an evaluation; what it
+    writes, it writes before."""
     if teacher is None:
         return Beside()
     rows, length = longest_batch(strategy, data)
     weights = teacher.weight_bytes(strategy, data.outputs)
+    before = 0 if teacher.live or not teacher.asked else evaluated_rows(data, length)
+    taken = [teacher.answering_bytes(strategy, data, before, length)] if before else []
+    if teacher.writing is not None:
+        taken.append(teacher.writing.kept_bytes(teacher.spec, data, BYTES[teacher.precision]))
+    found = Beside(before=weights + max(taken) if taken else 0)
     if not teacher.live:
-        rows = evaluated_rows(data, length)
-        return Beside(before=weights + teacher.answering_bytes(strategy, data, rows, length))
-    return Beside(standing=weights, answering=teacher.answering_bytes(strategy, data, rows, length))
+        return found
+    answering = teacher.answering_bytes(strategy, data, rows, length)
+    return replace(found, standing=weights, answering=answering)

@@ -17,7 +17,7 @@ from trimtab.data.spec import EVALUATION_TOKENS, DataSpec, LengthHistogram, padd
 from trimtab.estimation.estimate import TimeEstimate
 from trimtab.estimation.held import unpacked_numbers
 from trimtab.estimation.margins import widened
-from trimtab.estimation.teacher import Teacher
+from trimtab.estimation.teacher import Teacher, Writing
 from trimtab.estimation.updated import updated_parameters
 from trimtab.estimation.work import forward_work, head_work, layers_work, renorm_work, training_work
 from trimtab.hardware.machine import Machine, StepCosts, StepWork
@@ -42,6 +42,8 @@ _CPU_UNPACK_BYTES: dict[BasePrecision, float] = {"same": 0.0, "nf4": 6.0, "int8"
 _GPU_UNPACK_BYTES: dict[BasePrecision, float] = {"same": 0.0, "nf4": 12.0, "int8": 15.0}
 _DEFAULT_BANDWIDTH = 20e9
 _DEFAULT_RATE = 100e9
+# Of a batch of answers the longest is about so many times the mean: measured, SmolLM2 on GSM8K.
+_LONGEST_ANSWER = 2.0
 _SPREAD = {Evidence.MEASURED: 0.25, Evidence.PROBE: 0.35, Evidence.FORMULA: 0.6}
 
 
@@ -49,7 +51,7 @@ def time(
     strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine, *, teacher: Teacher | None = None
 ) -> TimeEstimate:
     """Wall-clock seconds of all epochs and their dev evaluations, stage by stage, without early stop. A step of
-    several stages is their mean. A live `teacher` answers within the steps, another before them."""
+    several stages is their mean. A live `teacher` answers within the steps, another before them, as it writes."""
     costs, evidence = _costs(machine, strategy.precision)
     spread = _SPREAD[evidence]
     shown = Evidence.FORMULA if evidence is Evidence.MEASURED else evidence
@@ -59,6 +61,8 @@ def time(
     taught = 0.0 if teacher is None else _teacher_seconds(teacher, strategy, data, machine)
     before = 0.0 if teacher is None or teacher.live else taught
     train += taught - before
+    if teacher is not None and teacher.writing is not None:
+        before += _writing_seconds(teacher, teacher.writing, strategy, data, machine)
     step = train / steps
     epochs = sum(stage.schedule.epochs for stage in strategy.stages)
     evaluations = epochs * strategy.schedule.evaluations + 1
@@ -82,6 +86,23 @@ def _teacher_seconds(teacher: Teacher, strategy: Strategy, data: DataSpec, machi
     unpacked = replace(strategy, base_precision="same")
     row = _forward_seconds(teacher.spec, data, machine, costs, unpacked)
     return teacher.passes(strategy) * data.train_rows * row
+
+
+def _writing_seconds(
+    teacher: Teacher, writing: Writing, strategy: Strategy, data: DataSpec, machine: Machine
+) -> float:
+    """Seconds in which it writes its answers: prompts are read once; then in every step one token of each row of a
+    batch is made, for which all weights are read, until the longest answer has ended."""
+    costs, _ = _costs(machine, teacher.precision)
+    prompt, answer = writing.prompt_tokens(data), writing.answer_tokens(data)
+    batch = writing.batch(data)
+    steps = math.ceil(writing.rows / batch) * min(writing.most, _LONGEST_ANSWER * answer)
+    weights = teacher.weight_bytes(strategy, data.outputs)
+    head = costs.seconds(head_work(strategy, teacher.spec, backward=False))
+    token = costs.seconds(forward_work(teacher.spec, prompt + answer)) + head
+    layers = costs.seconds(StepWork(flop=0.0, frozen_decoder_layers=teacher.spec.layers))
+    read = writing.rows * prompt * costs.seconds(forward_work(teacher.spec, prompt))
+    return read + steps * (weights / _bandwidth(machine) + layers + batch * token)
 
 
 def _step_seconds(

@@ -1,5 +1,5 @@
-"""What a model writes: greedy, token by token, until it ends its turn or text or has written enough. Leaves out
-sampling, several prompts at once, and streaming."""
+"""What a model writes: greedy, token by token, until it ends its turn or text or has written enough; after one
+prompt, or after several at once. Leaves out sampling, and streaming."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -44,21 +44,46 @@ def continuation(
 def _written(
     model: PreTrainedModel, tokenizer: Tokenizer, before: Sequence[int], ends: list[int], most_tokens: int
 ) -> Answer:
+    (found,) = written_ids(model, [before], ends, int(tokenizer.pad_token_id), most_tokens)
+    return answer_of(tokenizer, found, ends)
+
+
+def answer_of(tokenizer: Tokenizer, written: Sequence[int], ends: Sequence[int]) -> Answer:
+    """The tokens that were `written` as a text."""
+    ended = bool(written) and written[-1] in ends
+    text = tokenizer.decode(list(written[:-1] if ended else written), skip_special_tokens=True)
+    return Answer(text=text, tokens=len(written), ended=ended)
+
+
+@torch.inference_mode()
+def written_ids(
+    model: PreTrainedModel, prompts: Sequence[Sequence[int]], ends: Sequence[int], pad: int, most_tokens: int
+) -> list[list[int]]:
+    """What `model` writes after each of `prompts`, at most `most_tokens` tokens, up to and with the first of the
+    `ends`. All prompts go through it at once, shorter ones filled up on the left with `pad`, which nothing sees:
+    each answer is what its prompt alone gives, but for rounding. The model is put into evaluation mode and stays
+    there."""
     model.eval()
-    ids = torch.tensor([list(before)], device=next(model.parameters()).device)
+    longest = max(map(len, prompts))
+    device = next(model.parameters()).device
+    ids = torch.tensor([[pad] * (longest - len(one)) + list(one) for one in prompts], device=device)
+    mask = torch.tensor([[0] * (longest - len(one)) + [1] * len(one) for one in prompts], device=device)
     settings = GenerationConfig(
         do_sample=False,
         max_new_tokens=most_tokens,
-        eos_token_id=ends,
-        pad_token_id=int(tokenizer.pad_token_id),
+        eos_token_id=list(ends),
+        pad_token_id=pad,
         use_cache=True,
     )
     with tuning.quiet_transformers():
-        written = model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=settings)
-    found = written[0, ids.shape[1] :].tolist()
-    ended = bool(found) and found[-1] in ends
-    text = tokenizer.decode(found[:-1] if ended else found, skip_special_tokens=True)
-    return Answer(text=text, tokens=len(found), ended=ended)
+        written = model.generate(ids, attention_mask=mask, generation_config=settings)
+    return [_up_to_an_end(row, ends) for row in written[:, longest:].tolist()]
+
+
+def _up_to_an_end(written: list[int], ends: Sequence[int]) -> list[int]:
+    """What stands behind it is padding, which may be the same token."""
+    last = next((at for at, token in enumerate(written) if token in ends), len(written))
+    return written[: last + 1]
 
 
 def stop_tokens(tokenizer: Tokenizer) -> list[int]:

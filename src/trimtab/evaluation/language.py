@@ -19,7 +19,7 @@ from trimtab.data.spec import EVALUATION_TOKENS
 from trimtab.errors import DataError, ModelError
 from trimtab.evaluation import vocabulary
 from trimtab.evaluation.encode import Collator, Encoded
-from trimtab.evaluation.objective import Inputs, Objective, Opening, ScoredRows, counted_by_row
+from trimtab.evaluation.objective import Inputs, Objective, Opening, RowLosses, ScoredRows, counted_by_row
 from trimtab.evaluation.predict import device_of, row_batches
 from trimtab.methods import Strategy
 from trimtab.metrics import Score, score_answers
@@ -95,9 +95,15 @@ class LanguageModelling(Objective):
 
     def score(self, model: PreTrainedModel, rows: ScoredRows) -> Score:
         """Raises DataError where not one learned token is left."""
-        self.require_targets(rows.encoded, rows.split, rows.collator.max_length)
-        sums = _token_sums(model, rows.encoded, rows.collator)
-        return score_answers(rows.split, sums.losses, sums.right, sums.tokens, main=self.main)
+        return self.read(model, rows)[0]
+
+    def read(self, model: PreTrainedModel, rows: ScoredRows) -> tuple[Score, RowLosses]:
+        """Raises as `score`. A row as long as rows are cut is taken to have been cut."""
+        encoded, longest = rows.encoded, rows.collator.max_length
+        self.require_targets(encoded, rows.split, longest)
+        sums = _token_sums(model, encoded, rows.collator)
+        score = score_answers(rows.split, sums.losses, sums.right, sums.tokens, main=self.main)
+        return score, RowLosses(sums.losses, (sums.tokens > 0) & (encoded.lengths < longest))
 
     def main_metric(self, label_counts: tuple[int, ...]) -> str:
         return self.main

@@ -58,6 +58,15 @@ class ScoredRows:
     main: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class RowLosses:
+    """Of every row the loss of all that it is to predict, float64 (rows), whatever tokens that is cut into; and
+    whether none of it was cut off, bool (rows)."""
+
+    losses: np.ndarray
+    whole: np.ndarray
+
+
 def counted_by_row(inputs: Inputs, targets: torch.Tensor) -> torch.Tensor:
     """How many of `targets`, int64 (2, n) with places in the flattened batch first, each sequence has; fp32."""
     rows, width = inputs["input_ids"].shape
@@ -161,6 +170,11 @@ class Objective(ABC):
     @abstractmethod
     def score(self, model: PreTrainedModel, rows: ScoredRows) -> Score:
         """Score of a model as it is. Raises Diverged where it computes no numbers."""
+
+    def read(self, model: PreTrainedModel, rows: ScoredRows) -> tuple[Score, RowLosses | None]:
+        """The score, and where rows are texts to be written, what tells apart models of different tokenizers.
+        Raises as `score`."""
+        return self.score(model, rows), None
 
     def judged(self, outputs: np.ndarray, rows: ScoredRows) -> Score | None:
         """The score of a model by its `outputs` for `rows`; None where they do not tell, and the model is to be

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _COMPOSED = "auto"
 TARGETS, KEEPS = "server-cpu|laptop|phone|browser", "seen|script"
+ANSWERS = "data|teacher|both"
 FORMATS, BITS, RANGES = "onnx|safetensors|gguf|browser", "q8|q4", "dynamic|static|none"
 _Out = Annotated[str, typer.Option("--out", metavar="DIR", help="TT-V510")]
 _Floor = Annotated[str | None, typer.Option("--floor", metavar="X", help="TT-V511")]
@@ -59,8 +60,8 @@ class Teaching:
     max_length: Annotated[int | None, _learning("--max-length", metavar="N", help="TT-V133")] = None
     precision: Annotated[str | None, _learning("--precision", metavar=options.PRECISIONS, help="TT-V134")] = None
     seed: options.Seed = 0
-    hard: Annotated[float, _learning("--hard", metavar="X", help="TT-V555")] = 0.5
-    soft: Annotated[float, _learning("--soft", metavar="X", help="TT-V556")] = 0.5
+    hard: Annotated[float | None, _learning("--hard", metavar="X", help="TT-V555")] = None
+    soft: Annotated[float | None, _learning("--soft", metavar="X", help="TT-V556")] = None
     temperature: Annotated[float, _learning("--temperature", metavar="X", help="TT-V557")] = 2.0
     hidden: Annotated[float, _learning("--hidden", metavar="X", help="TT-V558")] = 0.0
     attention: Annotated[float, _learning("--attention", metavar="X", help="TT-V559")] = 0.0
@@ -137,10 +138,13 @@ def distill(
     shape: Annotated[str | None, typer.Option("--shape", metavar="layers=N,..", help="TT-V567")] = None,
     copies: Annotated[int, typer.Option("--copies", metavar="N", help="TT-V553")] = 0,
     unlabelled: Annotated[str | None, typer.Option("--unlabelled", metavar="F", help="TT-V554")] = None,
+    answers: Annotated[str, typer.Option("--answers", metavar=ANSWERS, help="TT-C610")] = "data",
+    answer_tokens: Annotated[int, typer.Option("--answer-tokens", metavar="N", help="TT-C611")] = 512,
     teaching: Teaching,
     keeping: Keeping,
 ) -> None:
-    from trimtab.compression.wanted import Distil, numbers, parse_shape
+    from trimtab.compression.wanted import ANSWERS as KNOWN_ANSWERS
+    from trimtab.compression.wanted import Distil, chosen, numbers, parse_shape
 
     wanted = Distil(
         layers=layers,
@@ -149,6 +153,8 @@ def distill(
         shape=None if shape is None else parse_shape(shape),
         copies=copies,
         unlabelled=unlabelled,
+        answers=chosen("answers", answers, KNOWN_ANSWERS),
+        answer_tokens=answer_tokens,
         lesson=teaching.lesson(),
     )
     _run(ctx, wanted, folder, out, data, keeping)

@@ -28,14 +28,16 @@ class DistilStep(Recipe):
 
     def check(self) -> None:
         """Raises UsageError TT-C040 where it is said of two students, or of none, which it is to be; TT-C047 for a
-        number of copies that is none, what `DistillLoss.check` raises."""
+        number of copies that is none, TT-C604 for answers of no tokens, what `DistillLoss.check` raises."""
         wanted = self._wanted
         kinds = (wanted.layers or len(wanted.chosen), wanted.student is not None, wanted.shape is not None)
         if sum(map(bool, kinds)) != 1:
             raise UsageError("TT-C040")
         if wanted.copies < 0:
             raise UsageError("TT-C047", copies=wanted.copies)
-        loss_of(wanted.lesson).check()
+        if wanted.answer_tokens < 1:
+            raise UsageError("TT-C604", tokens=wanted.answer_tokens)
+        loss_of(wanted.lesson, answers=wanted.writes).check(answers=wanted.writes)
 
     def make(self, making: Making) -> Steps:
         """Raises what `learn` raises; ModelError for a student that cannot be opened."""
@@ -43,6 +45,8 @@ class DistilStep(Recipe):
         further = Further(
             file=None if wanted.unlabelled is None else Path(wanted.unlabelled).expanduser(),
             copies=wanted.copies,
+            answers=wanted.answers,
+            answer_tokens=wanted.answer_tokens,
         )
         student, base = _student(wanted, making.trust_remote_code), None
         if isinstance(student, OtherModel):
