@@ -15,7 +15,7 @@ from trimtab.artifacts import FACTS_FILE, sha256_of
 from trimtab.compression.choose import Removal, choose, pruned_size, shares_in_steps
 from trimtab.compression.importance import DevRows, importance
 from trimtab.compression.lesson import learn, loss_of
-from trimtab.compression.recipe import Happening, Making, Recipe, Steps
+from trimtab.compression.recipe import Happening, Made, Making, Recipe, Steps
 from trimtab.compression.student import OtherModel, merge_in_place
 from trimtab.compression.wanted import Floor, Prune
 from trimtab.compression.worth import Importance

@@ -17,7 +17,8 @@ from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from trimtab import tuning
-from trimtab.compression.recipe import Making, Recipe, Steps
+from trimtab.artifacts import ReadAlike
+from trimtab.compression.recipe import Made, Making, Recipe, Steps
 from trimtab.compression.student import merge_in_place
 from trimtab.compression.vocabulary import Vocabulary, numbers, renumbered_config
 from trimtab.compression.wanted import Floor, Trim
@@ -66,8 +67,9 @@ class TrimStep(Recipe):
         spec = tuning.keep_tokens(artifact.model, artifact.spec, kept)
         facts = replace(making.facts, adapter=False, files=())
         save_artifact(making.folder, facts, artifact.model, tokenizer, spec)
-        yield from _read_alike(making, artifact, tokenizer, kept)
-        return ()
+        alike = _read_alike(making, artifact, tokenizer, kept)
+        yield from map(_alike_said, alike)
+        return Made(read_alike=alike)
 
     def _kept(self, making: Making, artifact: Artifact, vocabulary: Vocabulary) -> tuple[int, ...]:
         assert making.corpus is not None, "what stays are tokens of texts"
@@ -195,16 +197,26 @@ def _bytes_gone(model: PreTrainedModel, tokens: int) -> int:
 
 def _read_alike(
     making: Making, artifact: Artifact, tokenizer: Tokenizer, kept: tuple[int, ...]
-) -> Iterator[Message]:
+) -> tuple[ReadAlike, ...]:
     """How much of dev and test is still read as it was."""
     corpus = making.corpus
     assert corpus is not None, "what stays are tokens of texts"
-    yield from (
-        _alike(artifact, tokenizer, split, kept) for split in (corpus.dev, corpus.test) if split is not None
+    splits = (split for split in (corpus.dev, corpus.test) if split is not None)
+    return tuple(_alike(artifact, tokenizer, split, kept) for split in splits)
+
+
+def _alike_said(alike: ReadAlike) -> Message:
+    return message(
+        "TT-C303",
+        split=alike.split,
+        rows=alike.rows,
+        same=alike.same_share,
+        unknown=alike.unknown_share,
+        unknown_before=alike.unknown_share_before,
     )
 
 
-def _alike(artifact: Artifact, tokenizer: Tokenizer, split: Split, kept: tuple[int, ...]) -> Message:
+def _alike(artifact: Artifact, tokenizer: Tokenizer, split: Split, kept: tuple[int, ...]) -> ReadAlike:
     number_of = np.full(max(kept[-1] + 1, len(artifact.tokenizer)), -1, np.int64)
     number_of[list(kept)] = np.arange(len(kept))
     same, unknown, tokens = 0, np.zeros(2, np.int64), np.zeros(2, np.int64)
@@ -220,13 +232,12 @@ def _alike(artifact: Artifact, tokenizer: Tokenizer, split: Split, kept: tuple[i
         tokens += [len(before.ids), len(after.ids)]
         unknown += [_unknown(before, artifact.tokenizer), _unknown(after, tokenizer)]
     shares = unknown / np.maximum(1, tokens)
-    return message(
-        "TT-C303",
+    return ReadAlike(
         split=split.name,
         rows=len(split),
-        same=same / max(1, len(split)),
-        unknown=float(shares[1]),
-        unknown_before=float(shares[0]),
+        same_share=same / max(1, len(split)),
+        unknown_share=float(shares[1]),
+        unknown_share_before=float(shares[0]),
     )
 
 
