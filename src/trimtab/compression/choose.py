@@ -3,8 +3,8 @@
 Neurons go in blocks, so that as many are left as matrices multiply fast (a multiple of 32); a layer keeps at least
 one group of heads and a floor of neurons. Heads are ranked among the heads of all layers, neurons among all
 neurons, and the same share of both goes. Ranked together, by what is lost for what is saved, too many heads go:
-first-order values of many neurons add up to more than what they are worth together (MiniLM-L6 on sst2, 40 %, before
-recovery: 0.831 became 0.611, and 0.815 as here).
+first-order values of many neurons add up to more than what they are worth together (MiniLM-L6 on sst2, 40 %,
+before recovery: 0.831 became 0.611, and 0.815 as here).
 
 Leaves out: how much is to go (enough.py), and whether it was right (the equality gate, recovery training).
 """
