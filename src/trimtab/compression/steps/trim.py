@@ -20,15 +20,20 @@ from trimtab import tuning
 from trimtab.artifacts import ReadAlike
 from trimtab.compression.recipe import Made, Making, Recipe, Steps
 from trimtab.compression.student import merge_in_place
-from trimtab.compression.vocabulary import Vocabulary, numbers, renumbered_config
+from trimtab.compression.vocabulary import (
+    Vocabulary,
+    fixed_ids,
+    named_ids,
+    numbers,
+    renumbered_config,
+    tokenizer_text,
+)
 from trimtab.compression.wanted import Floor, Trim
 from trimtab.data import Split, read_single_texts
 from trimtab.data.spec import Example, Task
 from trimtab.errors import Message, ModelError, message
 from trimtab.evaluation import Artifact, Encoded, save_artifact
 from trimtab.models import ModelSource
-from trimtab.models.config_keys import CONFIG_TABLES
-from trimtab.models.spec import ModelSpec
 
 _WRITE: tuple[Task, ...] = ("instruct", "text")
 _FILE, _CONFIG = "tokenizer.json", "tokenizer_config.json"
@@ -62,7 +67,7 @@ class TrimStep(Recipe):
         old = _TokenizerFiles.of(artifact)
         kept = self._kept(making, artifact, old.vocabulary)
         plain = old.vocabulary.trimmed(kept)
-        yield _said(artifact, old, kept, json.dumps(plain, ensure_ascii=False, indent=2))
+        yield _said(artifact, old, kept, tokenizer_text(plain))
         tokenizer = _smaller(artifact, plain, kept)
         spec = tuning.keep_tokens(artifact.model, artifact.spec, kept)
         facts = replace(making.facts, adapter=False, files=())
@@ -77,17 +82,10 @@ class TrimStep(Recipe):
         further = (_tokens_of(artifact, file) for file in self._wanted.further)
         return vocabulary.kept(
             _counts(chain((part.ids for part in rows), *further)),
-            always=tuning.token_ids(artifact.model.config),
-            up_to=_fixed(artifact.spec),
+            always=named_ids(artifact.model.config.to_dict()),
+            up_to=fixed_ids(artifact.spec),
             whole_scripts=self._wanted.keep == "script",
         )
-
-
-def _fixed(spec: ModelSpec) -> int:
-    """The last id that has to keep its number; -1 = there is none. Where positions are counted from the padding
-    id, it is that."""
-    padding = spec.pad_token_id
-    return -1 if padding is None or not CONFIG_TABLES[spec.family].positions_after_padding else padding
 
 
 # ------------------------------------------------------------------ tokens that occur
