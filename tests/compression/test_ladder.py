@@ -158,10 +158,10 @@ def test_a_bound_that_calls_for_it_leads_to_a_pruned_model(calibration: Path, tm
     monkeypatch.setenv("TRIMTAB_HOME", str(shutil.copytree(calibration, tmp_path / "home")))
     folder = moved_artifact(tmp_path / "a", tiny_base(tmp_path, layers=2, hidden=256), "full")
     data, model = str(write_data(tmp_path / "data")), outlook(folder)
-    pruned = list(rungs(model, LESSON, tokens=16))[2]
+    between = sum(rung.bytes for rung in list(rungs(model, LESSON, tokens=16))[1:3]) // 2
     asked = LadderRequest(
         folder=str(folder), out=str(tmp_path / "out"), target="laptop", data=data, floor=Floor(points=100.0),
-        lesson=LESSON, bytes_at_most=round(1.01 * pruned.bytes),
+        lesson=LESSON, bytes_at_most=between,
     )  # fmt: skip
     events = list(compress_for(asked))
     over = [one.fact("steps") for one in events if isinstance(one, Message) and one.code == "TT-C052"]
@@ -169,18 +169,18 @@ def test_a_bound_that_calls_for_it_leads_to_a_pruned_model(calibration: Path, tm
     done = events[-1]
     assert isinstance(done, Laddered) and [one.steps[0] for one in done.rungs] == ["prune --share 0.4"]
     (climbed,) = done.rungs
-    assert climbed.predicted_bytes == pytest.approx(climbed.weight_bytes, rel=0.01)
+    assert climbed.predicted_bytes == pytest.approx(climbed.weight_bytes, rel=0.03)
     changes = open_artifact(tmp_path / "out").facts.changes
     assert [one.step for one in changes] == ["prune", "quantize"]
 
 
 def test_a_large_table_is_trimmed(calibration: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("TRIMTAB_HOME", str(shutil.copytree(calibration, tmp_path / "home")))
-    folder = moved_artifact(tmp_path / "a", reading_model(tmp_path / "base", "unigram"), "full")
+    folder = moved_artifact(tmp_path / "a", reading_model(tmp_path / "base", "unigram", more_rows=20_000), "full")
     data = write_rows(tmp_path / "data", sentences(40, seed=1))
     asked = LadderRequest(
         folder=str(folder), out=str(tmp_path / "out"), target="laptop", data=str(data), floor=Floor(points=100.0),
-        lesson=LESSON, bytes_at_most=outlook(folder).weight_bytes("q8") + 1000,
+        lesson=LESSON, bytes_at_most=300_000,
     )  # fmt: skip
     *events, done = compress_for(asked)
     (said,) = (one for one in events if isinstance(one, Message) and one.code == "TT-C054")

@@ -35,9 +35,9 @@ def carried_out(model: Outlook, folder: Path, data: Path, out: Path) -> Path:
     """The steps of an outlook, one after the other, without training."""
     before = folder
     for number, step in enumerate(model.steps):
-        step = replace(step, recovers=False) if isinstance(step, Prune) else step
+        wanted = replace(step, recovers=False) if isinstance(step, Prune) else step
         made = out.with_name(f"{out.name}-{number}")
-        request = CompressRequest(folder=str(before), out=str(made), wanted=step, data=str(data), force=True)
+        request = CompressRequest(folder=str(before), out=str(made), wanted=wanted, data=str(data), force=True)
         list(compress(request))
         before = made
     return before

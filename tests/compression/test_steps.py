@@ -1,11 +1,13 @@
 """The steps that train, whole: a teacher's artifact goes in, a smaller one that stands alone comes out."""
 
+import gc
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tiny_artifacts import TEXTS, moved_artifact, tiny_base
 from tiny_training import write_data
@@ -195,6 +197,19 @@ def test_pruning_until_the_floor_keeps_the_last_that_held(tmp_path: Path, monkey
     assert sum(isinstance(one, Started) for one in events) == 3
     assert np.array_equal(outputs(tmp_path / "again"), outputs(tmp_path / "all"))
     assert not list(tmp_path.glob(".*"))
+
+
+def test_parts_leave_nothing_in_memory(tmp_path: Path) -> None:
+    """In bf16, where the optimiser has numbers of its own."""
+    source = tiny_base(tmp_path, layers=2, hidden=64)
+    folder = moved_artifact(tmp_path / "a", source, "full", precision="bf16")
+    request = replace(asked(folder, tmp_path / "out", UNTIL), floor=Floor(points=100.0))
+    living = []
+    for event in compress(request):
+        if isinstance(event, Message) and event.code == "TT-C118":
+            gc.collect()
+            living.append(sum(one.numel() for one in gc.get_objects() if isinstance(one, torch.Tensor)))
+    assert len(living) == 4 and max(living) - min(living) < 1000
 
 
 def test_beyond_the_floor_the_part_before_is_kept(tmp_path: Path) -> None:
