@@ -87,7 +87,7 @@ def _bpe(size: int) -> Tokenizer:
 _MAKERS = {"unigram": _unigram, "wordpiece": _wordpiece, "bytes": _bytes, "bpe": _bpe}
 
 
-def reading_model(folder: Path, kind: str, family: str = "bert") -> ModelSource:
+def reading_model(folder: Path, kind: str, family: str = "bert", *, more_rows: int = 7) -> ModelSource:
     """A random model with that tokenizer, and a few rows more than that has tokens."""
     made = tokenizer(kind)
     fast = PreTrainedTokenizerFast(
@@ -113,7 +113,7 @@ def reading_model(folder: Path, kind: str, family: str = "bert") -> ModelSource:
         "eos_token_id": fast.eos_token_id,
         "initializer_range": 0.2,
     }
-    config = AutoConfig.for_model(family, vocab_size=len(fast) + 7, **shape)
+    config = AutoConfig.for_model(family, vocab_size=len(fast) + more_rows, **shape)
     torch.manual_seed(0)
     AutoModel.from_config(config).save_pretrained(folder)
     fast.save_pretrained(folder)

@@ -1,6 +1,5 @@
 """What goes: shares, floors, multiples and steps, on made-up importance and on a real small model."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,7 @@ import pytest
 from tiny_models import tiny_model
 from tiny_training import tiny_strategy
 from trimtab import tuning
-from trimtab.compression.choose import Removal, choose, costs_of, pruned_size, shares_in_steps
+from trimtab.compression.choose import Removal, choose, pruned_size, shares_in_steps
 from trimtab.compression.worth import Importance
 from trimtab.errors import ModelError, UsageError
 from trimtab.models import ModelSource, ModelSpec, read_spec, shape_named
@@ -66,34 +65,6 @@ def test_layers_alike_are_nearest_to_the_share() -> None:
     shapes = left(MINILM, Removal(share=0.4, even=True))
     assert shapes.even
     assert (shapes.layers[0].heads, shapes.layers[0].neurons) == (7, 928)  # 7.2 and 921.6
-
-
-@pytest.mark.parametrize("even", [False, True])
-@pytest.mark.parametrize("cost", ["parameters", "flop"])
-def test_together_a_share_of_the_cost_goes(even: bool, cost: str) -> None:
-    wanted = Removal(share=0.4, ranking="together", cost=cost, even=even)  # type: ignore[arg-type]
-    shapes, costs = left(MINILM, wanted), costs_of(MINILM, wanted)
-    block = (costs.group if not even else 6 * costs.group) + 32 * costs.neuron
-    assert costs.of(shapes) == pytest.approx(0.6 * costs.of(MINILM.shapes), abs=block)
-
-
-def test_what_is_dear_and_worth_little_goes_first_together() -> None:
-    worth = random_worth(MINILM)
-    for layer in worth.groups:
-        layer[:] += 100
-    shapes = left(MINILM, Removal(share=0.4, ranking="together"), worth)
-    assert shapes.heads == 72
-    assert shapes.neurons < 0.6 * 6 * 1536
-
-
-@pytest.mark.parametrize("spec", [MINILM, shape_named("qwen2.5-0.5b")], ids=lambda spec: spec.name)
-def test_costs_are_what_the_counts_say(spec: ModelSpec) -> None:
-    """One head, or one neuron, more or less in a layer."""
-    costs = costs_of(spec, Removal(share=0.4))
-    each = spec.heads // spec.kv_heads
-    fewer = replace(spec, heads=spec.heads - each, kv_heads=spec.kv_heads - 1)
-    assert spec.layer_parameters - fewer.layer_parameters == costs.group
-    assert spec.layer_parameters - replace(spec, ffn=spec.ffn - 1).layer_parameters == costs.neuron
 
 
 def test_the_least_important_layers_are_dropped_and_the_share_is_of_the_others() -> None:

@@ -1,5 +1,6 @@
 """Importance against finite differences of the loss: a second implementation, row by row."""
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -146,3 +147,15 @@ def own_loss(model: PreTrainedModel, rows: DevRows, row: int) -> float:
     targets = rows.objective.targets(rows.encoded, rows.collator, one)
     inputs = rows.collator.batch(rows.encoded, one)
     return rows.objective.loss_sum(model, inputs, targets, rows.strategy).item()
+
+
+def test_nothing_of_a_batch_stays_in_memory(tmp_path: Path) -> None:
+    """A hook that holds the tensor it hangs on is a cycle that is never collected."""
+    source = tiny_model(tmp_path, "bert")
+    model, rows = classifier(source)
+    spec, living = read_spec(source), []
+    for _ in range(3):
+        importance(model, spec, rows)
+        gc.collect()
+        living.append(sum(isinstance(one, torch.Tensor) for one in gc.get_objects()))
+    assert living[1] == living[2]

@@ -1,16 +1,22 @@
 """The ladder: what a machine calls for, from the gentlest, predicted and then measured."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from test_outlook import outlook
+from test_trim import write_rows
 
 from tiny_artifacts import moved_artifact, tiny_base
 from tiny_training import write_data
-from trimtab.compression.ladder import TARGETS, Target, rungs, target_named
+from tiny_vocabulary import reading_model, sentences
+from trimtab.compression.ladder import TARGETS, Rung, Target, calls_for_trim, rungs, target_named
+from trimtab.compression.outlook import Outlook, Trimmed
 from trimtab.compression.predicted import onnx_bytes
-from trimtab.compression.wanted import Distil, Export, Floor, Lesson, Quantize
-from trimtab.errors import TrimtabError, UsageError
+from trimtab.compression.wanted import Browser, Distil, Export, Floor, Lesson, Quantize, Trim
+from trimtab.errors import Message, TrimtabError, UsageError
+from trimtab.evaluation import open_artifact
 from trimtab.models import ModelSource, read_spec, spec_of
 from trimtab.planning import Settings
 from trimtab.study import CompressRequest, Laddered, LadderRequest, compress, compress_for, evaluate, ledger
@@ -18,27 +24,69 @@ from trimtab.study import CompressRequest, Laddered, LadderRequest, compress, co
 LESSON = Lesson(settings=Settings(epochs=1, batch=8))
 
 
+SPEC = spec_of("bert-base-chinese")
+WHOLE = Outlook(spec=SPEC, parameters=SPEC.parameters + 1538, tokenizer_bytes=1000)
+FEWER = Trimmed(tokens=1128, tokenizer_bytes=100)
+
+
+def in_short(rung: Rung) -> str:
+    return " ".join(
+        f"{step.step}{getattr(step, 'share', None) or getattr(step, 'layers', '')}" for step in rung.steps
+    )
+
+
 def test_rungs_go_from_the_whole_model_in_int8_to_one_layer_in_int4() -> None:
-    spec = spec_of("bert-base-chinese")
-    found = list(rungs(spec, spec.parameters + 1538, LESSON))
-    assert [len(rung.steps) for rung in found] == [1, 2, 2, 2, 1, 2, 2, 2]
-    assert [rung.work_share for rung in found[:4]] == pytest.approx([1, 1 / 2, 1 / 3, 1 / 12])
-    assert [rung.names[-1] for rung in found] == ["quantize --to q8"] * 4 + ["quantize --to q4"] * 4
-    assert found[1].steps[0] == Distil(layers=6, lesson=LESSON)
+    found = list(rungs(WHOLE, LESSON, tokens=32))
+    models = [
+        "", "prune0.25 ", "prune0.4 ", "distill6 ", "distill6 prune0.25 ", "distill4 ", "distill1 "
+    ]  # fmt: skip
+    assert [in_short(rung) for rung in found] == [f"{model}quantize" for model in models] * 2
+    assert [rung.names[-1] for rung in found] == ["quantize --to q8"] * 7 + ["quantize --to q4"] * 7
+    assert [rung.work_share for rung in found[:7]] == pytest.approx(
+        [1, 0.75, 0.6, 1 / 2, 0.375, 1 / 3, 1 / 12], abs=0.01
+    )
+    assert found[3].steps[0] == Distil(layers=6, lesson=LESSON)
     sizes = [rung.weight_bytes for rung in found]
-    assert sizes[:4] == sorted(sizes[:4], reverse=True) and sizes[4] < sizes[0]
+    assert sizes[:7] == sorted(sizes[:7], reverse=True) and sizes[7] < sizes[0]
     # By hand: 6 of 12 layers less are 6 x 7,077,888 bytes of matrices, 6 x 6,912 columns of five bytes, biases and
     # norms of 6 x 9,984 numbers, and the graph of six layers.
-    assert sizes[0] - sizes[1] == 6 * (7_077_888 + 6_912 * 5 + 9_984 * 4 + 8_000)
+    assert sizes[0] - sizes[3] == 6 * (7_077_888 + 6_912 * 5 + 9_984 * 4 + 8_000)
+
+
+def test_tokens_go_first_where_they_are_too_many() -> None:
+    found = list(rungs(WHOLE, LESSON, tokens=32, trimmed=FEWER))
+    assert [in_short(rung) for rung in found[:3]] == ["quantize", "trim quantize", "trim prune0.25 quantize"]
+    assert all(rung.steps[0] == Trim() for rung in found[1:]) and len(found) == 15
+    assert [rung.tokenizer_bytes for rung in found[:2]] == [1000, 100]
+    assert found[0].work_share == found[1].work_share == 1
+    page = list(rungs(WHOLE, LESSON, tokens=32, page=True, trimmed=FEWER))
+    assert [rung.steps[-1] for rung in page] == [Browser()] * 8
+    assert [in_short(rung) for rung in rungs(WHOLE, LESSON, tokens=32, prunes=False)][1] == "distill6 quantize"
+
+
+def test_what_cannot_be_pruned_is_not() -> None:
+    spec = replace(SPEC, family="gpt2")
+    found = rungs(replace(WHOLE, spec=spec), LESSON, tokens=32)
+    assert not any("prune" in in_short(rung) for rung in found)
+
+
+def test_trim_is_called_for_where_bytes_are_bounded_and_the_table_is_much_of_the_model() -> None:
+    size = WHOLE.weight_bytes("q8") + WHOLE.tokenizer_bytes
+    much = replace(WHOLE, spec=replace(SPEC, vocab=250_000), parameters=WHOLE.parameters + 228_872 * 768)
+    bounded = Target(name="x", floor=Floor(points=1.0), bytes_at_most=size - 1)
+    assert 0.15 < WHOLE.table_share < 1 / 3 < 0.6 < much.table_share
+    assert calls_for_trim(much, bounded) and not calls_for_trim(WHOLE, bounded)
+    assert not calls_for_trim(much, replace(bounded, bytes_at_most=None))
+    assert not calls_for_trim(much, replace(bounded, bytes_at_most=much.weight_bytes("q8") + 1000))
 
 
 def test_a_rung_fits_by_bytes_and_by_seconds() -> None:
-    spec = spec_of("bert-base-chinese")
-    whole, half, *_ = rungs(spec, spec.parameters, LESSON)
-    size = half.weight_bytes + 1000
-    target = Target(name="x", floor=Floor(points=1.0), bytes_at_most=size, seconds_at_most=0.010)
-    assert not whole.fits(target, 1000) and half.fits(target, 1000) and not half.fits(target, 1001)
-    assert half.fits(target, 0, whole_seconds=0.019) and not half.fits(target, 0, whole_seconds=0.021)
+    found = list(rungs(WHOLE, LESSON, tokens=32))
+    whole, half = found[0], found[3]
+    target = Target(name="x", floor=Floor(points=1.0), bytes_at_most=half.bytes, seconds_at_most=0.010)
+    assert not whole.fits(target) and half.fits(target)
+    assert not half.fits(replace(target, bytes_at_most=half.bytes - 1))
+    assert half.fits(target, whole_seconds=0.019) and not half.fits(target, whole_seconds=0.021)
     assert target_named("phone") is TARGETS["phone"]
     with pytest.raises(UsageError, match="TT-C017"):
         target_named("fridge")
@@ -82,7 +130,11 @@ def test_the_ladder_leaves_the_first_rung_that_holds(calibration: Path, tmp_path
     assert evaluate(done.row.folder, data).main.name == climbed.metric
     assert not list(tmp_path.glob(".out*"))
     (kept,) = ledger().variants
-    assert (kept.folder, kept.steps, kept.holds) == (str(tmp_path / "out"), ("quantize --to q8 --ranges dynamic",), True)
+    assert (kept.folder, kept.steps, kept.holds) == (
+        str(tmp_path / "out"),
+        ("quantize --to q8 --ranges dynamic",),
+        True,
+    )
     assert (kept.predicted_bytes, kept.weight_bytes) == (climbed.predicted_bytes, climbed.weight_bytes)
     assert (kept.metric, kept.split, kept.text_seconds) == (climbed.metric, "test", climbed.seconds)
     impossible = LadderRequest(
@@ -107,3 +159,38 @@ def test_a_rung_that_does_not_hold_leads_to_the_next(calibration: Path, tmp_path
         list(compress_for(asked))
     kept = sorted(path.name.partition("-")[0] for path in (tmp_path / ".out.ladder").iterdir())
     assert kept == ["quantize"]
+
+
+def test_a_bound_that_calls_for_it_leads_to_a_pruned_model(calibration: Path, tmp_path: Path, monkeypatch) -> None:
+    """Rungs that are predicted too large are not carried out."""
+    monkeypatch.setenv("TRIMTAB_HOME", str(shutil.copytree(calibration, tmp_path / "home")))
+    folder = moved_artifact(tmp_path / "a", tiny_base(tmp_path, layers=2, hidden=256), "full")
+    data, model = str(write_data(tmp_path / "data")), outlook(folder)
+    between = sum(rung.bytes for rung in list(rungs(model, LESSON, tokens=16))[1:3]) // 2
+    asked = LadderRequest(
+        folder=str(folder), out=str(tmp_path / "out"), target="laptop", data=data, floor=Floor(points=100.0),
+        lesson=LESSON, bytes_at_most=between,
+    )  # fmt: skip
+    events = list(compress_for(asked))
+    over = [one.fact("steps") for one in events if isinstance(one, Message) and one.code == "TT-C052"]
+    assert over == ["quantize --to q8", "prune --share 0.25 + quantize --to q8"]
+    done = events[-1]
+    assert isinstance(done, Laddered) and [one.steps[0] for one in done.rungs] == ["prune --share 0.4"]
+    (climbed,) = done.rungs
+    assert climbed.predicted_bytes == pytest.approx(climbed.weight_bytes, rel=0.03)
+    changes = open_artifact(tmp_path / "out").facts.changes
+    assert [one.step for one in changes] == ["prune", "quantize"]
+
+
+def test_a_large_table_is_trimmed(calibration: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("TRIMTAB_HOME", str(shutil.copytree(calibration, tmp_path / "home")))
+    folder = moved_artifact(tmp_path / "a", reading_model(tmp_path / "base", "unigram", more_rows=20_000), "full")
+    data = write_rows(tmp_path / "data", sentences(40, seed=1))
+    asked = LadderRequest(
+        folder=str(folder), out=str(tmp_path / "out"), target="laptop", data=str(data), floor=Floor(points=100.0),
+        lesson=LESSON, bytes_at_most=300_000,
+    )  # fmt: skip
+    *events, done = compress_for(asked)
+    (said,) = (one for one in events if isinstance(one, Message) and one.code == "TT-C054")
+    assert isinstance(done, Laddered) and done.rungs[0].steps == ("trim --keep seen", "quantize --to q8")
+    assert open_artifact(tmp_path / "out").spec.vocab == said.fact("after")

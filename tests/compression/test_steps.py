@@ -1,11 +1,13 @@
 """The steps that train, whole: a teacher's artifact goes in, a smaller one that stands alone comes out."""
 
+import gc
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tiny_artifacts import TEXTS, moved_artifact, tiny_base
 from tiny_training import write_data
@@ -13,6 +15,7 @@ from trimtab.compression.wanted import Distil, Floor, Lesson, Prune, Quantize, S
 from trimtab.data import Example
 from trimtab.errors import Message, TrimtabError, UsageError
 from trimtab.evaluation import open_artifact
+from trimtab.evaluation.timing import time_models
 from trimtab.planning import Settings
 from trimtab.study import Compressed, CompressRequest, Planned, compress, ledger
 from trimtab.training import Finished, Saved, Started
@@ -30,6 +33,10 @@ def calibrated_home(calibration: Path, tmp_path: Path, monkeypatch: pytest.Monke
 def asked(folder: Path, out: Path, wanted: Distil | Prune | Quantize, **more: object) -> CompressRequest:
     data = str(write_data(out.parent / "data"))
     return CompressRequest(folder=str(folder), out=str(out), wanted=wanted, data=data, force=True, **more)  # type: ignore[arg-type]
+
+
+def said(events: list, code: str) -> list[Message]:
+    return [one for one in events if isinstance(one, Message) and one.code == code]
 
 
 def outputs(folder: Path) -> np.ndarray:
@@ -163,6 +170,80 @@ def test_pruning_to_a_size(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
+def test_pruning_to_a_latency(tmp_path: Path) -> None:
+    """What a text takes is what it was pruned for, and is remembered. A tiny model on a shared machine: by and
+    large."""
+    folder = moved_artifact(tmp_path / "a", tiny_base(tmp_path, layers=2, hidden=512), "full")
+    before = time_models([open_artifact(folder)], length=16, batch=1, rounds=50)[0].median_seconds
+    wanted = Prune(seconds=0.8 * before, recovers=False)
+    *events, done = compress(asked(folder, tmp_path / "out", wanted))
+    tried = [one for one in events if isinstance(one, Message) and one.code == "TT-C122"]
+    assert isinstance(done, Compressed) and 1 <= len(tried) <= 5
+    assert any(float(one.fact("seconds")) <= float(one.fact("wanted")) for one in tried)  # type: ignore[arg-type]
+    timed = open_artifact(tmp_path / "out").facts.changes[-1].one_text
+    assert timed is not None and timed == done.change.one_text and timed.seconds_after < timed.seconds_before
+    assert f"--latency {800 * before:g}ms" in done.command
+
+
+UNTIL = Prune(share=0.8, steps=4, until_floor=True, lesson=LESSON)
+
+
+def test_pruning_until_the_floor_keeps_the_last_that_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interrupted after its first part, it goes on to the same."""
+    folder = moved_artifact(tmp_path / "a", tiny_base(tmp_path, layers=2, hidden=64), "full")
+    all_of_it = replace(asked(folder, tmp_path / "all", UNTIL), floor=Floor(points=100.0))
+    events = list(compress(all_of_it))
+    assert [one.fact("share") for one in said(events, "TT-C118")] == pytest.approx([0.2, 0.4, 0.6, 0.8])
+    assert open_artifact(tmp_path / "all").spec.shapes.heads == 2  # of 8 a fifth is left, and one in each layer
+
+    stopped = compress(replace(all_of_it, out=str(tmp_path / "again")))
+    for event in stopped:
+        if isinstance(event, Message) and event.code == "TT-C118":
+            break
+    stopped.close()  # type: ignore[attr-defined]
+    assert not (tmp_path / "again").exists()
+    going_on = replace(UNTIL, lesson=replace(LESSON, resume=True))
+    events = list(compress(replace(all_of_it, out=str(tmp_path / "again"), wanted=going_on)))
+    assert sum(isinstance(one, Started) for one in events) == 3
+    assert np.array_equal(outputs(tmp_path / "again"), outputs(tmp_path / "all"))
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_parts_leave_nothing_in_memory(tmp_path: Path) -> None:
+    """In bf16, where the optimiser has numbers of its own."""
+    source = tiny_base(tmp_path, layers=2, hidden=64)
+    folder = moved_artifact(tmp_path / "a", source, "full", precision="bf16")
+    request = replace(asked(folder, tmp_path / "out", UNTIL), floor=Floor(points=100.0))
+    living = []
+    for event in compress(request):
+        if isinstance(event, Message) and event.code == "TT-C118":
+            gc.collect()
+            living.append(sum(one.numel() for one in gc.get_objects() if isinstance(one, torch.Tensor)))
+    assert len(living) == 4 and max(living) - min(living) < 1000
+
+
+def test_beyond_the_floor_the_part_before_is_kept(tmp_path: Path) -> None:
+    """With a floor between what the parts lost: a second implementation asks for each of them alone."""
+    folder = moved_artifact(tmp_path / "a", tiny_base(tmp_path, layers=2, hidden=64), "full")
+    request = replace(asked(folder, tmp_path / "out", UNTIL), floor=Floor(points=100.0))
+    lost = [
+        float(one.fact("before")) - float(one.fact("after"))  # type: ignore[arg-type]
+        for one in said(list(compress(request)), "TT-C118")
+    ]
+    worst = max(range(4), key=lambda number: (lost[number], -number))
+    shutil.rmtree(tmp_path / "out")
+    tight = replace(request, floor=Floor(points=100 * lost[worst] - 0.01))
+    if worst == 0:
+        with pytest.raises(TrimtabError, match="TT-C121"):
+            list(compress(tight))
+        return
+    events = list(compress(tight))
+    assert len(said(events, "TT-C118")) == worst and len(said(events, "TT-C119")) == 1
+    done = events[-1]
+    assert isinstance(done, Compressed) and done.change.compared[0].lost == pytest.approx(lost[worst - 1])
+    assert open_artifact(tmp_path / "out").spec.shapes.heads == round((1 - 0.2 * worst) * 8)
+
+
 @pytest.mark.parametrize(
     ("wanted", "code"),
     [
@@ -175,6 +256,13 @@ def test_pruning_to_a_size(tmp_path: Path) -> None:
         (Prune(share=0.1, weight_bytes=10), "TT-C041"),
         (Prune(share=0.1, steps=0), "TT-C041"),
         (Prune(share=1.5, recovers=False), "TT-C207"),
+        (Prune(share=0.1, seconds=0.001), "TT-C041"),
+        (Prune(seconds=0.001, steps=2), "TT-C041"),
+        (Prune(until_floor=True, recovers=False), "TT-C115"),
+        (Prune(until_floor=True, weight_bytes=10), "TT-C115"),
+        (Prune(until_floor=True, seconds=0.001), "TT-C115"),
+        (Prune(seconds=60.0, recovers=False), "TT-C116"),
+        (Prune(seconds=1e-9, recovers=False), "TT-C117"),
     ],
 )
 def test_what_makes_no_sense_is_refused(wanted: Distil | Prune, code: str, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from trimtab.artifacts.folder import (
     stored_artifacts,
     weight_bytes,
 )
-from trimtab.artifacts.lineage import Change, Compared, Engine
+from trimtab.artifacts.lineage import Change, Compared, Engine, OneText, ReadAlike
 from trimtab.artifacts.peft_folder import PeftLora, read_peft_lora
 from trimtab.artifacts.tensors import adapter_tensors, require_fit, require_part, trained_tensors_of
 
@@ -40,8 +40,10 @@ __all__ = [
     "Change",
     "Compared",
     "Engine",
+    "OneText",
     "Origin",
     "PeftLora",
+    "ReadAlike",
     "StoredArtifact",
     "adapter_tensors",
     "artifact_named",

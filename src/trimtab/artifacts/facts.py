@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from trimtab.artifacts.kinds import misfit
-from trimtab.artifacts.lineage import Change, Compared, Engine
+from trimtab.artifacts.lineage import Change, Compared, Engine, OneText, ReadAlike
 from trimtab.data.spec import Prefixes, Task
 from trimtab.errors import ArtifactError, Message, message
 from trimtab.home import write_atomically
@@ -162,10 +162,10 @@ def _from_plain(plain: dict[str, Any]) -> ArtifactFacts:
     plain["prefixes"] = Prefixes(**plain.get("prefixes", {}))
     plain["changes"] = tuple(map(_change, plain.get("changes", ())))
     facts = ArtifactFacts(**plain)
-    compared = [one for change in facts.changes for one in change.compared]
-    wholes = (facts, facts.base, facts.prefixes, facts.strategy, *facts.strategy.parts, *facts.changes, *compared)
+    found = [one for change in facts.changes for one in (*change.compared, *change.read_alike, change.one_text)]
+    wholes = (facts, facts.base, facts.prefixes, facts.strategy, *facts.strategy.parts, *facts.changes, *found)
     for whole in wholes:
-        if wrong := misfit(whole):
+        if whole is not None and (wrong := misfit(whole)):
             raise _Refused("TT-A051", wrong)
     if any(_leads_out(name) for name, _, _ in facts.files):
         raise _Refused("TT-A014")
@@ -173,9 +173,13 @@ def _from_plain(plain: dict[str, Any]) -> ArtifactFacts:
 
 
 def _change(plain: dict[str, Any]) -> Change:
-    compared = tuple(Compared(**one) for one in plain["compared"])
     lists = {name: tuple(plain.get(name, ())) for name in ("settings", "kept_whole")}
-    return Change(**plain | lists | {"compared": compared})
+    found = {
+        "compared": tuple(Compared(**one) for one in plain["compared"]),
+        "read_alike": tuple(ReadAlike(**one) for one in plain.get("read_alike", ())),
+        "one_text": OneText(**plain["one_text"]) if plain.get("one_text") else None,
+    }
+    return Change(**plain | lists | found)
 
 
 def _leads_out(name: str) -> bool:

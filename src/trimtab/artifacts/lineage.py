@@ -43,11 +43,33 @@ class Compared:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ReadAlike:
+    """Texts of `rows` rows of `split` under a smaller vocabulary: `same_share` of the rows are cut into the same
+    tokens as before; of their tokens the unknown ones are `unknown_share`, and were `unknown_share_before`."""
+
+    split: str
+    rows: int
+    same_share: float
+    unknown_share: float
+    unknown_share_before: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OneText:
+    """What one text of `tokens` tokens took, half of the times, on the machine that made it."""
+
+    tokens: int
+    seconds_before: float
+    seconds_after: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Change:
     """One step. `settings`: the words it was asked in; `parent`: the folder it began with, and the hash of its
     artifact.json; bytes of the weights (with the base of an adapter) before and after. `floor`: what the metric
     was allowed to lose, in its own units; None: it was not held to any. `forced`: it would have been kept whatever
-    it lost. `kept_whole`: parts that stayed in fp32. `compared`: on the split that decides first."""
+    it lost. `kept_whole`: parts that stayed in fp32. `compared`: on the split that decides first. `read_alike`:
+    where the vocabulary became smaller. `one_text`: where it was made for a latency."""
 
     step: Step
     settings: tuple[str, ...]
@@ -60,3 +82,5 @@ class Change:
     forced: bool = False
     kept_whole: tuple[str, ...] = ()
     compared: tuple[Compared, ...] = ()
+    read_alike: tuple[ReadAlike, ...] = ()
+    one_text: OneText | None = None

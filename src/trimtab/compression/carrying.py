@@ -100,7 +100,7 @@ def _alone(recipe: Recipe, order: Order) -> Iterator[Happening | Carried]:
             machine=order.machine,
             trust_remote_code=order.trust_remote_code,
         )
-        kept_whole = yield from recipe.make(making)
+        remembered = yield from recipe.make(making)
         made = open_artifact(beside, trust_remote_code=order.trust_remote_code)
         after = _seen(made, order.corpus)
         found = tuple(compared(made, *pair) for pair in zip(before.sights, after.sights, strict=True))
@@ -116,8 +116,10 @@ def _alone(recipe: Recipe, order: Order) -> Iterator[Happening | Carried]:
             seconds=time.monotonic() - begun,
             floor=_allowed(making, found[0]),
             forced=order.force,
-            kept_whole=kept_whole,
+            kept_whole=remembered.kept_whole,
             compared=found,
+            read_alike=remembered.read_alike,
+            one_text=remembered.one_text,
         )
         replace(made.facts, origin="compressed", changes=(*facts.changes, change)).write(beside)
         yield Carried(folder=beside, change=change)

@@ -75,14 +75,14 @@ class _Gate:
 
     def watch(self, module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
         """A forward pre-hook of the matrix; its input is (rows, tokens, numbers)."""
-        given = args[0]
+        values = args[0].detach()  # a hook that holds the tensor it hangs on is never freed, nor is the tensor
 
         def add(gradient: torch.Tensor) -> None:
-            of_numbers = (gradient.float() * given.detach().float()).sum(dim=-2)
+            of_numbers = (gradient.float() * values.float()).sum(dim=-2)
             of_gates = of_numbers.view(-1, self.count, of_numbers.shape[-1] // self.count).sum(dim=-1)
             self.sums += of_gates.abs().sum(dim=0).double().cpu()
 
-        given.register_hook(add)
+        args[0].register_hook(add)
 
     def mean(self, rows: int) -> np.ndarray:
         return (self.sums / rows).numpy()

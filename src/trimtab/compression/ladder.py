@@ -1,18 +1,20 @@
 """The ladder: which steps a machine calls for, the gentlest first. Pure.
 
-A rung is a list of steps, and what their result is predicted to take. Bytes are by the model's shape
-(predicted.py); seconds are the work of a forward pass over that of the whole model, times what the whole model
-takes in int8 where that was measured. Leaves out carrying them out, and whether the metric holds: that is
-measured.
+A rung is a list of steps, and what their result is predicted to take. Bytes are by the model's shape (outlook.py);
+seconds are the work of a forward pass over that of the whole model, times what the whole model takes in int8 where
+that was measured. Leaves out carrying them out, and whether the metric holds: that is measured.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from trimtab.compression.predicted import onnx_bytes
-from trimtab.compression.wanted import Bits, Browser, Distil, Floor, Lesson, Quantize, Wanted
+from trimtab.compression.outlook import Outlook, Trimmed
+from trimtab.compression.wanted import Bits, Browser, Floor, Lesson, Quantize, Wanted
 from trimtab.errors import UsageError
-from trimtab.models.spec import ModelSpec
+from trimtab.models.pruned import prunable
+
+_MUCH = 1 / 3  # of a model, for its table of tokens to be made smaller
+_GENTLY, _HARDER = 0.25, 0.4  # shares of heads and neurons
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,41 +50,77 @@ def target_named(name: str) -> Target:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rung:
-    """Steps one after the other, and what comes of them: bytes of the weights, and the share of the whole model's
-    work in a forward pass."""
+    """Steps one after the other, and what comes of them: bytes of weights and of tokenizer.json, and the share of
+    the whole model's work in a forward pass."""
 
     steps: tuple[Wanted, ...]
     weight_bytes: int
+    tokenizer_bytes: int
     work_share: float
 
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(" ".join((step.step, *step.words[:2])) for step in self.steps)
 
-    def fits(self, target: Target, tokenizer_bytes: int, whole_seconds: float | None = None) -> bool:
+    @property
+    def bytes(self) -> int:
+        return self.weight_bytes + self.tokenizer_bytes
+
+    def fits(self, target: Target, whole_seconds: float | None = None) -> bool:
         """Whether it is predicted to do. `whole_seconds`: what the whole model takes in int8, None = not known."""
-        size, seconds = target.bytes_at_most, target.seconds_at_most
-        if size is not None and self.weight_bytes + tokenizer_bytes > size:
+        seconds = target.seconds_at_most
+        if target.bytes_at_most is not None and self.bytes > target.bytes_at_most:
             return False
         return seconds is None or whole_seconds is None or whole_seconds * self.work_share <= seconds
 
 
-def rungs(spec: ModelSpec, parameters: int, lesson: Lesson, *, page: bool = False) -> Iterator[Rung]:
-    """From the gentlest on: all of the model in int8; then students of ever fewer of its layers, half of them
-    first, in int8; at last all of these in int4, but for a `page`, which runs int8 alone. `parameters`: of the
-    model with its head."""
-    depths = [spec.layers, *_fewer(spec.layers)]
+def calls_for_trim(whole: Outlook, target: Target) -> bool:
+    """Whether bytes are bounded, the whole model in int8 takes more, and much of it is its table of tokens."""
+    most = target.bytes_at_most
+    return (
+        most is not None
+        and whole.weight_bytes("q8") + whole.tokenizer_bytes > most
+        and whole.table_share > _MUCH
+    )  # fmt: skip
+
+
+def rungs(
+    whole: Outlook,
+    lesson: Lesson,
+    *,
+    tokens: int,
+    page: bool = False,
+    trimmed: Trimmed | None = None,
+    prunes: bool = True,
+) -> Iterator[Rung]:
+    """From the gentlest on: all of the model in int8; with the tokens that its texts need, where `trimmed` says
+    them; pruned, where it can be and `prunes`; students of ever fewer of its layers, half of them first; at last
+    all of these in int4, but for a `page`, which runs int8 alone. `tokens`: of a text, whose work is counted."""
+    models = tuple(_models(whole, lesson, trimmed, prunes=prunes and prunable(whole.spec)))
     formats: tuple[Bits, ...] = ("q8",) if page else ("q8", "q4")
     for bits in formats:
-        for depth in depths:
-            made = replace(spec, layers=depth) if depth < spec.layers else spec
-            gone = spec.parameters_of_layers(depth) if depth < spec.layers else 0
-            teach: tuple[Wanted, ...] = (Distil(layers=depth, lesson=lesson),) if depth < spec.layers else ()
+        for model in models if bits == "q8" or trimmed is None else models[1:]:
             yield Rung(
-                steps=(*teach, Browser() if page else Quantize(bits=bits)),
-                weight_bytes=onnx_bytes(made, parameters - gone, bits),
-                work_share=depth / spec.layers,
+                steps=(*model.steps, Browser() if page else Quantize(bits=bits)),
+                weight_bytes=model.weight_bytes(bits),
+                tokenizer_bytes=model.tokenizer_bytes,
+                work_share=model.work(tokens) / whole.work(tokens),
             )
+
+
+def _models(whole: Outlook, lesson: Lesson, trimmed: Trimmed | None, *, prunes: bool) -> Iterator[Outlook]:
+    """Whole models, then students, each as it is and pruned. Which tokens stay costs no text of the training data
+    anything: where some go, they go from all but the first."""
+    yield whole
+    if trimmed is not None:
+        whole = whole.trimmed(trimmed)
+        yield whole
+    yield from (whole.pruned(share, lesson) for share in (_GENTLY, _HARDER) if prunes)
+    for number, layers in enumerate(_fewer(whole.spec.layers)):
+        student = whole.with_layers(layers, lesson)
+        yield student
+        if number == 0 and prunes:
+            yield student.pruned(_GENTLY, lesson)
 
 
 def _fewer(layers: int) -> list[int]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from trimtab.artifacts import ArtifactFacts, Compared, Engine
+from trimtab.artifacts import ArtifactFacts, Compared, Engine, OneText, ReadAlike
 from trimtab.compression.gate import Sight, compared, see, see_made_rows
 from trimtab.compression.wanted import Floor, Wanted
 from trimtab.data import Corpus
@@ -34,8 +34,19 @@ class PlannedLesson:
 
 Happening = Event | Message | PlannedLesson
 """What a step says while it runs."""
-Steps = Generator[Happening, None, tuple[str, ...]]
-"""Of making an artifact; returns which parts stayed in fp32."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Made:
+    """What is to be remembered of how an artifact was made: as the fields of these names of its Change."""
+
+    kept_whole: tuple[str, ...] = ()
+    read_alike: tuple[ReadAlike, ...] = ()
+    one_text: OneText | None = None
+
+
+Steps = Generator[Happening, None, Made]
+"""Of making an artifact."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,7 +106,7 @@ class Recipe(ABC):
 
     @abstractmethod
     def make(self, making: Making) -> Steps:
-        """Write the artifact into `making.folder`, saying what happens; parts that stayed in fp32 are the
+        """Write the artifact into `making.folder`, saying what happens; what is to be remembered is the
         generator's return value. Raises TrimtabError."""
 
 

@@ -5,6 +5,7 @@ as they are, and with a token stays what it is merged from. Pure: no files, no t
 and cutting the model's table (tuning.tokens).
 """
 
+import json
 import unicodedata
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -17,6 +18,8 @@ from typing import Any
 import numpy as np
 
 from trimtab.errors import ModelError
+from trimtab.models.config_keys import CONFIG_TABLES
+from trimtab.models.spec import ModelSpec
 
 Json = Mapping[str, Any]  # the content of a tokenizer.json, or a part of it
 SCRIPT_SHARE = 0.001  # of all characters: letters of a script with fewer are strays in the data
@@ -94,6 +97,25 @@ class Vocabulary:
 def numbers(kept: Iterable[int]) -> dict[int, int]:
     """Old id -> new id."""
     return {old: new for new, old in enumerate(kept)}
+
+
+def tokenizer_text(plain: Json) -> str:
+    """As `tokenizers` writes it into tokenizer.json."""
+    return json.dumps(plain, ensure_ascii=False, indent=2)
+
+
+def named_ids(config: Json) -> frozenset[int]:
+    """Ids that a config.json has for the beginning and the end of a text, for padding, and the like."""
+    found = (value for key, value in config.items() if key.endswith("_token_id"))
+    listed = (value if isinstance(value, list) else [value] for value in found)
+    return frozenset(number for numbers in listed for number in numbers if number is not None)
+
+
+def fixed_ids(spec: ModelSpec) -> int:
+    """The last id that has to keep its number; -1 = there is none. Where positions are counted from the padding
+    id, it is that."""
+    padding = spec.pad_token_id
+    return -1 if padding is None or not CONFIG_TABLES[spec.family].positions_after_padding else padding
 
 
 def renumbered_config(plain: Json, kept: tuple[int, ...]) -> dict[str, Any]:

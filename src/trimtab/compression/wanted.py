@@ -248,11 +248,14 @@ class Distil:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prune:
     """The same model with fewer heads and neurons, a `share` of each gone, and so many `dropped_layers`; or as
-    many gone as bring its weights down to `weight_bytes`. `steps` times a part of it, each followed by training;
-    `even`: alike in all layers. `recovers` False: no training after it."""
+    many gone as bring its weights down to `weight_bytes`, or one usual text of dev down to `seconds`. `steps`
+    times a part of it, each followed by training; `until_floor`: as many of these as the floor allows, by tenths
+    where no share is said. `even`: alike in all layers. `recovers` False: no training after it."""
 
     share: float | None = None
     weight_bytes: int | None = None
+    seconds: float | None = None
+    until_floor: bool = False
     dropped_layers: int = 0
     steps: int = 1
     even: bool = False
@@ -267,10 +270,12 @@ class Prune:
         said = {
             "--share": self.share,
             "--size": self.weight_bytes,
+            "--latency": None if self.seconds is None else f"{1e3 * self.seconds:g}ms",
             "--drop-layers": self.dropped_layers or None,
             "--steps": self.steps if self.steps > 1 else None,
         }
         own = [word for flag, value in said.items() if value is not None for word in (flag, f"{value}")]
+        own += ["--until-floor"] if self.until_floor else []
         own += ["--even"] if self.even else []
         return (*own, *self.lesson.words) if self.recovers else (*own, "--no-recovery")
 

@@ -30,6 +30,7 @@ from trimtab.data.tag_forms import read_sentences
 from trimtab.data.texts import read_single_texts, read_texts
 from trimtab.data.tokens import (
     approximate_tokens,
+    count_ids,
     count_tokens,
     describe,
     lost_answers_problem,
@@ -56,6 +57,7 @@ __all__ = [
     "Turn",
     "approximate_tokens",
     "content_hash",
+    "count_ids",
     "count_tokens",
     "describe",
     "from_json",

@@ -48,11 +48,28 @@ def count_tokens(split: Split, tokenizer_file: Path, batch: int = 1024) -> Token
     words = split.kind == "words"
     counts, seen = np.zeros(1, np.int64), _Seen(tokenizer)
     for texts in _batches(split, batch):
-        inputs = texts if words else [pair if len(pair) == 2 else pair[0] for pair in texts]
+        inputs = _inputs(texts, words=words)
         rows = [encoded.ids for encoded in tokenizer.encode_batch_fast(inputs, is_pretokenized=words)]
         counts = _add(counts, [len(row) for row in rows])
         seen.add(rows)
     return TokenCount(LengthHistogram(tuple(counts.tolist())), seen.count)
+
+
+def count_ids(split: Split, tokenizer_file: Path, batch: int = 1024) -> np.ndarray:
+    """How often each token occurs in all texts of a split, special tokens around them included, int64 by id, 0
+    beyond its end. Not of conversations, which a template writes. Raises DataError TT-D077."""
+    tokenizer, counts = _open(tokenizer_file), np.zeros(1, np.int64)
+    words = split.kind == "words"
+    for texts in _batches(split, batch):
+        rows = list(chain.from_iterable(texts)) if split.kind == "apart" else _inputs(texts, words=words)
+        found = tokenizer.encode_batch_fast(rows, is_pretokenized=words)
+        counts = _add(counts, list(chain.from_iterable(encoded.ids for encoded in found)))
+    return counts
+
+
+def _inputs(texts: list[tuple[str, ...]], *, words: bool) -> list:
+    """As `tokenizers` takes rows of words, of one text, or of a pair."""
+    return texts if words else [pair if len(pair) == 2 else pair[0] for pair in texts]
 
 
 def _count_conversations(split: Split, tokenizer: "Tokenizer", folder: Path, batch: int) -> TokenCount:

@@ -25,7 +25,8 @@ def training_flop(strategy: Strategy, spec: ModelSpec, length: float) -> float:
 
 def forward_flop(spec: ModelSpec, length: float) -> float:
     """FLOP a token of a forward pass alone."""
-    return spec.layers * (2.0 * _matrix_numbers(spec) + _attention_flop(spec, length))
+    layers = map(spec.layer, range(spec.layers))  # those of a pruned model are not alike
+    return sum(2.0 * _matrix_numbers(layer) + _attention_flop(layer, length) for layer in layers)
 
 
 @lru_cache(maxsize=4096)

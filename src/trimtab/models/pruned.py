@@ -28,9 +28,14 @@ PRUNED_FAMILIES = (
 _HEADS_DIVIDE_HIDDEN = frozenset({"llama"})
 
 
+def prunable(spec: ModelSpec) -> bool:
+    """Whether heads and neurons of the family can be taken out one by one."""
+    return spec.family in PRUNED_FAMILIES and not spec.experts
+
+
 def require_prunable(spec: ModelSpec) -> None:
-    """Raises ModelError TT-C201 where heads and neurons of the family cannot be taken out one by one."""
-    if spec.family not in PRUNED_FAMILIES or spec.experts:
+    """Raises ModelError TT-C201 where they cannot."""
+    if not prunable(spec):
         known = ", ".join(PRUNED_FAMILIES)
         raise ModelError("TT-C201", name=spec.name, family=spec.family, known=known)
 

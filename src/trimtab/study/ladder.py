@@ -6,6 +6,7 @@ goes on where it was; a step that two rungs share is carried out once.
 """
 
 import hashlib
+import json
 import shutil
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
@@ -22,12 +23,15 @@ from trimtab.artifacts import (
     stored,
     weight_bytes,
 )
-from trimtab.compression.ladder import Rung, Target, rungs, target_named
+from trimtab.compression.ladder import Rung, Target, calls_for_trim, rungs, target_named
+from trimtab.compression.outlook import Outlook, Trimmed
+from trimtab.compression.vocabulary import named_ids
 from trimtab.compression.wanted import Floor, Lesson, Wanted
-from trimtab.data.spec import DataSpec
-from trimtab.errors import ArtifactError, Message, TrimtabError, message
+from trimtab.data import Corpus, count_ids
+from trimtab.data.spec import DataSpec, Task
+from trimtab.errors import ArtifactError, Message, ModelError, TrimtabError, message
 from trimtab.hardware import this_machine
-from trimtab.models import ModelSource, ModelSpec, TokenizerFile, read_spec
+from trimtab.models import ModelSource, TokenizerFile, read_spec
 from trimtab.study import gather
 from trimtab.study.adapters import ArtifactRow, artifact_row, free_folder
 from trimtab.study.compressing import Compressed, CompressRequest, bench, carried_out, corpus_of
@@ -35,12 +39,13 @@ from trimtab.study.request import Planned, Reading
 from trimtab.units import format_bytes
 
 if TYPE_CHECKING:
-    from trimtab.data import Corpus
     from trimtab.training.events import Event
 
     Happening: TypeAlias = "Event | Message | Planned | Compressed | Climbed | Laddered"
 
 _MOST_TOKENS = 128  # of the text that is timed, where texts are longer
+_WRITE: tuple[Task, ...] = ("instruct", "text")  # whose result is a GGUF file: of all heads, and all tokens
+_TOKENIZER = "tokenizer.json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,7 +115,7 @@ def compress_for(
         raise ArtifactError("TT-C015", folder=str(place), engine=facts.engine, step="compress", parent=parent)
     begun = replace(request, folder=str(place), out=str(out))
     corpus = corpus_of(request.data, request.reading, facts)
-    data = gather.describe(corpus, TokenizerFile(place / "tokenizer.json"))
+    data = gather.describe(corpus, TokenizerFile(place / _TOKENIZER))
     return _Ladder(begun, target, place, out, corpus, data).events()
 
 
@@ -120,7 +125,7 @@ class _Ladder:
     target: Target
     place: Path
     out: Path
-    corpus: "Corpus"
+    corpus: Corpus
     data: DataSpec
 
     @property
@@ -134,16 +139,33 @@ class _Ladder:
         return max(1, min(_MOST_TOKENS, self.data.lengths.quantile(0.5)))
 
     def events(self) -> "Iterator[Happening]":
-        spec, tokenizer = self._spec(), (self.place / "tokenizer.json").stat().st_size
-        parameters = spec.parameters + (spec.hidden + 1) * glance(self.place).outputs
+        source = self._source()
+        spec = read_spec(source)
+        model = Outlook(
+            spec=spec,
+            parameters=spec.parameters + (spec.hidden + 1) * glance(self.place).outputs,
+            tokenizer_bytes=(self.place / _TOKENIZER).stat().st_size,
+        )
+        trimmed = self._trimmed(model, source) if calls_for_trim(model, self.target) else None
+        if trimmed is not None:
+            yield message("TT-C054", share=model.table_share, after=trimmed.tokens, before=spec.vocab)
+        yield from self._climb(self._rungs(model, trimmed))
+
+    def _rungs(self, model: Outlook, trimmed: Trimmed | None) -> Iterator[Rung]:
+        return rungs(
+            model, self.request.lesson, tokens=self.tokens, page=self.target.page, trimmed=trimmed,
+            prunes=self.data.task not in _WRITE,
+        )  # fmt: skip
+
+    def _climb(self, ladder: Iterator[Rung]) -> "Iterator[Happening]":
         climbed: list[Climbed] = []
         whole: float | None = None
-        for rung in rungs(spec, parameters, self.request.lesson, page=self.target.page):
-            if not rung.fits(self.target, tokenizer, whole):
-                yield message("TT-C052", steps=" + ".join(rung.names), size=rung.weight_bytes + tokenizer)
+        for rung in ladder:
+            if not rung.fits(self.target, whole):
+                yield message("TT-C052", steps=" + ".join(rung.names), size=rung.bytes)
                 continue
             made = yield from self._carried_out(rung)
-            found = self._measured(rung, made, tokenizer, None if whole is None else whole * rung.work_share)
+            found = self._measured(rung, made, None if whole is None else whole * rung.work_share)
             whole = found.seconds / rung.work_share
             climbed.append(found)
             self._record(made, found)
@@ -153,14 +175,26 @@ class _Ladder:
                 return
         raise self._refusal(tuple(climbed))
 
-    def _spec(self) -> ModelSpec:
+    def _source(self) -> ModelSource:
         """Of the model, or of the base of an adapter."""
         facts = glance(self.place)
         if not facts.adapter:
-            return read_spec(ModelSource(folder=self.place, name=str(self.place)))
+            return ModelSource(folder=self.place, name=str(self.place))
         from trimtab.evaluation.artifact import base_source
 
-        return read_spec(base_source(facts, self.request.trust_remote_code))
+        return base_source(facts, self.request.trust_remote_code)
+
+    def _trimmed(self, model: Outlook, source: ModelSource) -> Trimmed | None:
+        """None where its vocabulary cannot be made smaller."""
+        if self.data.task in _WRITE:
+            return None
+        file, config = self.place / _TOKENIZER, source.folder / "config.json"
+        always = named_ids(json.loads(config.read_text(encoding="utf-8")))
+        counts = count_ids(self.corpus.train, file)
+        try:
+            return Trimmed.of(model.spec, json.loads(file.read_text(encoding="utf-8")), counts, always)
+        except ModelError:
+            return None
 
     def _carried_out(self, rung: Rung) -> "Generator[Happening, None, Path]":
         """The folder of what it made is the generator's return value."""
@@ -181,11 +215,11 @@ class _Ladder:
             force=True, trust_remote_code=request.trust_remote_code,
         )  # fmt: skip
 
-    def _measured(self, rung: Rung, made: Path, tokenizer: int, predicted: float | None) -> Climbed:
+    def _measured(self, rung: Rung, made: Path, predicted: float | None) -> Climbed:
         first, last = self._changes(made)[0].compared[0], self._changes(made)[-1].compared[0]
         assert first.before is not None and last.after is not None, "steps with data have a metric"
         (timed,) = bench([str(made)], length=self.tokens, batch=1, rounds=50)
-        size, target = weight_bytes(made), self.target
+        size, tokenizer, target = weight_bytes(made), (made / _TOKENIZER).stat().st_size, self.target
         lost = last.after - first.before if last.lower_is_better else first.before - last.after
         holds = (
             lost <= target.floor.allowed(first.before) + 1e-9

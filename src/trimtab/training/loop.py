@@ -61,6 +61,8 @@ class Training:
     def release(self) -> None:
         """Let the model, its optimiser and its rows go, and give their memory back to the system: what was saved
         is opened next."""
+        if self.session is not None:
+            self.session.optimizer.give_up()  # hooks of weights that hold the optimiser, which holds them
         self.session = None
         give_back_heap()
 

@@ -46,7 +46,7 @@ from trimtab.tuning.prompt import start_from_text
 from trimtab.tuning.quantised import count_parameters, is_packed, quantise, unpack
 from trimtab.tuning.sharing import on_same_weights, own_bytes, share_backbone
 from trimtab.tuning.shrink import shrink, shrink_built
-from trimtab.tuning.tokens import keep_tokens, token_ids
+from trimtab.tuning.tokens import keep_tokens
 from trimtab.tuning.trained import trained_tensors
 from trimtab.tuning.virtual_tokens import bare, virtual_tokens
 
@@ -85,7 +85,6 @@ __all__ = [
     "shrink",
     "shrink_built",
     "start_from_text",
-    "token_ids",
     "train_mode",
     "trained_names",
     "trained_tensors",

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import torch
 from torch import nn
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from trimtab.errors import ModelError
 from trimtab.models.spec import ModelSpec
@@ -49,13 +49,6 @@ def keep_tokens(model: PreTrainedModel, spec: ModelSpec, kept: tuple[int, ...]) 
         stored_bytes=0,
         fingerprint="",
     )
-
-
-def token_ids(config: PreTrainedConfig) -> frozenset[int]:
-    """Ids that a config has for the beginning and the end of a text, for padding, and the like."""
-    found = (value for key, value in config.to_dict().items() if key.endswith("_token_id"))
-    listed = (value if isinstance(value, list) else [value] for value in found)
-    return frozenset(number for numbers in listed for number in numbers if number is not None)
 
 
 def _require_plain(table: nn.Module, head: nn.Module | None, spec: ModelSpec) -> None:

@@ -169,6 +169,8 @@ def prune(
     out: _Out,
     share: Annotated[float | None, typer.Option("--share", metavar="X", help="TT-V561")] = None,
     size: Annotated[str | None, typer.Option("--size", metavar="SIZE", help="TT-V562")] = None,
+    latency: Annotated[str | None, typer.Option("--latency", metavar="SPAN", help="TT-V569")] = None,
+    until_floor: Annotated[bool, typer.Option("--until-floor", help="TT-V578")] = False,
     drop_layers: Annotated[int, typer.Option("--drop-layers", metavar="N", help="TT-V563")] = 0,
     steps: Annotated[int, typer.Option("--steps", metavar="N", help="TT-V564")] = 1,
     even: Annotated[bool, typer.Option("--even", help="TT-V565")] = False,
@@ -177,11 +179,13 @@ def prune(
     keeping: Keeping,
 ) -> None:
     from trimtab.compression.wanted import Prune
-    from trimtab.units import parse_bytes
+    from trimtab.units import parse_bytes, parse_seconds
 
     wanted = Prune(
         share=share,
         weight_bytes=parse_bytes(size) if size else None,
+        seconds=parse_seconds(latency) if latency else None,
+        until_floor=until_floor,
         dropped_layers=drop_layers,
         steps=steps,
         even=even,

@@ -11,7 +11,7 @@ from typing import ClassVar
 from trimtab.artifacts import Engine, read_facts
 from trimtab.compression import npm_packages
 from trimtab.compression.page_folder import require_page, write_page
-from trimtab.compression.recipe import Making, Recipe, Steps
+from trimtab.compression.recipe import Made, Making, Recipe, Steps
 from trimtab.compression.steps.quantize import QuantizeStep
 from trimtab.compression.wanted import Browser, Floor, Quantize
 from trimtab.errors import UsageError, message
@@ -42,22 +42,22 @@ class BrowserStep(Recipe):
             runtime = Path(self._wanted.runtime).expanduser()
         else:
             yield from npm_packages.fetch(runtime)  # first: without it nothing need be computed
-        kept: tuple[str, ...] = ()
+        done = Made()
         if making.facts.engine == "onnx":
             _copy_model(making)
         else:
-            kept = yield from self._quantised(making)
+            done = yield from self._quantised(making)
         facts = read_facts(making.folder)
         model, beside = write_page(facts, runtime, making.folder)
         facts.write(making.folder)
         yield message("TT-C511", model=model, runtime=beside)
-        return kept
+        return done
 
     def _quantised(self, making: Making) -> Steps:
         if making.corpus is None:
             raise UsageError("TT-C011", step=f"{self._wanted.step} --to browser")
-        kept = yield from QuantizeStep(Quantize(ranges="none")).make(making)
-        return kept
+        done = yield from QuantizeStep(Quantize(ranges="none")).make(making)
+        return done
 
 
 def _copy_model(making: Making) -> None:

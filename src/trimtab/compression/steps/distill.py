@@ -7,7 +7,7 @@ from typing import ClassVar
 from trimtab import tuning
 from trimtab.artifacts import base_of
 from trimtab.compression.lesson import Further, learn, loss_of
-from trimtab.compression.recipe import Making, Recipe, Steps
+from trimtab.compression.recipe import Made, Making, Recipe, Steps
 from trimtab.compression.student import FewerLayers, OtherModel, OtherShape, Student
 from trimtab.compression.wanted import Distil, Floor
 from trimtab.errors import UsageError
@@ -52,7 +52,7 @@ class DistilStep(Recipe):
         if isinstance(student, OtherModel):
             base = base_of(student.model, read_spec(student.model).family)
         yield from learn(making, student, wanted.lesson, making.folder, further, base=base)
-        return ()
+        return Made()
 
 
 def _student(wanted: Distil, trust_remote_code: bool) -> Student:

@@ -8,7 +8,7 @@ from typing import ClassVar
 from trimtab import tuning
 from trimtab.compression.onnx_folder import write_beside
 from trimtab.compression.onnx_graph import write_graph
-from trimtab.compression.recipe import Making, Recipe, Steps
+from trimtab.compression.recipe import Made, Making, Recipe, Steps
 from trimtab.compression.wanted import Export, Floor
 from trimtab.errors import Message, message
 from trimtab.evaluation import save_artifact
@@ -35,7 +35,7 @@ class ExportStep(Recipe):
     def make(self, making: Making) -> Steps:
         """Raises what `write_graph` raises, and ModelError TT-T071 for an adapter that cannot be merged."""
         yield from _FORMATS[self._wanted.format](making)
-        return ()
+        return Made()
 
 
 def _onnx(making: Making) -> Iterator[Message]:

@@ -16,7 +16,7 @@ from typing import ClassVar
 from trimtab import tuning
 from trimtab.compression.calibration import InputMoments, input_moments
 from trimtab.compression.gguf import export_gguf
-from trimtab.compression.recipe import Making, Recipe, Steps
+from trimtab.compression.recipe import Made, Making, Recipe, Steps
 from trimtab.compression.student import merge_in_place
 from trimtab.compression.wanted import Floor, Gguf
 from trimtab.errors import ModelError, message
@@ -58,7 +58,7 @@ class GgufStep(Recipe):
         facts = replace(making.facts, adapter=False, engine="gguf", files=())
         facts.write(making.folder)
         yield message("TT-C034", kind=written.kind, size=written.nbytes)
-        return written.kept
+        return Made(kept_whole=written.kept)
 
     def _moments(self, making: Making, parent: Artifact) -> InputMoments | None:
         if making.corpus is None or self._wanted.kind not in _ROUNDED:

@@ -20,7 +20,7 @@ from trimtab.artifacts import Compared
 from trimtab.compression.onnx_bits import Feeds, write_fewer_bits
 from trimtab.compression.onnx_folder import write_beside
 from trimtab.compression.onnx_graph import Group, write_graph
-from trimtab.compression.recipe import Happening, Making, Recipe, Steps
+from trimtab.compression.recipe import Happening, Made, Making, Recipe, Steps
 from trimtab.compression.steps.gguf import LANGUAGE, GgufStep
 from trimtab.compression.wanted import Floor, Gguf, Quantize
 from trimtab.data.spec import Example
@@ -61,8 +61,8 @@ class QuantizeStep(Recipe):
     def make(self, making: Making) -> Steps:
         """A language model becomes a GGUF file. Raises what `write_graph` and `GgufStep.make` raise."""
         if making.facts.task in LANGUAGE:  # no graph of a model that writes word by word
-            kept_whole = yield from GgufStep(Gguf(kind=kind_named(self._wanted.bits))).make(making)
-            return kept_whole
+            done = yield from GgufStep(Gguf(kind=kind_named(self._wanted.bits))).make(making)
+            return done
         with tempfile.TemporaryDirectory(prefix=".graph-", dir=making.folder.parent) as name:
             graph = Path(name) / ONNX_FILE
             parent = making.open()
@@ -73,7 +73,7 @@ class QuantizeStep(Recipe):
             give_back_heap()
             kept = yield from _Search(self._wanted, making, reader, graph, groups).parts()
             facts.write(making.folder)
-        return tuple(group.name for group in kept)
+        return Made(kept_whole=tuple(group.name for group in kept))
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,17 +17,23 @@ from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from trimtab import tuning
-from trimtab.compression.recipe import Making, Recipe, Steps
+from trimtab.artifacts import ReadAlike
+from trimtab.compression.recipe import Made, Making, Recipe, Steps
 from trimtab.compression.student import merge_in_place
-from trimtab.compression.vocabulary import Vocabulary, numbers, renumbered_config
+from trimtab.compression.vocabulary import (
+    Vocabulary,
+    fixed_ids,
+    named_ids,
+    numbers,
+    renumbered_config,
+    tokenizer_text,
+)
 from trimtab.compression.wanted import Floor, Trim
 from trimtab.data import Split, read_single_texts
 from trimtab.data.spec import Example, Task
 from trimtab.errors import Message, ModelError, message
 from trimtab.evaluation import Artifact, Encoded, save_artifact
 from trimtab.models import ModelSource
-from trimtab.models.config_keys import CONFIG_TABLES
-from trimtab.models.spec import ModelSpec
 
 _WRITE: tuple[Task, ...] = ("instruct", "text")
 _FILE, _CONFIG = "tokenizer.json", "tokenizer_config.json"
@@ -61,13 +67,14 @@ class TrimStep(Recipe):
         old = _TokenizerFiles.of(artifact)
         kept = self._kept(making, artifact, old.vocabulary)
         plain = old.vocabulary.trimmed(kept)
-        yield _said(artifact, old, kept, json.dumps(plain, ensure_ascii=False, indent=2))
+        yield _said(artifact, old, kept, tokenizer_text(plain))
         tokenizer = _smaller(artifact, plain, kept)
         spec = tuning.keep_tokens(artifact.model, artifact.spec, kept)
         facts = replace(making.facts, adapter=False, files=())
         save_artifact(making.folder, facts, artifact.model, tokenizer, spec)
-        yield from _read_alike(making, artifact, tokenizer, kept)
-        return ()
+        alike = _read_alike(making, artifact, tokenizer, kept)
+        yield from map(_alike_said, alike)
+        return Made(read_alike=alike)
 
     def _kept(self, making: Making, artifact: Artifact, vocabulary: Vocabulary) -> tuple[int, ...]:
         assert making.corpus is not None, "what stays are tokens of texts"
@@ -75,17 +82,10 @@ class TrimStep(Recipe):
         further = (_tokens_of(artifact, file) for file in self._wanted.further)
         return vocabulary.kept(
             _counts(chain((part.ids for part in rows), *further)),
-            always=tuning.token_ids(artifact.model.config),
-            up_to=_fixed(artifact.spec),
+            always=named_ids(artifact.model.config.to_dict()),
+            up_to=fixed_ids(artifact.spec),
             whole_scripts=self._wanted.keep == "script",
         )
-
-
-def _fixed(spec: ModelSpec) -> int:
-    """The last id that has to keep its number; -1 = there is none. Where positions are counted from the padding
-    id, it is that."""
-    padding = spec.pad_token_id
-    return -1 if padding is None or not CONFIG_TABLES[spec.family].positions_after_padding else padding
 
 
 # ------------------------------------------------------------------ tokens that occur
@@ -195,16 +195,26 @@ def _bytes_gone(model: PreTrainedModel, tokens: int) -> int:
 
 def _read_alike(
     making: Making, artifact: Artifact, tokenizer: Tokenizer, kept: tuple[int, ...]
-) -> Iterator[Message]:
+) -> tuple[ReadAlike, ...]:
     """How much of dev and test is still read as it was."""
     corpus = making.corpus
     assert corpus is not None, "what stays are tokens of texts"
-    yield from (
-        _alike(artifact, tokenizer, split, kept) for split in (corpus.dev, corpus.test) if split is not None
+    splits = (split for split in (corpus.dev, corpus.test) if split is not None)
+    return tuple(_alike(artifact, tokenizer, split, kept) for split in splits)
+
+
+def _alike_said(alike: ReadAlike) -> Message:
+    return message(
+        "TT-C303",
+        split=alike.split,
+        rows=alike.rows,
+        same=alike.same_share,
+        unknown=alike.unknown_share,
+        unknown_before=alike.unknown_share_before,
     )
 
 
-def _alike(artifact: Artifact, tokenizer: Tokenizer, split: Split, kept: tuple[int, ...]) -> Message:
+def _alike(artifact: Artifact, tokenizer: Tokenizer, split: Split, kept: tuple[int, ...]) -> ReadAlike:
     number_of = np.full(max(kept[-1] + 1, len(artifact.tokenizer)), -1, np.int64)
     number_of[list(kept)] = np.arange(len(kept))
     same, unknown, tokens = 0, np.zeros(2, np.int64), np.zeros(2, np.int64)
@@ -220,13 +230,12 @@ def _alike(artifact: Artifact, tokenizer: Tokenizer, split: Split, kept: tuple[i
         tokens += [len(before.ids), len(after.ids)]
         unknown += [_unknown(before, artifact.tokenizer), _unknown(after, tokenizer)]
     shares = unknown / np.maximum(1, tokens)
-    return message(
-        "TT-C303",
+    return ReadAlike(
         split=split.name,
         rows=len(split),
-        same=same / max(1, len(split)),
-        unknown=float(shares[1]),
-        unknown_before=float(shares[0]),
+        same_share=same / max(1, len(split)),
+        unknown_share=float(shares[1]),
+        unknown_share_before=float(shares[0]),
     )
 
 

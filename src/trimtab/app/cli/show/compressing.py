@@ -93,8 +93,10 @@ def _milliseconds(seconds: float) -> str:
 
 
 def _cells(face: Face, one: Compared) -> tuple[str, ...]:
-    apart = face.say("TT-V539", mean=one.mean_difference, largest=one.largest_difference)
-    apart = apart if one.compared_outputs else "-"
+    said = face.say(
+        "TT-V539", mean=one.mean_difference, largest=one.largest_difference, count=one.compared_outputs
+    )
+    apart = said if one.compared_outputs else "-"
     agreed = "-" if one.agreement is None else format_share(one.agreement)
     if one.before is None or one.after is None:
         return (face.say("TT-V538"), "-", "-", "-", "-", agreed, apart)
