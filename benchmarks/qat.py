@@ -6,7 +6,8 @@
 --teachers: classifiers as benchmarks/shrinking.py leaves them; --data: the folder of SST-2. From each teacher one
 more epoch is trained in fp32, the control, and one with the weights rounded in forward for each format, gradients
 passed straight through. Accuracy on dev and test together, of weights that are rounded in fp32 arithmetic; of the
-formats that Trimtab ships, where --files is said, also of the file that ONNX Runtime runs. What stands in FOLDER is not made again.
+formats that Trimtab ships, where --files is said, also of the file that ONNX Runtime runs. What stands in
+FOLDER is not made again.
 """
 
 import argparse
@@ -135,14 +136,14 @@ def batches(rows: Rows, order: np.ndarray) -> Iterator[dict[str, torch.Tensor]]:
 
 
 def train(model: nn.Module, rows: Rows, arguments: argparse.Namespace, seed: int) -> float:
-    """One rate, falling in a straight line. Returns seconds."""
+    """One rate, falling in a straight line. Returns seconds of the processor."""
     torch.manual_seed(seed)
     shuffled = np.random.default_rng(seed)
     steps = arguments.epochs * -(-len(rows) // _BATCH)
     optimizer = torch.optim.AdamW(model.parameters(), lr=arguments.lr, weight_decay=0.01)
     falling = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: max(0.0, 1 - step / steps))
     model.train()
-    begun = time.monotonic()
+    begun = time.process_time()
     for _ in range(arguments.epochs):
         for batch in batches(rows, shuffled.permutation(len(rows))):
             with torch.autocast("cpu", torch.bfloat16):
@@ -152,7 +153,7 @@ def train(model: nn.Module, rows: Rows, arguments: argparse.Namespace, seed: int
             optimizer.step()
             falling.step()
             optimizer.zero_grad()
-    return time.monotonic() - begun
+    return time.process_time() - begun
 
 
 @torch.inference_mode()

@@ -4,6 +4,7 @@ is not installed, only the refusals that say so are tested."""
 import csv
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -132,6 +133,15 @@ def test_ranges_measured_while_it_runs_are_refused(whole: Path, tmp_path: Path) 
 @pytest.mark.soak
 def test_onnx_in_fp32_gives_the_same_numbers(whole: Path, tmp_path: Path) -> None:
     made(whole, tmp_path / "onnx", Export())
+    before = sorted(path.name for path in tmp_path.iterdir())
+    before_it = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before_it[1]))  # as a disk that is full
+    try:
+        with pytest.raises(OSError, match="rror"):
+            made(tmp_path / "onnx", tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before_it)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
     assert made(tmp_path / "onnx", tmp_path / "out").change.compared[0].largest_difference < 1e-4
     assert logits(tmp_path / "out") == pytest.approx(logits(whole), abs=1e-4)
 

@@ -6,6 +6,9 @@ alone 2.6 ms (ONNX Runtime 5.4), static ranges 2.4 (2.4), int4 2.7 (3.9); but 7.
 it runs (2.1; fp32 4.9), which is why that is refused. Leaves out quantising by OpenVINO's own tools (nncf).
 """
 
+import errno
+import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -54,7 +57,8 @@ class OpenVinoStep(Recipe):
 
     def make(self, making: Making) -> Steps:
         """Raises what `write_graph` raises, ModelError TT-C702 for a graph that measures ranges while it runs,
-        TT-C703 where OpenVINO cannot read the graph, UsageError TT-C011 for one in few bits without data."""
+        TT-C703 where OpenVINO cannot read the graph, UsageError TT-C011 for one in few bits without data;
+        OSError."""
         begun = time.monotonic()
         if self._in_few_bits(making):
             _require_fast(making)
@@ -93,7 +97,12 @@ def _convert(graph: Path, folder: Path) -> None:
         read = openvino.Core().read_model(graph)
     except Exception as error:  # RuntimeError and others, by what went wrong
         raise ModelError("TT-C703", file=str(graph), why=last_line(error)) from error
-    openvino.save_model(read, folder / OPENVINO_FILE, compress_to_fp16=False)
+    try:
+        openvino.save_model(read, folder / OPENVINO_FILE, compress_to_fp16=False)
+    except RuntimeError as error:  # "iostream error" is all it says of what the system refused
+        full = shutil.disk_usage(folder).free < graph.stat().st_size
+        number = errno.ENOSPC if full else errno.EIO
+        raise OSError(number, os.strerror(number), str(folder)) from error
 
 
 def _read(file: Path) -> Any:
