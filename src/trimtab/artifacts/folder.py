@@ -16,7 +16,7 @@ from trimtab.home import cache_folder
 
 _NAME = re.compile(r"[^\W_][\w.-]{0,63}")
 _BESIDE = frozenset({NAME, "README.md", "report.html", "report.json", "request.json", "checkpoints"})
-_WEIGHTS = ("*.safetensors", "*.onnx", "*.onnx.data", "*.gguf")
+_WEIGHTS = ("*.safetensors", "*.onnx", "*.onnx.data", "*.gguf", "openvino_model.*")
 _OWN_LEFTOVER = ".artifact-"  # of a save that was killed
 
 

