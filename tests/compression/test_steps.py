@@ -1,7 +1,9 @@
 """The steps that train, whole: a teacher's artifact goes in, a smaller one that stands alone comes out."""
 
 import gc
+import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -170,19 +172,29 @@ def test_pruning_to_a_size(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
+@pytest.fixture
+def one_core() -> Iterator[None]:
+    """Threads that wait for each other on a busy machine take a hundred times as long: with one, half of the
+    passes are not interrupted."""
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    yield
+    os.sched_setaffinity(0, allowed)
+
+
+@pytest.mark.usefixtures("one_core")
 def test_pruning_to_a_latency(tmp_path: Path) -> None:
-    """What a text takes is what it was pruned for, and is remembered. A tiny model on a shared machine: by and
-    large."""
+    """What a text takes is what it was pruned for, and is remembered."""
     folder = moved_artifact(tmp_path / "a", tiny_base(tmp_path, layers=2, hidden=512), "full")
-    before = time_models([open_artifact(folder)], length=16, batch=1, rounds=50)[0].median_seconds
-    wanted = Prune(seconds=0.8 * before, recovers=False)
+    before = time_models([open_artifact(folder)], length=13, batch=1, rounds=50)[0].median_seconds
+    wanted = Prune(seconds=0.75 * before, recovers=False)
     *events, done = compress(asked(folder, tmp_path / "out", wanted))
-    tried = [one for one in events if isinstance(one, Message) and one.code == "TT-C122"]
+    tried = said(events, "TT-C122")
     assert isinstance(done, Compressed) and 1 <= len(tried) <= 5
     assert any(float(one.fact("seconds")) <= float(one.fact("wanted")) for one in tried)  # type: ignore[arg-type]
     timed = open_artifact(tmp_path / "out").facts.changes[-1].one_text
     assert timed is not None and timed == done.change.one_text and timed.seconds_after < timed.seconds_before
-    assert f"--latency {800 * before:g}ms" in done.command
+    assert f"--latency {750 * before:g}ms" in done.command
 
 
 UNTIL = Prune(share=0.8, steps=4, until_floor=True, lesson=LESSON)

@@ -281,7 +281,10 @@ class Prune:
     lesson: Lesson = Lesson()
     step: ClassVar[Step] = "prune"
     needs_data: ClassVar[bool] = True
-    trains: ClassVar[bool] = True
+
+    @property
+    def trains(self) -> bool:
+        return self.recovers
 
     @property
     def words(self) -> tuple[str, ...]:
