@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 from trimtab.artifacts import Engine
 from trimtab.compression.onnx_folder import write_beside
 from trimtab.compression.onnx_graph import require_packages, write_graph
-from trimtab.compression.recipe import Making, Recipe, Steps
+from trimtab.compression.recipe import Made, Making, Recipe, Steps
 from trimtab.compression.steps.quantize import QuantizeStep
 from trimtab.compression.wanted import Floor, OpenVino
 from trimtab.errors import ModelError, UsageError, message
@@ -70,7 +70,7 @@ class OpenVinoStep(Recipe):
         size = sum((making.folder / name).stat().st_size for name in (OPENVINO_FILE, WEIGHTS_FILE))
         yield message("TT-C020", size=size, seconds=time.monotonic() - begun)
         write_beside(parent, making.folder, "openvino")
-        return ()
+        return Made()
 
     def same_numbers(self, making: Making) -> bool:
         return not self._in_few_bits(making)
