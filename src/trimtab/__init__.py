@@ -188,8 +188,8 @@ _NAMES_OF_ROOM = {
     "study": "ArtifactRow ArtifactView Climbed CompressRequest Compressed CostedOffer LadderRequest Laddered "
     "Ledger MadeArtifact Misfit ModelChoice ModelRefusal Planned Pricing Reading RowEstimate Shape Timed "
     "TrainRequest Trained TrainingCost VariantRecord bench check compress compress_for cost_train "
-    "deletable_adapter delete_adapter doctor estimate estimate_rows evaluate import_adapter ledger list_adapters merge_adapter "
-    "plan plan_models predict show_adapter train",
+    "deletable_adapter delete_adapter doctor estimate estimate_rows evaluate import_adapter ledger list_adapters "
+    "merge_adapter plan plan_models predict show_adapter train",
     "training": "Evaluated Event Finished Notice Preflight Run Saved Started Step",
     "units": "Evidence ExchangeRate Figure Money",
 }
