@@ -14,7 +14,7 @@ from tiny_vocabulary import reading_model, sentences
 from trimtab.compression.ladder import TARGETS, Rung, Target, calls_for_trim, rungs, target_named
 from trimtab.compression.outlook import Outlook, Trimmed
 from trimtab.compression.predicted import onnx_bytes
-from trimtab.compression.wanted import Browser, Distil, Export, Floor, Lesson, Quantize, Trim
+from trimtab.compression.wanted import Browser, Distil, Export, Floor, Lesson, Quantize, Wanted
 from trimtab.errors import Message, TrimtabError, UsageError
 from trimtab.evaluation import open_artifact
 from trimtab.models import ModelSource, read_spec, spec_of
@@ -26,21 +26,27 @@ LESSON = Lesson(settings=Settings(epochs=1, batch=8))
 
 SPEC = spec_of("bert-base-chinese")
 WHOLE = Outlook(spec=SPEC, parameters=SPEC.parameters + 1538, tokenizer_bytes=1000)
-FEWER = Trimmed(tokens=1128, tokenizer_bytes=100)
+FEWER = (
+    Trimmed(keep="script", tokens=11128, tokenizer_bytes=500),
+    Trimmed(keep="seen", tokens=1128, tokenizer_bytes=100),
+)
+LAPTOP = TARGETS["laptop"]
+MODELS = ("", "prune0.25 ", "prune0.4 ", "distill6 ", "distill6 prune0.25 ", "distill4 ", "distill1 ")
 
 
 def in_short(rung: Rung) -> str:
-    return " ".join(
-        f"{step.step}{getattr(step, 'share', None) or getattr(step, 'layers', '')}" for step in rung.steps
-    )
+    """ "trimseen distill6 prune0.25 quantize"."""
+    return " ".join(f"{step.step}{_how_much(step)}" for step in rung.steps)
+
+
+def _how_much(step: Wanted) -> object:
+    told = (getattr(step, name, None) for name in ("share", "layers", "keep"))
+    return next((one for one in told if one is not None), "")
 
 
 def test_rungs_go_from_the_whole_model_in_int8_to_one_layer_in_int4() -> None:
-    found = list(rungs(WHOLE, LESSON, tokens=32))
-    models = [
-        "", "prune0.25 ", "prune0.4 ", "distill6 ", "distill6 prune0.25 ", "distill4 ", "distill1 "
-    ]  # fmt: skip
-    assert [in_short(rung) for rung in found] == [f"{model}quantize" for model in models] * 2
+    found = list(rungs(WHOLE, LESSON, LAPTOP, tokens=32))
+    assert [in_short(rung) for rung in found] == [f"{model}quantize" for model in MODELS] * 2
     assert [rung.names[-1] for rung in found] == ["quantize --to q8"] * 7 + ["quantize --to q4"] * 7
     assert [rung.work_share for rung in found[:7]] == pytest.approx(
         [1, 0.75, 0.6, 1 / 2, 0.375, 1 / 3, 1 / 12], abs=0.01
@@ -53,20 +59,31 @@ def test_rungs_go_from_the_whole_model_in_int8_to_one_layer_in_int4() -> None:
     assert sizes[0] - sizes[3] == 6 * (7_077_888 + 6_912 * 5 + 9_984 * 4 + 8_000)
 
 
-def test_tokens_go_first_where_they_are_too_many() -> None:
-    found = list(rungs(WHOLE, LESSON, tokens=32, trimmed=FEWER))
-    assert [in_short(rung) for rung in found[:3]] == ["quantize", "trim quantize", "trim prune0.25 quantize"]
-    assert all(rung.steps[0] == Trim() for rung in found[1:]) and len(found) == 15
-    assert [rung.tokenizer_bytes for rung in found[:2]] == [1000, 100]
-    assert found[0].work_share == found[1].work_share == 1
-    page = list(rungs(WHOLE, LESSON, tokens=32, page=True, trimmed=FEWER))
-    assert [rung.steps[-1] for rung in page] == [Browser()] * 8
-    assert [in_short(rung) for rung in rungs(WHOLE, LESSON, tokens=32, prunes=False)][1] == "distill6 quantize"
+def test_as_many_tokens_stay_as_fit() -> None:
+    """All of a model that is small enough with them; else the most, else the fewest, whatever comes of it."""
+    quarter = WHOLE.pruned(0.25, LESSON)
+    target = replace(LAPTOP, bytes_at_most=quarter.trimmed(FEWER[0]).bytes("q8"))
+    found = list(rungs(WHOLE, LESSON, target, tokens=32, fewer_tokens=FEWER))
+    said = [in_short(rung) for rung in found]
+    assert said[:3] == ["trimseen quantize", "trimscript prune0.25 quantize", "prune0.4 quantize"]
+    assert said[3:7] == [f"{model}quantize" for model in MODELS[3:]]
+    assert [rung.fits(target) for rung in found[:3]] == [
+        WHOLE.trimmed(FEWER[1]).bytes("q8") <= quarter.bytes("q8"),
+        True,
+        True,
+    ]
+    assert [rung.tokenizer_bytes for rung in found[:3]] == [100, 500, 1000]
+    assert found[0].work_share == 1
+    page = list(rungs(WHOLE, LESSON, replace(target, page=True), tokens=32, fewer_tokens=FEWER))
+    assert [rung.steps[-1] for rung in page] == [Browser()] * 7
+    assert [in_short(rung) for rung in rungs(WHOLE, LESSON, LAPTOP, tokens=32, prunes=False)][
+        1
+    ] == "distill6 quantize"
 
 
 def test_what_cannot_be_pruned_is_not() -> None:
     spec = replace(SPEC, family="gpt2")
-    found = rungs(replace(WHOLE, spec=spec), LESSON, tokens=32)
+    found = rungs(replace(WHOLE, spec=spec), LESSON, LAPTOP, tokens=32)
     assert not any("prune" in in_short(rung) for rung in found)
 
 
@@ -81,7 +98,7 @@ def test_trim_is_called_for_where_bytes_are_bounded_and_the_table_is_much_of_the
 
 
 def test_a_rung_fits_by_bytes_and_by_seconds() -> None:
-    found = list(rungs(WHOLE, LESSON, tokens=32))
+    found = list(rungs(WHOLE, LESSON, LAPTOP, tokens=32))
     whole, half = found[0], found[3]
     target = Target(name="x", floor=Floor(points=1.0), bytes_at_most=half.bytes, seconds_at_most=0.010)
     assert not whole.fits(target) and half.fits(target)
@@ -166,7 +183,7 @@ def test_a_bound_that_calls_for_it_leads_to_a_pruned_model(calibration: Path, tm
     monkeypatch.setenv("TRIMTAB_HOME", str(shutil.copytree(calibration, tmp_path / "home")))
     folder = moved_artifact(tmp_path / "a", tiny_base(tmp_path, layers=2, hidden=256), "full")
     data, model = str(write_data(tmp_path / "data")), outlook(folder)
-    between = sum(rung.bytes for rung in list(rungs(model, LESSON, tokens=16))[1:3]) // 2
+    between = sum(rung.bytes for rung in list(rungs(model, LESSON, LAPTOP, tokens=16))[1:3]) // 2
     asked = LadderRequest(
         folder=str(folder), out=str(tmp_path / "out"), target="laptop", data=data, floor=Floor(points=100.0),
         lesson=LESSON, bytes_at_most=between,
@@ -192,5 +209,8 @@ def test_a_large_table_is_trimmed(calibration: Path, tmp_path: Path, monkeypatch
     )  # fmt: skip
     *events, done = compress_for(asked)
     (said,) = (one for one in events if isinstance(one, Message) and one.code == "TT-C054")
-    assert isinstance(done, Laddered) and done.rungs[0].steps == ("trim --keep seen", "quantize --to q8")
-    assert open_artifact(tmp_path / "out").spec.vocab == said.fact("after")
+    (climbed,) = done.rungs  # type: ignore[attr-defined]
+    assert climbed.steps in ((f"trim --keep {keep}", "quantize --to q8") for keep in ("script", "seen"))
+    assert open_artifact(tmp_path / "out").spec.vocab == said.fact(
+        "most" if "script" in climbed.steps[0] else "least"
+    )

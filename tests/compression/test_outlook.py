@@ -12,7 +12,7 @@ from test_trim import write_rows
 from tiny_artifacts import moved_artifact, tiny_base
 from tiny_training import write_data
 from tiny_vocabulary import KINDS, reading_model, sentences
-from trimtab.compression.outlook import Outlook, Trimmed
+from trimtab.compression.outlook import Outlook, Trimmed, vocabularies
 from trimtab.compression.vocabulary import named_ids
 from trimtab.compression.wanted import Lesson, Prune, Quantize, Trim
 from trimtab.data import count_ids
@@ -55,7 +55,7 @@ def test_bytes_of_ever_smaller_models_fall() -> None:
     gone = 36 * (4 * 768 * 64 + 3 * 64) + 9_216 * (2 * 768 + 1)
     assert whole.parameters - models[1].parameters == gone
     assert work[3] / work[0] == pytest.approx(0.5) and work[1] / work[0] == pytest.approx(0.75, abs=0.01)
-    trimmed = whole.trimmed(Trimmed(tokens=1128, tokenizer_bytes=30_000))
+    trimmed = whole.trimmed(Trimmed(keep="seen", tokens=1128, tokenizer_bytes=30_000))
     assert whole.parameters - trimmed.parameters == 20_000 * 768 and trimmed.tokenizer_bytes == 30_000
     assert whole.table_share == pytest.approx(21128 * 768 / whole.parameters)
 
@@ -89,8 +89,10 @@ def test_the_vocabulary_that_trim_leaves_is_counted_before(kind: str, tmp_path: 
     counts = count_ids(corpus.train, folder / "tokenizer.json")
     config, plain = (json.loads((folder / name).read_text()) for name in ("config.json", "tokenizer.json"))
     model = outlook(folder)
-    trimmed = model.trimmed(Trimmed.of(model.spec, plain, counts, named_ids(config)))
-    assert trimmed.steps == (Trim(),)
+    script, seen = vocabularies(model.spec, plain, counts, named_ids(config))
+    assert seen.tokens <= script.tokens < model.spec.vocab
+    trimmed = model.trimmed(script if kind == "unigram" else seen)
+    assert trimmed.steps == (Trim(keep="script" if kind == "unigram" else "seen"),)
     made = open_artifact(carried_out(trimmed, folder, data, tmp_path / "out"))
     assert made.model.get_input_embeddings().weight.shape == torch.Size([trimmed.spec.vocab, 32])
     assert sum(one.numel() for one in made.model.parameters()) == trimmed.parameters

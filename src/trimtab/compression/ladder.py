@@ -5,7 +5,7 @@ seconds are the work of a forward pass over that of the whole model, times what 
 that was measured. Leaves out carrying them out, and whether the metric holds: that is measured.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from trimtab.compression.outlook import Outlook, Trimmed
@@ -75,46 +75,44 @@ class Rung:
 
 
 def calls_for_trim(whole: Outlook, target: Target) -> bool:
-    """Whether bytes are bounded, the whole model in int8 takes more, and much of it is its table of tokens."""
-    most = target.bytes_at_most
-    return (
-        most is not None
-        and whole.weight_bytes("q8") + whole.tokenizer_bytes > most
-        and whole.table_share > _MUCH
-    )  # fmt: skip
+    """Whether the whole model in int8 takes more bytes than it may, and much of it is its table of tokens."""
+    return whole.table_share > _MUCH and not _small(whole, "q8", target)
 
 
 def rungs(
     whole: Outlook,
     lesson: Lesson,
+    target: Target,
     *,
     tokens: int,
-    page: bool = False,
-    trimmed: Trimmed | None = None,
+    fewer_tokens: Sequence[Trimmed] = (),
     prunes: bool = True,
 ) -> Iterator[Rung]:
-    """From the gentlest on: all of the model in int8; with the tokens that its texts need, where `trimmed` says
-    them; pruned, where it can be and `prunes`; students of ever fewer of its layers, half of them first; at last
-    all of these in int4, but for a `page`, which runs int8 alone. `tokens`: of a text, whose work is counted."""
-    models = tuple(_models(whole, lesson, trimmed, prunes=prunes and prunable(whole.spec)))
-    formats: tuple[Bits, ...] = ("q8",) if page else ("q8", "q4")
+    """From the gentlest on: all of the model in int8; pruned, where it can be and `prunes`; students of ever fewer
+    of its layers, half of them first; at last all of these in int4, but for a page, which runs int8 alone. Each
+    with as many tokens as fit: all, or one of `fewer_tokens`, the most first. `tokens`: of a text, whose work
+    counts."""
+    formats: tuple[Bits, ...] = ("q8",) if target.page else ("q8", "q4")
+    models = tuple(_models(whole, lesson, prunes=prunes and prunable(whole.spec)))
     for bits in formats:
-        for model in models if bits == "q8" or trimmed is None else models[1:]:
+        for model in models:
+            choices = (model, *map(model.trimmed, fewer_tokens))
+            made = next((one for one in choices if _small(one, bits, target)), choices[-1])
             yield Rung(
-                steps=(*model.steps, Browser() if page else Quantize(bits=bits)),
-                weight_bytes=model.weight_bytes(bits),
-                tokenizer_bytes=model.tokenizer_bytes,
-                work_share=model.work(tokens) / whole.work(tokens),
+                steps=(*made.steps, Browser() if target.page else Quantize(bits=bits)),
+                weight_bytes=made.weight_bytes(bits),
+                tokenizer_bytes=made.tokenizer_bytes,
+                work_share=made.work(tokens) / whole.work(tokens),
             )
 
 
-def _models(whole: Outlook, lesson: Lesson, trimmed: Trimmed | None, *, prunes: bool) -> Iterator[Outlook]:
-    """Whole models, then students, each as it is and pruned. Which tokens stay costs no text of the training data
-    anything: where some go, they go from all but the first."""
+def _small(model: Outlook, bits: Bits, target: Target) -> bool:
+    return target.bytes_at_most is None or model.bytes(bits) <= target.bytes_at_most
+
+
+def _models(whole: Outlook, lesson: Lesson, *, prunes: bool) -> Iterator[Outlook]:
+    """Whole models, then students, as they are and pruned."""
     yield whole
-    if trimmed is not None:
-        whole = whole.trimmed(trimmed)
-        yield whole
     yield from (whole.pruned(share, lesson) for share in (_GENTLY, _HARDER) if prunes)
     for number, layers in enumerate(_fewer(whole.spec.layers)):
         student = whole.with_layers(layers, lesson)

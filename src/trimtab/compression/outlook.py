@@ -13,7 +13,7 @@ import numpy as np
 from trimtab.compression.choose import Removal, choose
 from trimtab.compression.predicted import onnx_bytes
 from trimtab.compression.vocabulary import Vocabulary, fixed_ids, tokenizer_text
-from trimtab.compression.wanted import Bits, Distil, Lesson, Prune, Trim, Wanted
+from trimtab.compression.wanted import KEEPS, Bits, Distil, Keep, Lesson, Prune, Trim, Wanted, chosen
 from trimtab.compression.worth import Importance
 from trimtab.estimation.work import forward_flop
 from trimtab.models.pruned import with_shapes
@@ -22,20 +22,25 @@ from trimtab.models.spec import ModelSpec
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trimmed:
-    """What is left of a vocabulary: tokens, and bytes of tokenizer.json."""
+    """What the step `trim` leaves of a vocabulary: tokens, and bytes of tokenizer.json."""
 
+    keep: Keep
     tokens: int
     tokenizer_bytes: int
 
-    @classmethod
-    def of(
-        cls, spec: ModelSpec, plain: Mapping[str, Any], counts: np.ndarray, always: frozenset[int]
-    ) -> "Trimmed":
-        """By the step `trim`, for texts in which tokens of the tokenizer.json `plain` occur `counts` times, int64
-        by id; `always` stay. Raises ModelError TT-C300."""
-        vocabulary = Vocabulary(plain, spec.name)
-        kept = vocabulary.kept(counts, always=always, up_to=fixed_ids(spec))
-        return cls(tokens=len(kept), tokenizer_bytes=len(tokenizer_text(vocabulary.trimmed(kept)).encode()))
+
+def vocabularies(
+    spec: ModelSpec, plain: Mapping[str, Any], counts: np.ndarray, always: frozenset[int]
+) -> tuple[Trimmed, ...]:
+    """What may be left of the tokenizer.json `plain`, the most first, for texts in which its tokens occur `counts`
+    times, int64 by id; `always` stay. Raises ModelError TT-C300."""
+    vocabulary, found = Vocabulary(plain, spec.name), []
+    for keep in ("script", "seen"):
+        whole = keep == "script"
+        kept = vocabulary.kept(counts, always=always, up_to=fixed_ids(spec), whole_scripts=whole)
+        size = len(tokenizer_text(vocabulary.trimmed(kept)).encode())
+        found.append(Trimmed(keep=chosen("keep", keep, KEEPS), tokens=len(kept), tokenizer_bytes=size))
+    return tuple(found)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,14 +66,23 @@ class Outlook:
         """In ONNX."""
         return onnx_bytes(self.spec, self.parameters, bits)
 
+    def bytes(self, bits: Bits) -> int:
+        """With its tokenizer."""
+        return self.weight_bytes(bits) + self.tokenizer_bytes
+
     def work(self, tokens: int) -> float:
         """FLOP of a forward pass, a token of a text of so many."""
         return forward_flop(self.spec, tokens)
 
     def trimmed(self, to: Trimmed) -> "Outlook":
-        gone = (self.spec.vocab - to.tokens) * self._width
-        spec = replace(self.spec, vocab=to.tokens)
-        return self._after(Trim(), spec, gone, tokenizer_bytes=to.tokenizer_bytes)
+        """Before the other steps: they then have less to do."""
+        return replace(
+            self,
+            spec=replace(self.spec, vocab=to.tokens),
+            parameters=self.parameters - (self.spec.vocab - to.tokens) * self._width,
+            tokenizer_bytes=to.tokenizer_bytes,
+            steps=(Trim(keep=to.keep), *self.steps),
+        )
 
     def with_layers(self, layers: int, lesson: Lesson) -> "Outlook":
         gone = self.spec.parameters_of_layers(layers)
@@ -81,10 +95,8 @@ class Outlook:
         gone = self.spec.parameters_of_layers() - spec.parameters_of_layers()
         return self._after(Prune(share=share, lesson=lesson), spec, gone)
 
-    def _after(self, step: Wanted, spec: ModelSpec, gone: int, **changed: int) -> "Outlook":
-        return replace(
-            self, spec=spec, parameters=self.parameters - gone, steps=(*self.steps, step), **changed
-        )  # fmt: skip
+    def _after(self, step: Wanted, spec: ModelSpec, gone: int) -> "Outlook":
+        return replace(self, spec=spec, parameters=self.parameters - gone, steps=(*self.steps, step))
 
 
 def _alike(spec: ModelSpec) -> Importance:

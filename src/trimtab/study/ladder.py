@@ -24,7 +24,7 @@ from trimtab.artifacts import (
     weight_bytes,
 )
 from trimtab.compression.ladder import Rung, Target, calls_for_trim, rungs, target_named
-from trimtab.compression.outlook import Outlook, Trimmed
+from trimtab.compression.outlook import Outlook, Trimmed, vocabularies
 from trimtab.compression.vocabulary import named_ids
 from trimtab.compression.wanted import Floor, Lesson, Wanted
 from trimtab.data import Corpus, count_ids
@@ -146,15 +146,16 @@ class _Ladder:
             parameters=spec.parameters + (spec.hidden + 1) * glance(self.place).outputs,
             tokenizer_bytes=(self.place / _TOKENIZER).stat().st_size,
         )
-        trimmed = self._trimmed(model, source) if calls_for_trim(model, self.target) else None
-        if trimmed is not None:
-            yield message("TT-C054", share=model.table_share, after=trimmed.tokens, before=spec.vocab)
-        yield from self._climb(self._rungs(model, trimmed))
+        fewer = self._fewer_tokens(model, source) if calls_for_trim(model, self.target) else ()
+        if fewer:
+            most, least = fewer[0].tokens, fewer[-1].tokens
+            yield message("TT-C054", share=model.table_share, before=spec.vocab, most=most, least=least)
+        yield from self._climb(self._rungs(model, fewer))
 
-    def _rungs(self, model: Outlook, trimmed: Trimmed | None) -> Iterator[Rung]:
+    def _rungs(self, model: Outlook, fewer_tokens: tuple[Trimmed, ...]) -> Iterator[Rung]:
+        prunes = self.data.task not in _WRITE
         return rungs(
-            model, self.request.lesson, tokens=self.tokens, page=self.target.page, trimmed=trimmed,
-            prunes=self.data.task not in _WRITE,
+            model, self.request.lesson, self.target, tokens=self.tokens, fewer_tokens=fewer_tokens, prunes=prunes
         )  # fmt: skip
 
     def _climb(self, ladder: Iterator[Rung]) -> "Iterator[Happening]":
@@ -184,17 +185,17 @@ class _Ladder:
 
         return base_source(facts, self.request.trust_remote_code)
 
-    def _trimmed(self, model: Outlook, source: ModelSource) -> Trimmed | None:
-        """None where its vocabulary cannot be made smaller."""
+    def _fewer_tokens(self, model: Outlook, source: ModelSource) -> tuple[Trimmed, ...]:
+        """Empty where its vocabulary cannot be made smaller."""
         if self.data.task in _WRITE:
-            return None
+            return ()
         file, config = self.place / _TOKENIZER, source.folder / "config.json"
         always = named_ids(json.loads(config.read_text(encoding="utf-8")))
         counts = count_ids(self.corpus.train, file)
         try:
-            return Trimmed.of(model.spec, json.loads(file.read_text(encoding="utf-8")), counts, always)
+            return vocabularies(model.spec, json.loads(file.read_text(encoding="utf-8")), counts, always)
         except ModelError:
-            return None
+            return ()
 
     def _carried_out(self, rung: Rung) -> "Generator[Happening, None, Path]":
         """The folder of what it made is the generator's return value."""
