@@ -103,7 +103,7 @@ def made(folder: Path, out: Path, wanted: object, **asked: object) -> list[objec
 def test_a_model_becomes_a_folder_that_is_a_page_and_an_artifact(place: Path, tmp_path: Path) -> None:
     out = Path(shutil.copytree(place / "page", tmp_path / "out"))
     facts = read_facts(out)
-    assert facts.changes[-1].settings == ("--to", "browser", "--runtime", str(place / "packages"))
+    assert facts.changes[-1].settings == ("--to", "browser", "--runtime", "packages")
     names = {path.name for path in out.iterdir()}
     assert PAGE | VENDORED | {"model.onnx", "tokenizer.json", "tokenizer_config.json", "run.py"} <= names
     assert not any(path.is_dir() for path in out.iterdir())
@@ -141,6 +141,14 @@ def test_the_page_says_what_is_loaded_and_leads_nowhere(place: Path) -> None:
     assert {"ort.js", "ort.wasm.bin", "tokenizers.js", "page.json"} <= used
     policy = re.search(r'Content-Security-Policy" content="([^"]+)"', (out / "index.html").read_text("utf-8"))
     assert policy is not None and "default-src 'none'" in policy[1] and "connect-src 'self'" in policy[1]
+
+
+def test_no_file_of_the_page_names_a_folder_of_this_machine(place: Path) -> None:
+    for file in (place / "page").iterdir():
+        assert str(place).encode() not in file.read_bytes(), file.name
+    (change,) = read_facts(place / "page").changes
+    assert change.parent == "a" and str(place / "packages") not in change.settings
+    assert read_facts(place / "onnx").changes[0].parent == str(place / "a")
 
 
 def test_an_onnx_model_is_taken_as_it_is_also_that_of_a_page(place: Path, tmp_path: Path) -> None:

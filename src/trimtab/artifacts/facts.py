@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path, PurePath
 from typing import Any, Literal
 
 from trimtab.artifacts.kinds import misfit
@@ -77,6 +77,14 @@ class ArtifactFacts:
     changes: tuple[Change, ...] = ()
     files: tuple[tuple[str, int, str], ...] = ()
 
+    def without_places(self) -> "ArtifactFacts":
+        """The same, with the last word of each path in its place: for a folder that others will see."""
+        changes = tuple(
+            replace(change, parent=_last_word(change.parent), settings=tuple(map(_last_word, change.settings)))
+            for change in self.changes
+        )
+        return replace(self, base=replace(self.base, name=_last_word(self.base.name)), changes=changes)
+
     def write(self, folder: Path) -> None:
         """Write artifact.json with the hash of every other file of the folder but cards and reports. Written last:
         it makes the folder an artifact."""
@@ -88,6 +96,11 @@ class ArtifactFacts:
         ]
         text = json.dumps({"format": _FORMAT, **plain}, ensure_ascii=False, indent=1, allow_nan=False)
         write_atomically(folder / NAME, text)
+
+
+def _last_word(name: str) -> str:
+    """Of a path from the root; other names stay."""
+    return PurePath(name).name if PurePath(name).is_absolute() else name
 
 
 def glance(folder: Path) -> ArtifactFacts:

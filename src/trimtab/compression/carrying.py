@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 from trimtab.artifacts import FACTS_FILE, Change, Compared, glance, sha256_of, weight_bytes
 from trimtab.compression.gate import Sight, compared, see, see_made_rows
 from trimtab.compression.recipe import Happening, Making, Recipe, require_engine
-from trimtab.compression.wanted import Floor
+from trimtab.compression.wanted import Floor, is_published
 from trimtab.data import Corpus
 from trimtab.errors import BadInput, TrimtabError
 from trimtab.evaluation import Artifact, open_artifact
@@ -121,7 +121,8 @@ def _alone(recipe: Recipe, order: Order) -> Iterator[Happening | Carried]:
             read_alike=remembered.read_alike,
             one_text=remembered.one_text,
         )
-        replace(made.facts, origin="compressed", changes=(*facts.changes, change)).write(beside)
+        told = replace(made.facts, origin="compressed", changes=(*facts.changes, change))
+        (told.without_places() if is_published(recipe.wanted) else told).write(beside)
         yield Carried(folder=beside, change=change)
     if recipe.wanted.trains:
         shutil.rmtree(order.work, ignore_errors=True)

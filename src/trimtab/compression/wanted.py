@@ -321,3 +321,8 @@ class Trim:
 Wanted = Distil | Prune | Trim | Export | Browser | Gguf | OpenVino | Quantize
 """What `compress` may be asked. Each has the name of its `step`, whether it `needs_data` and `trains`, and the
 `words` of the command line that ask for it."""
+
+
+def is_published(wanted: Wanted) -> bool:
+    """Whether its folder goes to others as it is: then it names no folder of this machine."""
+    return isinstance(wanted, Browser)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from trimtab.artifacts import Change, Compared, artifact_named, read_facts, stored, weight_bytes
-from trimtab.compression.wanted import Floor, Wanted
+from trimtab.compression.wanted import Floor, Wanted, is_published
 from trimtab.errors import Message, UsageError
 from trimtab.hardware import Machine, calibration_key, this_machine
 from trimtab.heavy import heavy_imports
@@ -152,7 +152,7 @@ def carried_out(request: CompressRequest, corpus: "Corpus | None") -> "Iterator[
     for event in carry_out(recipe_of(request.wanted), order):
         if isinstance(event, Carried):
             done = event.change
-            _write_report(event.folder, done, command_of(request))
+            _write_report(event.folder, done, request)
         elif isinstance(event, PlannedLesson):
             planned = Planned(plan=event.plan, model=event.model, data=event.data, machine=event.machine)
             yield planned
@@ -203,13 +203,15 @@ def corpus_of(data: str, reading: Reading, facts: "ArtifactFacts") -> "Corpus":
     return gather.open_corpus(data, as_trained, facts.labels)
 
 
-def _write_report(folder: Path, change: Change, command: str) -> None:
+def _write_report(folder: Path, change: Change, request: CompressRequest) -> None:
+    """What was compared with what; of a folder that others will see, neither the command nor where it began."""
     from trimtab.study.jsonable import jsonable
 
+    published = is_published(request.wanted)
     report: dict[str, Any] = {
-        "command": command,
+        "command": None if published else command_of(request),
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "change": jsonable(change),
+        "change": jsonable(replace(change, parent="", settings=()) if published else change),
         "scores": {"dev": None, "test": None} | {one.split: _score(one) for one in change.compared if one.metric},
     }
     write_atomically(folder / _REPORT, json.dumps(report, ensure_ascii=False, indent=1, allow_nan=False))

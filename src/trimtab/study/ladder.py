@@ -246,6 +246,7 @@ class _Ladder:
 
         variant = replace(
             variant_of(made, self._changes(made), this_machine()),
+            parent=str(self.place.resolve()),
             folder=str(self.out.resolve()) if found.holds else "",
             predicted_bytes=found.predicted_bytes,
             text_tokens=found.tokens,
