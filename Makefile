@@ -31,6 +31,7 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@! git grep -nE '^(<{7}|>{7}) '  # marks of a merge that nobody finished
 
 fix: setup
 	$(BIN)/ruff check --fix .
