@@ -182,6 +182,7 @@ def one_core() -> Iterator[None]:
     os.sched_setaffinity(0, allowed)
 
 
+@pytest.mark.soak  # it is timed: a busy machine makes it fail
 @pytest.mark.usefixtures("one_core")
 def test_pruning_to_a_latency(tmp_path: Path) -> None:
     """What a text takes is what it was pruned for, and is remembered."""
