@@ -21,27 +21,16 @@ def cache_folder() -> Path:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write `text` (UTF-8) beside `path`, flush it to the disk, then rename. Raises OSError, which names `path`
-    where the system named no file: of a full disk it does not."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except BaseException as error:
-        Path(beside).unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:
-            error.filename = str(path)
-        raise
+    """Write `text` (UTF-8) as `file_atomically` does; its owner alone may read it. Raises OSError."""
+    with file_atomically(path, mode=0o600) as file:
+        file.write(text.encode("utf-8"))
 
 
 @contextmanager
-def file_atomically(path: Path) -> Iterator[BinaryIO]:
-    """A new file beside `path`, which becomes `path` when the block ends; where it ends with an error, nothing is
-    left of it and `path` is as it was. Raises OSError, which names `path` where the system named no file."""
+def file_atomically(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
+    """A new file beside `path`, which is flushed to the disk and becomes `path` when the block ends; where it ends
+    with an error, nothing is left of it and `path` is as it was. `mode`: who may read it. Raises OSError, which
+    names `path` where the system named no file: of a full disk it does not."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
@@ -49,7 +38,7 @@ def file_atomically(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        Path(beside).chmod(0o644)  # mkstemp makes it for its owner alone
+        Path(beside).chmod(mode)
         os.replace(beside, path)
     except BaseException as error:
         Path(beside).unlink(missing_ok=True)

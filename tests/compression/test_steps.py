@@ -76,6 +76,14 @@ def test_a_student_of_fewer_layers(method: str, tmp_path: Path) -> None:
     assert sorted(file.name for file in (tmp_path / "out").glob("*.safetensors")) == ["model.safetensors"]
 
 
+def test_a_store_that_cannot_be_written_costs_no_model(tmp_path: Path) -> None:
+    (tmp_path / "home" / "ledger.db").write_bytes(b"a diary, and no database\n" * 100)
+    folder = moved_artifact(tmp_path / "a", tiny_base(tmp_path, layers=2), "full")
+    with pytest.raises(TrimtabError, match="TT-S001"):
+        list(compress(asked(folder, tmp_path / "out", Distil(layers=1, lesson=LESSON))))
+    assert open_artifact(tmp_path / "out").spec.layers == 1
+
+
 def test_a_student_of_another_shape(tmp_path: Path) -> None:
     folder = moved_artifact(tmp_path / "a", tiny_base(tmp_path, layers=2), "full")
     shape = parse_shape("layers=1, hidden=16, heads=2, ffn=24")

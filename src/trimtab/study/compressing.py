@@ -159,9 +159,10 @@ def carried_out(request: CompressRequest, corpus: "Corpus | None") -> "Iterator[
         else:
             if isinstance(event, Finished) and planned is not None:
                 lessons.append(Lesson(planned=planned, run=event.run))
-                record_lesson(lessons[-1], request.wanted.step)
             yield event
     assert done is not None, "a step that ends is done"
+    for lesson in lessons:  # what was made stands by now: a store that cannot be written costs a line, no model
+        record_lesson(lesson, request.wanted.step)
     yield Compressed(
         row=artifact_row(stored(Path(request.out))),
         change=done,

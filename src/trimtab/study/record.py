@@ -80,6 +80,7 @@ def variant_of(folder: Path, changes: tuple[Change, ...], machine: Machine) -> V
     there is one: dev has decided what is kept."""
     first, last = changes[0].compared[-1], changes[-1].compared[-1]
     alone = len(changes) == 1
+    before = first.before if first.metric == last.metric else None  # another one where the tokens became others
     return VariantRecord(
         parent=changes[0].parent,
         folder=str(folder.resolve()),
@@ -92,7 +93,7 @@ def variant_of(folder: Path, changes: tuple[Change, ...], machine: Machine) -> V
         split=last.split,
         rows=last.rows,
         metric=last.metric,
-        before=first.before,
+        before=before,
         after=last.after,
         low=last.low if alone else None,
         high=last.high if alone else None,
