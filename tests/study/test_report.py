@@ -11,7 +11,7 @@ from report_cases import LABELS, report
 
 from trimtab.metrics import Sample
 from trimtab.study.report import Confusion, comparisons, report_html, report_json
-from trimtab.units import GIB
+from trimtab.units import GIB, Figure
 
 EVIL = "<img src=x onerror=alert(1)>\"'&</td></style><script>alert(2)</script>"
 VOID = {"meta", "br", "hr", "img", "link", "input"}
@@ -86,6 +86,22 @@ def test_an_early_stop_is_compared_with_the_steps_that_were_run() -> None:
     time = comparisons(stopped.plan, stopped.run)[1]
     assert time.predicted.value == pytest.approx(160 * 75 / 375)
     assert (time.predicted.low, time.predicted.high) == pytest.approx((128 * 0.2, 192 * 0.2))
+
+
+def test_what_a_teacher_answers_before_is_compared_with_nothing() -> None:
+    whole = report()
+    candidate = whole.plan.chosen
+    total = candidate.estimate.time.total_seconds
+    asked = Figure(total.value / 4, total.low / 4, total.high / 4, total.evidence)
+    time = replace(candidate.estimate.time, teacher_seconds=asked)
+    memory = replace(candidate.estimate.memory, phase="ask")
+    estimate = replace(candidate.estimate, time=time, memory=memory)
+    plan = replace(whole.plan, candidates=(replace(candidate, estimate=estimate), *whole.plan.candidates[1:]))
+    without = {row.quantity: row for row in comparisons(whole.plan, whole.run)}
+    found = {row.quantity: row for row in comparisons(plan, whole.run)}
+    assert found.keys() == {"time", "step"}, "the meter runs from the training on"
+    assert found["time"].predicted.value == pytest.approx(0.75 * without["time"].predicted.value)
+    assert found["time"].measured == without["time"].measured
 
 
 def test_numbers_that_json_cannot_say_become_null() -> None:

@@ -77,12 +77,14 @@ class ArtifactFacts:
     changes: tuple[Change, ...] = ()
     files: tuple[tuple[str, int, str], ...] = ()
 
+    @property
+    def came_from(self) -> str:
+        """The folder or model that it was made of."""
+        return (self.changes[-1].parent if self.changes else "") or self.base.name
+
     def without_places(self) -> "ArtifactFacts":
-        """The same, with the last word of each path in its place: for a folder that others will see."""
-        changes = tuple(
-            replace(change, parent=_last_word(change.parent), settings=tuple(map(_last_word, change.settings)))
-            for change in self.changes
-        )
+        """The same without what names folders here, as typed or in full: for a folder that others will see."""
+        changes = tuple(change.without_places() for change in self.changes)
         return replace(self, base=replace(self.base, name=_last_word(self.base.name)), changes=changes)
 
     def write(self, folder: Path) -> None:

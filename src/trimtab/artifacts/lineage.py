@@ -3,7 +3,7 @@
 Values only. Leaves out how two models are compared (compression).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Engine = Literal["transformers", "onnx", "openvino", "gguf"]
@@ -84,3 +84,7 @@ class Change:
     compared: tuple[Compared, ...] = ()
     read_alike: tuple[ReadAlike, ...] = ()
     one_text: OneText | None = None
+
+    def without_places(self) -> "Change":
+        """The same without its words and its parent's folder: both may name folders."""
+        return replace(self, settings=(), parent="")

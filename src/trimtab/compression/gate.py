@@ -14,7 +14,7 @@ from trimtab.evaluation.made_rows import made_rows
 from trimtab.evaluation.objective import RowLosses
 from trimtab.metrics import Score, paired_difference
 
-_ANSWER_LOSS = "answer_loss"  # of a whole answer, mean over rows: the same for every tokenizer
+_ANSWER_LOSS = "answer_loss"  # of a whole answer or text, mean over rows: the same for every tokenizer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -81,9 +81,13 @@ def learn(
     plan = _plan(making, spec, job, teacher, lesson.settings, sheet)
     yield PlannedLesson(plan=plan, model=spec, data=data, machine=making.machine)
     if sheet is not None:
+        guessed = not sheet.file.is_file()
         yield from _write(sheet, job)
         corpus = sheet.corpus()
         job = replace(job, data=_described(corpus, teacher, student))
+        if guessed:  # rows decide epochs: one that goes on later knows them, and must come to the same
+            plan = _plan(making, spec, job, teacher, lesson.settings, sheet)
+            yield PlannedLesson(plan=plan, model=spec, data=job.data, machine=making.machine)
         del sheet  # which holds the teacher
     distillation = Distillation(replace(job, strategy=plan.chosen.estimate.strategy), teacher, corpus)
     del teacher

@@ -115,7 +115,6 @@ class Recipe(ABC):
 def require_engine(recipe: Recipe, folder: Path, facts: ArtifactFacts) -> None:
     """Raises ArtifactError TT-C015 where a step cannot begin with what computes an artifact."""
     if facts.engine not in recipe.engines:
-        came_from = facts.changes[-1].parent if facts.changes else facts.base.name
         raise ArtifactError(
-            "TT-C015", folder=str(folder), engine=facts.engine, step=recipe.wanted.step, parent=came_from
+            "TT-C015", folder=str(folder), engine=facts.engine, step=recipe.wanted.step, parent=facts.came_from
         )

@@ -212,7 +212,7 @@ def _write_report(folder: Path, change: Change, request: CompressRequest) -> Non
     report: dict[str, Any] = {
         "command": None if published else command_of(request),
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "change": jsonable(replace(change, parent="", settings=()) if published else change),
+        "change": jsonable(change.without_places() if published else change),
         "scores": {"dev": None, "test": None} | {one.split: _score(one) for one in change.compared if one.metric},
     }
     write_atomically(folder / _REPORT, json.dumps(report, ensure_ascii=False, indent=1, allow_nan=False))

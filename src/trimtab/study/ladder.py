@@ -39,6 +39,7 @@ from trimtab.study.request import Planned, Reading
 from trimtab.units import format_bytes
 
 if TYPE_CHECKING:
+    from trimtab.store import VariantRecord
     from trimtab.training.events import Event
 
     Happening: TypeAlias = "Event | Message | Planned | Compressed | Climbed | Laddered"
@@ -68,8 +69,8 @@ class LadderRequest:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Climbed:
     """A rung that was carried out: predicted and measured bytes of weights, seconds of one text of `tokens`
-    tokens, and the metric on dev before and after. `predicted_seconds` None: nothing was measured to predict
-    from."""
+    tokens, and the metric on dev before and after, of which `lost` is what became worse. `predicted_seconds` None:
+    nothing was measured to predict from."""
 
     steps: tuple[str, ...]
     predicted_bytes: int
@@ -80,6 +81,7 @@ class Climbed:
     metric: str
     before: float
     after: float
+    lost: float
     holds: bool
 
 
@@ -111,8 +113,9 @@ def compress_for(
     place, out = artifact_named(request.folder), free_folder(request.out)
     facts = read_facts(place)
     if facts.engine != "transformers":
-        parent = facts.changes[-1].parent if facts.changes else facts.base.name
-        raise ArtifactError("TT-C015", folder=str(place), engine=facts.engine, step="compress", parent=parent)
+        raise ArtifactError(
+            "TT-C015", folder=str(place), engine=facts.engine, step="compress", parent=facts.came_from
+        )
     begun = replace(request, folder=str(place), out=str(out))
     corpus = corpus_of(request.data, request.reading, facts)
     data = gather.describe(corpus, TokenizerFile(place / _TOKENIZER))
@@ -160,6 +163,7 @@ class _Ladder:
 
     def _climb(self, ladder: Iterator[Rung]) -> "Iterator[Happening]":
         climbed: list[Climbed] = []
+        variants: list[VariantRecord] = []
         whole: float | None = None
         for rung in ladder:
             if not rung.fits(self.target, whole):
@@ -167,13 +171,17 @@ class _Ladder:
                 continue
             made = yield from self._carried_out(rung)
             found = self._measured(rung, made, None if whole is None else whole * rung.work_share)
-            whole = found.seconds / rung.work_share
+            # Part of a pass does not depend on its work: of a small share the whole is guessed too slow.
+            guess = found.seconds / rung.work_share
+            whole = guess if whole is None else min(whole, guess)
             climbed.append(found)
-            self._record(made, found)
+            variants.append(self._variant(rung, made, found))
             yield found
             if found.holds:
                 yield self._done(made, tuple(climbed))
+                self._record(variants)
                 return
+        self._record(variants)
         raise self._refusal(tuple(climbed))
 
     def _source(self) -> ModelSource:
@@ -201,7 +209,7 @@ class _Ladder:
         """The folder of what it made is the generator's return value."""
         before = self.place
         for step in rung.steps:
-            made = self.beside / _key(before, step)
+            made = self.beside / _key(before, step, self.corpus)
             if not (made / FACTS_FILE).is_file():
                 yield message("TT-C053", step=step.step, words=" ".join(step.words))
                 yield from carried_out(self._step(step, before, made), self.corpus)
@@ -223,7 +231,7 @@ class _Ladder:
         size, tokenizer, target = weight_bytes(made), (made / _TOKENIZER).stat().st_size, self.target
         lost = last.after - first.before if last.lower_is_better else first.before - last.after
         holds = (
-            lost <= target.floor.allowed(first.before) + 1e-9
+            lost <= target.floor.allowed(first.before, lower_is_better=last.lower_is_better) + 1e-9
             and (target.bytes_at_most is None or size + tokenizer <= target.bytes_at_most)
             and (target.seconds_at_most is None or timed.speed.median_seconds <= target.seconds_at_most)
         )
@@ -237,16 +245,24 @@ class _Ladder:
             metric=first.metric,
             before=first.before,
             after=last.after,
+            lost=lost,
             holds=holds,
         )
 
-    def _record(self, made: Path, found: Climbed) -> None:
-        """In the study of what the ladder began with."""
-        from trimtab.study.record import record_variant, variant_of
+    def _record(self, variants: "list[VariantRecord]") -> None:
+        """In the study of what the ladder began with, when it has come to an end."""
+        from trimtab.study.record import record_variant
 
-        variant = replace(
+        for variant in variants:
+            record_variant(variant)
+
+    def _variant(self, rung: Rung, made: Path, found: Climbed) -> "VariantRecord":
+        from trimtab.study.record import variant_of
+
+        return replace(
             variant_of(made, self._changes(made), this_machine()),
             parent=str(self.place.resolve()),
+            steps=tuple(" ".join((step.step, *step.words)) for step in rung.steps),
             folder=str(self.out.resolve()) if found.holds else "",
             predicted_bytes=found.predicted_bytes,
             text_tokens=found.tokens,
@@ -254,7 +270,6 @@ class _Ladder:
             predicted_text_seconds=found.predicted_seconds,
             holds=found.holds,
         )
-        record_variant(variant)
 
     def _changes(self, made: Path) -> tuple[Change, ...]:
         """Those of this ladder."""
@@ -271,7 +286,7 @@ class _Ladder:
         size = "-" if self.target.bytes_at_most is None else format_bytes(self.target.bytes_at_most)
         if not climbed:
             return TrimtabError("TT-C050", target=self.target.name, size=size)
-        best = max(climbed, key=lambda one: one.after)
+        best = min(climbed, key=lambda one: one.lost)
         return TrimtabError(
             "TT-C051", target=self.target.name, tried=len(climbed), metric=best.metric, after=best.after,
             before=best.before, steps=" + ".join(best.steps), size=best.weight_bytes, seconds=best.seconds,
@@ -279,7 +294,7 @@ class _Ladder:
         )  # fmt: skip
 
 
-def _key(before: Path, step: Wanted) -> str:
-    """Equal for the same step of the same artifact."""
-    named = "\0".join((sha256_of(before / FACTS_FILE), step.step, *step.words))
+def _key(before: Path, step: Wanted, corpus: Corpus) -> str:
+    """Equal for the same step of the same artifact on the same data."""
+    named = "\0".join((sha256_of(before / FACTS_FILE), corpus.fingerprint, step.step, *step.words))
     return f"{step.step}-{hashlib.sha256(named.encode()).hexdigest()[:12]}"

@@ -79,13 +79,17 @@ def comparisons(plan: Plan, run: "Run") -> tuple[Comparison, ...]:
     """Memory, total time and one step: predicted beside measured. The ledger takes its entries from here.
 
     The predicted time is for the steps that were run: a training that stopped early after half of its steps
-    is compared with half of the predicted time.
+    is compared with half of the predicted time. What a teacher answers before the training begins is measured in
+    neither: its seconds are taken off, and where it is the peak, memory is left out.
     """
     estimate = plan.chosen.estimate
     share = run.steps / estimate.time.steps if estimate.time.steps else 1.0
+    trained = _without(estimate.time.total_seconds, estimate.time.teacher_seconds)
+    time = Comparison(quantity="time", predicted=_scaled(trained, share), measured=run.seconds)
+    memory = Comparison(quantity="memory", predicted=estimate.memory.peak_bytes, measured=run.peak_memory_bytes)
     return (
-        Comparison(quantity="memory", predicted=estimate.memory.peak_bytes, measured=run.peak_memory_bytes),
-        Comparison(quantity="time", predicted=_scaled(estimate.time.total_seconds, share), measured=run.seconds),
+        *(() if estimate.memory.phase == "ask" else (memory,)),
+        time,
         Comparison(quantity="step", predicted=estimate.time.step_seconds, measured=run.step_seconds),
     )
 
@@ -125,6 +129,11 @@ def report_html(report: Report, language: Literal["en", "zh"] = "en") -> str:
     from trimtab.study.report_page import page
 
     return page(report, language)
+
+
+def _without(figure: Figure, part: Figure | None) -> Figure:
+    """Both ends less by what the part is, and as far away in proportion."""
+    return figure if part is None else _scaled(figure, 1 - part.value / figure.value)
 
 
 def _scaled(figure: Figure, share: float) -> Figure:

@@ -106,9 +106,10 @@ def _convert(graph: Path, folder: Path) -> None:
 
 
 def _read(file: Path) -> Any:
+    """Without weights that lie outside."""
     import onnx
 
-    return onnx.load(file).graph
+    return onnx.load(file, load_external_data=False).graph
 
 
 def _in_few_bits(graph: Any) -> bool:
@@ -123,5 +124,4 @@ def _in_few_bits(graph: Any) -> bool:
 def _require_fast(making: Making) -> None:
     """Raises ModelError TT-C702."""
     if any(node.op_type == _MEASURED_RANGES for node in _read(making.parent / ONNX_FILE).node):
-        came_from = making.facts.changes[-1].parent if making.facts.changes else making.facts.base.name
-        raise ModelError("TT-C702", folder=str(making.parent), parent=came_from)
+        raise ModelError("TT-C702", folder=str(making.parent), parent=making.facts.came_from)

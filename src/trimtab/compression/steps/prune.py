@@ -28,7 +28,7 @@ from trimtab.errors import TrimtabError, UsageError, message
 from trimtab.estimation.work import forward_flop
 from trimtab.evaluation import Artifact, open_artifact, save_artifact
 from trimtab.evaluation.timing import time_models
-from trimtab.methods import Strategy
+from trimtab.methods import Precision, Strategy
 from trimtab.models import ModelSource, read_spec
 from trimtab.models.layer_shapes import Kept, LayerShapes
 from trimtab.models.pruned import with_shapes
@@ -141,6 +141,8 @@ class PruneStep(Recipe):
             original = yield from self._cut(making, before, student, share, original)
         if not (made / FACTS_FILE).is_file():
             yield from learn(replace(making, work=place), OtherModel(model=source), self._wanted.lesson, made)
+            if made.parent == place:  # it stands; what is beside the result may still be gone on from
+                shutil.rmtree(place / "checkpoints", ignore_errors=True)
         return original
 
     def _cut(
@@ -237,13 +239,13 @@ class _Looked:
 
     def fast_enough(self, making: Making, folder: Path, wanted_seconds: float) -> Generator[Happening, None, Kept]:
         """What is measured to be fast enough. Raises UsageError TT-C116, TT-C117."""
-        whole = _seconds(_opened(making, folder), self.tokens)
+        whole = _seconds(_opened(making, folder), self.tokens, self.strategy.precision)
         facts = {"tokens": self.tokens, "whole": 1e3 * whole, "wanted": 1e3 * wanted_seconds}
         if whole <= wanted_seconds:
             raise UsageError("TT-C116", **facts)
 
         def measure(kept: Kept) -> float:
-            return _seconds(_shrunk(making, folder, kept)[0], self.tokens)
+            return _seconds(_shrunk(making, folder, kept)[0], self.tokens, self.strategy.precision)
 
         search = FastEnough(
             wanted_seconds=wanted_seconds, whole_seconds=whole, left=self.left, work=self.work, measure=measure
@@ -314,7 +316,9 @@ def _usual_tokens(making: Making) -> int:
     return max(1, min(_MOST_TOKENS, int(np.median(making.before.rows.encoded.widths))))
 
 
-def _seconds(artifact: Artifact, tokens: int) -> float:
+def _seconds(artifact: Artifact, tokens: int, precision: Precision) -> float:
+    """In the format that the result will have."""
+    artifact.model.to(tuning.DTYPES[precision])
     (speed,) = time_models([artifact], length=tokens, batch=1, rounds=_ROUNDS)
     return speed.median_seconds
 
@@ -322,5 +326,6 @@ def _seconds(artifact: Artifact, tokens: int) -> float:
 def _timed(making: Making) -> OneText:
     """One after the other: two models in memory are one too many."""
     tokens = _usual_tokens(making)
-    before, after = (_seconds(_opened(making, folder), tokens) for folder in (making.parent, making.folder))
+    opened = (_opened(making, folder) for folder in (making.parent, making.folder))
+    before, after = (_seconds(one, tokens, one.facts.strategy.precision) for one in opened)
     return OneText(tokens=tokens, seconds_before=before, seconds_after=after)
