@@ -142,6 +142,11 @@ class AdapterSet:
             raise UsageError("TT-U103", name=name[:80], loaded=", ".join(self._held) or "-")
         return self._held[name].artifact
 
+    def bare(self, name: str) -> PreTrainedModel:
+        """The model without an adapter whose tensors the adapter `name` shares. Raises UsageError TT-U103."""
+        self.artifact(name)
+        return self._held[name].bare
+
     def predict(self, texts: Iterable[str], name: str | None = None) -> list[Prediction]:
         """One Prediction for each of `texts`, in order; for pairs for each two of them. Of the adapter `name`,
         else of the active one, else of the base. Raises UsageError TT-U103, ArtifactError TT-A008, TT-A043."""

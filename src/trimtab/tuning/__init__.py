@@ -44,7 +44,7 @@ from trimtab.tuning.load import (
 from trimtab.tuning.prefix import require_recompute
 from trimtab.tuning.prompt import start_from_text
 from trimtab.tuning.quantised import count_parameters, is_packed, quantise, unpack
-from trimtab.tuning.sharing import on_same_weights, own_bytes, share_backbone
+from trimtab.tuning.sharing import on_same_weights, own_bytes, share_backbone, sharing_copy
 from trimtab.tuning.shrink import shrink, shrink_built
 from trimtab.tuning.tokens import keep_tokens
 from trimtab.tuning.trained import trained_tensors
@@ -82,6 +82,7 @@ __all__ = [
     "require_recompute",
     "save_adapter",
     "share_backbone",
+    "sharing_copy",
     "shrink",
     "shrink_built",
     "start_from_text",

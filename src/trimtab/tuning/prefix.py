@@ -65,8 +65,9 @@ def require_recompute(strategy: Strategy) -> None:
 
 
 def _behind(inputs: Inputs, prefix: torch.Tensor, spec: ModelSpec) -> Inputs:
-    """The inputs of the backbone with `prefix` (tokens, layers x 2 x width of the keys) in the cache."""
-    count, longer = len(prefix), dict(inputs)
+    """The inputs of the backbone with `prefix` in the cache: (tokens, layers x 2 x width of the keys), or that of
+    each row, (rows, tokens, …)."""
+    count, longer = prefix.shape[-2], dict(inputs)
     lengthen(longer, "attention_mask", lambda mask: mask.new_ones(len(mask), count))
     if longer.get("position_ids") is not None:
         longer["position_ids"] = longer["position_ids"] + count
@@ -85,9 +86,8 @@ def _behind(inputs: Inputs, prefix: torch.Tensor, spec: ModelSpec) -> Inputs:
 
 def _pairs(prefix: torch.Tensor, rows: int, spec: ModelSpec) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Keys and values of each layer, (rows, heads, tokens, head size); the order of numbers is PEFT's."""
-    split = prefix.view(len(prefix), spec.layers, 2, spec.kv_heads, spec.head_dim).permute(1, 2, 3, 0, 4)
-    keys_and_values = (layer[:, None].expand(-1, rows, -1, -1, -1) for layer in split.unbind(0))
-    return [(pair[0], pair[1]) for pair in keys_and_values]
+    split = prefix.unflatten(-1, (spec.layers, 2, spec.kv_heads, spec.head_dim)).expand(rows, -1, -1, -1, -1, -1)
+    return [(pair[0], pair[1]) for pair in split.permute(2, 3, 0, 4, 1, 5).unbind(0)]
 
 
 def _prefix(model: PreTrainedModel) -> Embeddings:

@@ -24,7 +24,7 @@ def on_same_weights(
     """A model with the parts of `strategy` attached and, where they have one, a head of its own of `outputs`
     numbers, unfilled; every frozen tensor is `base`'s. `base` has no parts, is frozen, and stored as the strategy
     stores its base (`quantise`, `cast`)."""
-    model = _sharing_copy(base)
+    model = sharing_copy(base)
     if any(isinstance(part, Head | TokenHead) for part in strategy.parts):
         _put_new_head(model, labels, outputs, strategy.precision)
     shared = {id(parameter) for parameter in base.parameters()}
@@ -45,7 +45,8 @@ def share_backbone(model: PreTrainedModel, other: PreTrainedModel) -> None:
             parameter.data = known.data
 
 
-def _sharing_copy(model: PreTrainedModel) -> PreTrainedModel:
+def sharing_copy(model: PreTrainedModel) -> PreTrainedModel:
+    """Modules of its own, every tensor `model`'s."""
     shared: list[object] = [*model.parameters(), *model.buffers()]
     shared += [module for module in model.modules() if is_packed(module)]  # their scales hang on the module
     return copy.deepcopy(model, {id(thing): thing for thing in shared})

@@ -98,8 +98,9 @@ def by_name(backbone: nn.Module, args: tuple[Any, ...], kwargs: Inputs) -> Input
 
 
 def _longer(inputs: Inputs, vectors: torch.Tensor, table: nn.Module) -> Inputs:
-    """The inputs of the backbone with `vectors` (tokens, width) before them."""
-    count, cache = len(vectors), inputs.get("past_key_values")
+    """The inputs of the backbone with `vectors` before them: (tokens, width), or those of each row, (rows, tokens,
+    width)."""
+    count, cache = vectors.shape[-2], inputs.get("past_key_values")
     longer = dict(inputs)
     lengthen(longer, "attention_mask", lambda mask: mask.new_ones(len(mask), count))
     positions = inputs.get("position_ids")
