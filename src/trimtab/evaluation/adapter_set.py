@@ -80,6 +80,7 @@ class AdapterSet:
         self._tokenizers: dict[object, Tokenizer] = {}
         self._held: dict[str, _Held] = {}
         self._active: str | None = None
+        self._fitting: set[ArtifactFacts] = set()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -102,12 +103,7 @@ class AdapterSet:
         if require_name(name) in self._held:
             raise UsageError("TT-U102", name=name, loaded=", ".join(self._held))
         place = Path(folder).expanduser()
-        facts = read_facts(place)
-        if not (facts.adapter or _is_head_alone(facts)):
-            raise ArtifactError("TT-A040", folder=str(place), method=facts.strategy.method)
-        base = self._base or _described(base_source(facts, self._trusted))
-        form = self._required_format(facts, base, place)
-        require_fitting(facts, base.spec, place, trust_remote_code=self._trusted)
+        facts, base, form = self._checked(place)
         try:
             held = self._opened(facts, place, base)
         except BaseException:
@@ -118,6 +114,11 @@ class AdapterSet:
         if len(self._held) == 1:
             self._active = name
         return facts
+
+    def check(self, folder: str | Path) -> ArtifactFacts:
+        """What `folder` holds. Raises what `load` raises of it; nothing is loaded. For as long as its files have
+        the same hashes they are not held to the base again."""
+        return self._checked(Path(folder).expanduser())[0]
 
     def switch(self, name: str) -> None:
         """Let `name` answer where none is named. Raises UsageError TT-U103."""
@@ -162,6 +163,17 @@ class AdapterSet:
     def own_bytes(self, name: str) -> int:
         """Memory of the weights of an adapter, its head among them, that are not the base's."""
         return tuning.own_bytes(self.artifact(name).model, self._held[name].bare)
+
+    def _checked(self, place: Path) -> "tuple[ArtifactFacts, _Base, _Format]":
+        facts = read_facts(place)
+        if not (facts.adapter or _is_head_alone(facts)):
+            raise ArtifactError("TT-A040", folder=str(place), method=facts.strategy.method)
+        base = self._base or _described(base_source(facts, self._trusted))
+        form = self._required_format(facts, base, place)
+        if facts not in self._fitting:
+            require_fitting(facts, base.spec, place, trust_remote_code=self._trusted)
+            self._fitting.add(facts)
+        return facts, base, form
 
     def _required_format(self, facts: ArtifactFacts, base: _Base, place: Path) -> _Format:
         if facts.base.weights_sha256 != base.sha256:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from trimtab.data.spec import EVALUATION_TOKENS, Example
 from trimtab.errors import Diverged, ModelError
 from trimtab.evaluation.contrast import cosent_sum, info_nce_sum, left_out
 from trimtab.evaluation.encode import Collator, Encoded, encode_apart
-from trimtab.evaluation.objective import Inputs, Objective, Opening, ScoredRows
+from trimtab.evaluation.objective import Inputs, OnePass, Opening, ScoredRows
 from trimtab.evaluation.predict import device_of, row_batches
 from trimtab.evaluation.prediction import Prediction
 from trimtab.evaluation.sentence_files import write_sentence_files
@@ -33,7 +34,7 @@ _WORST = 20
 _POOLING = "sentence_pooling"  # where a model in memory keeps how its vectors are made
 
 
-class Embeddings(Objective):
+class Embeddings(OnePass):
     """Queries with a positive and hard negatives, or pairs with a score: told apart by their targets."""
 
     can_start = True
@@ -136,15 +137,20 @@ class Embeddings(Objective):
         inputs = iter(text) if file is None else data.read_single_texts(file, columns[0])
         return (Example((one,), None) for one in inputs)
 
-    def predict(
-        self, model: PreTrainedModel, tokenizer: Tokenizer, facts: ArtifactFacts, examples: Sequence[Example]
+    def rows_of(self, facts: ArtifactFacts, examples: Sequence[Example]) -> list[Example]:
+        """Each behind the prefix of queries."""
+        return [replace(example, texts=facts.prefixes.put(*example.texts)) for example in examples]
+
+    def outputs_in(
+        self, model: nn.Module, output: Any, inputs: Inputs, encoded: Encoded, collator: Collator, rows: np.ndarray
+    ) -> torch.Tensor:
+        """Vectors of length 1, (texts, width)."""
+        return _pooled(model, output, inputs)
+
+    def predictions(
+        self, outputs: np.ndarray, encoded: Encoded, facts: ArtifactFacts, examples: Sequence[Example]
     ) -> Iterator[Prediction]:
-        """Vectors of texts, each behind the prefix of queries."""
-        prefixed = [replace(example, texts=facts.prefixes.put(*example.texts)) for example in examples]
-        length = facts.strategy.max_length
-        encoded = self.encode(prefixed, tokenizer, length)
-        for row in self.outputs(model, encoded, self.collator(tokenizer, length)):
-            yield Prediction(None, None, None, (), vector=tuple(map(float, row)))
+        return (Prediction(None, None, None, (), vector=tuple(map(float, row))) for row in outputs)
 
     def write_beside(self, folder: Path, facts: ArtifactFacts, model: PreTrainedModel) -> None:
         write_sentence_files(
@@ -158,7 +164,11 @@ class Embeddings(Objective):
 
 def vectors_of(model: nn.Module, inputs: Inputs) -> torch.Tensor:
     """Vectors of length 1 of a batch, fp32 (texts, width)."""
-    hidden = model(**inputs)[0]
+    return _pooled(model, model(**inputs), inputs)
+
+
+def _pooled(model: nn.Module, output: Any, inputs: Inputs) -> torch.Tensor:
+    hidden = output[0]
     if getattr(model, _POOLING) == "cls":
         return F.normalize(hidden[:, 0].float(), dim=1)
     # A product with the mask: no copy of the hidden states, none kept for backward. The sum will do for the mean,

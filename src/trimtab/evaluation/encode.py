@@ -121,11 +121,52 @@ class Encoded:
             words=None if self.words is None else self.words.first(rows),
         )
 
+    @classmethod
+    def joined(cls, parts: "Sequence[Encoded]") -> "Encoded":
+        """The rows of several, one after the other, all of one task; without their labels."""
+        starts, rows = _one_after_another([part.starts for part in parts]), sum(map(len, parts))
+        apart = words = None
+        if all(part.apart is not None for part in parts):
+            aparts = [part.apart for part in parts if part.apart is not None]
+            apart = Apart(
+                starts=_one_after_another([one.starts for one in aparts]),
+                rows=_one_after_another([one.rows for one in aparts]),
+                keys=np.concatenate([one.keys for one in aparts]),
+            )
+        if all(part.words is not None for part in parts):
+            of_words = [(part.words, len(part.ids)) for part in parts if part.words is not None]
+            before = np.cumsum([0, *(tokens for _, tokens in of_words)])
+            places = [
+                np.where(one.places < 0, -1, one.places + first)
+                for (one, _), first in zip(of_words, before, strict=False)
+            ]
+            words = Words(
+                tags=np.concatenate([one.tags for one, _ in of_words]),
+                places=np.concatenate(places),
+                starts=_one_after_another([one.starts for one, _ in of_words]),
+            )
+        return cls(
+            ids=np.concatenate([part.ids for part in parts]),
+            starts=starts,
+            seconds=np.concatenate([part.seconds for part in parts]),
+            labels=np.zeros(rows, np.int64),
+            apart=apart,
+            words=words,
+        )
+
     def distinct_tokens(self, padding: int) -> np.ndarray:
         """Ids of all tokens in these rows and of the padding token, int64, ascending."""
         seen = np.zeros(max(int(self.ids.max(initial=0)), padding) + 1, dtype=bool)
         seen[self.ids] = seen[padding] = True
         return np.flatnonzero(seen)
+
+
+def _one_after_another(starts: Sequence[np.ndarray]) -> np.ndarray:
+    """Starts of the parts of several arrays, each from 0 to its length, in the arrays joined."""
+    ends = np.cumsum([0, *(part[-1] for part in starts)])
+    return np.concatenate(
+        [np.zeros(1, np.int64), *(part[1:] + end for part, end in zip(starts, ends, strict=False))]
+    )
 
 
 @dataclass(frozen=True, slots=True)

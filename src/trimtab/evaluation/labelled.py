@@ -1,6 +1,7 @@
 """The tasks whose rows have texts and a target of their own: classify, pair, multilabel, regress."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from trimtab.data import Split
 from trimtab.data.spec import Example
 from trimtab.errors import ArtifactError, ModelError
 from trimtab.evaluation.encode import Collator, Encoded, encode
-from trimtab.evaluation.objective import Inputs, Objective, Opening, ScoredRows
+from trimtab.evaluation.objective import Inputs, OnePass, Opening, ScoredRows
 from trimtab.evaluation.predict import logits
 from trimtab.evaluation.prediction import Prediction
 from trimtab.evaluation.targets import Target
@@ -27,7 +28,7 @@ _WORST = 20
 _RESAMPLED = 400
 
 
-class Labelled(Objective):
+class Labelled(OnePass):
     """A classifier of texts, or of pairs of texts; `target` says what a row has. Final."""
 
     can_start = False  # the head is freshly made
@@ -152,18 +153,24 @@ class Labelled(Objective):
         inputs = _grouped(text, columns) if file is None else data.read_texts(file, columns)
         return (Example(texts, None) for texts in inputs)
 
-    def predict(
-        self, model: PreTrainedModel, tokenizer: Tokenizer, facts: ArtifactFacts, examples: Sequence[Example]
-    ) -> Iterator[Prediction]:
+    def rows_of(self, facts: ArtifactFacts, examples: Sequence[Example]) -> list[Example]:
         """Raises ArtifactError TT-A008 where an example has another number of texts than the model was trained
         on."""
         for example in examples:
             if len(example.texts) != len(facts.columns):
                 raise _other_number(len(example.texts), facts.columns)
-        length = facts.strategy.max_length
-        encoded, collator = self.encode(examples, tokenizer, length), self.collator(tokenizer, length)
-        for outputs in logits(model, encoded, collator.beside(facts.strategy)):
-            yield self.target.prediction(outputs, facts.labels)
+        return list(examples)
+
+    def outputs_in(
+        self, model: nn.Module, output: Any, inputs: Inputs, encoded: Encoded, collator: Collator, rows: np.ndarray
+    ) -> torch.Tensor:
+        """Head outputs, (rows, outputs)."""
+        return output.logits.float()
+
+    def predictions(
+        self, outputs: np.ndarray, encoded: Encoded, facts: ArtifactFacts, examples: Sequence[Example]
+    ) -> Iterator[Prediction]:
+        return (self.target.prediction(row, facts.labels) for row in outputs)
 
 
 def _grouped(text: tuple[str, ...], columns: tuple[str, ...]) -> Iterator[tuple[str, ...]]:

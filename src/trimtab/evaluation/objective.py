@@ -2,14 +2,16 @@
 tokens, what a batch is to predict, its loss, how it is scored and shown. Loop, dry run, artifacts and reports ask
 here.
 
-Final classes: `labelled.Labelled`, `answers.Answers`, `plain_text.PlainText`, `embeddings.Embeddings`,
-`tagged.Tagged`; `compression.distillation.Distilling`, which wraps one of them.
+`OnePass` are those that one pass over a text answers. Final classes: `labelled.Labelled`, `answers.Answers`,
+`plain_text.PlainText`, `embeddings.Embeddings`, `tagged.Tagged`; `compression.distillation.Distilling`, which
+wraps one of them.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,8 +22,9 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 from trimtab import tuning
 from trimtab.artifacts import ArtifactFacts
 from trimtab.data import Split
-from trimtab.data.spec import Example
+from trimtab.data.spec import EVALUATION_TOKENS, Example
 from trimtab.evaluation.encode import Collator, Encoded
+from trimtab.evaluation.predict import device_of, row_batches
 from trimtab.evaluation.prediction import Prediction
 from trimtab.methods import Strategy
 from trimtab.metrics import Findings, Score
@@ -220,3 +223,57 @@ class Objective(ABC):
     def write_beside(self, folder: Path, facts: ArtifactFacts, model: PreTrainedModel) -> None:
         """Files that other programs want beside a model or an adapter, in subfolders too."""
         return None
+
+
+class OnePass(Objective):
+    """Abstract. What one pass of the model over a text answers, so that texts of several askers may share a
+    batch."""
+
+    @abstractmethod
+    def rows_of(self, facts: ArtifactFacts, examples: Sequence[Example]) -> list[Example]:
+        """What of `examples` goes through the model, as it is to be encoded. Raises ArtifactError TT-A008."""
+
+    @abstractmethod
+    def outputs_in(
+        self, model: nn.Module, output: Any, inputs: Inputs, encoded: Encoded, collator: Collator, rows: np.ndarray
+    ) -> torch.Tensor:
+        """Of the `output` of `model` for a batch of `rows`, what predictions are made of: fp32 (`places`,
+        numbers)."""
+
+    @abstractmethod
+    def predictions(
+        self, outputs: np.ndarray, encoded: Encoded, facts: ArtifactFacts, examples: Sequence[Example]
+    ) -> Iterator[Prediction]:
+        """One an example, in order, from the outputs at all places of its `encoded` rows; of a place that was not
+        run anything may stand there."""
+
+    def predict(
+        self, model: PreTrainedModel, tokenizer: Tokenizer, facts: ArtifactFacts, examples: Sequence[Example]
+    ) -> Iterator[Prediction]:
+        length = facts.strategy.max_length
+        encoded = self.encode(self.rows_of(facts, examples), tokenizer, length)
+        collator = self.collator(tokenizer, length).beside(facts.strategy)
+        yield from self.predictions(self.one_pass(model, encoded, collator), encoded, facts, examples)
+
+    @torch.inference_mode()
+    def one_pass(
+        self, model: PreTrainedModel, encoded: Encoded, collator: Collator, *, tokens: int = EVALUATION_TOKENS
+    ) -> np.ndarray:
+        """Outputs at all places, float32 (`place_count`, numbers), 0 where none was run. Batches hold at most
+        `tokens` padded tokens. The model is put into evaluation mode and stays there."""
+        model.eval()
+        device = device_of(model)
+        found = np.zeros((self.place_count(encoded), 0), np.float32)
+        for rows in row_batches(encoded.widths, tokens, collator.max_length):
+            inputs = {name: x.to(device) for name, x in collator.batch(encoded, rows).items()}
+            outputs = self.outputs_in(model, model(**inputs), inputs, encoded, collator, rows)
+            found = with_places(found, self.places(encoded, collator, rows), outputs.cpu().numpy())
+        return found
+
+
+def with_places(found: np.ndarray, places: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+    """`found` (all places, numbers) with these `outputs` at `places`; wider where they are, zeros beside them."""
+    if outputs.shape[1] > found.shape[1]:
+        found = np.pad(found, ((0, 0), (0, outputs.shape[1] - found.shape[1])))
+    found[places, : outputs.shape[1]] = outputs
+    return found

@@ -8,6 +8,7 @@ one, the most likely of each; leaves out whatever would make them agree with eac
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ from trimtab.errors import DataError, ModelError
 from trimtab.evaluation.encode import Collator, Encoded, Words
 from trimtab.evaluation.encode_words import encode_words
 from trimtab.evaluation.loss import class_loss
-from trimtab.evaluation.objective import Inputs, Objective, Opening, ScoredRows, counted_by_row
+from trimtab.evaluation.objective import Inputs, OnePass, Opening, ScoredRows, counted_by_row
 from trimtab.evaluation.predict import device_of, row_batches
 from trimtab.evaluation.prediction import Entity, Prediction
 from trimtab.methods import Strategy
@@ -47,7 +48,7 @@ _WORST = 20
 _GATE_WORDS = 256
 
 
-class Tagged(Objective):
+class Tagged(OnePass):
     """Cross entropy of the words' tags; mean over the words of the global batch. Final."""
 
     can_start = False  # the head is freshly made
@@ -175,20 +176,29 @@ class Tagged(Objective):
         """Texts are cut into words by rule (`data.words`), rows of words are taken as they are."""
         return (Example(one.words, None, sentence=one) for one in read_sentences(text, file, columns))
 
-    def predict(
-        self, model: PreTrainedModel, tokenizer: Tokenizer, facts: ArtifactFacts, examples: Sequence[Example]
+    def rows_of(self, facts: ArtifactFacts, examples: Sequence[Example]) -> list[Example]:
+        """Those that have a word."""
+        return [example for example in examples if example.texts]
+
+    def outputs_in(
+        self, model: nn.Module, output: Any, inputs: Inputs, encoded: Encoded, collator: Collator, rows: np.ndarray
+    ) -> torch.Tensor:
+        """Logits at the first tokens of words, (words that have a token, tags)."""
+        logits = output.logits.flatten(0, 1)
+        _, places = collator.tagged_words(encoded, rows)
+        return logits[torch.from_numpy(places).to(logits.device)].float()
+
+    def predictions(
+        self, outputs: np.ndarray, encoded: Encoded, facts: ArtifactFacts, examples: Sequence[Example]
     ) -> Iterator[Prediction]:
         """The entities of each sentence, in order; none where there is no word."""
-        tags, length = TagSet(facts.labels), facts.strategy.max_length
-        asked = [example for example in examples if example.texts]
-        encoded = self.encode(asked, tokenizer, length)
-        words, said = _words(encoded), _said(model, encoded, self.collator(tokenizer, length), tags)
-        entities = (
-            _entities(example, tags, said.part(slice(*bounds)))
-            for example, bounds in zip(asked, pairwise(words.starts), strict=True)
-        )
+        tags, words = TagSet(facts.labels), _words(encoded)
+        said = _Said.nothing(len(words.tags), tags)
+        there = np.flatnonzero(words.places >= 0)
+        said.put(there, outputs[there], words.tags[there])
+        bounds = iter(pairwise(words.starts))
         for example in examples:
-            found = next(entities) if example.texts else ()
+            found = _entities(example, tags, said.part(slice(*next(bounds)))) if example.texts else ()
             yield Prediction(None, None, None, (), entities=found)
 
 
@@ -201,19 +211,27 @@ class _Said:
     shares: np.ndarray
     losses: np.ndarray
 
+    @classmethod
+    def nothing(cls, count: int, tags: TagSet) -> "_Said":
+        """Of `count` words without a token."""
+        return cls(np.full(count, tags.outside), np.ones(count), np.zeros(count))
+
+    def put(self, at: np.ndarray, logits: np.ndarray, right: np.ndarray) -> None:
+        """What `logits` (words, tags) say of the words `at`, whose tags are `right`."""
+        log_shares = torch.from_numpy(logits).double().log_softmax(1).numpy()
+        self.guesses[at] = logits.argmax(1)
+        self.shares[at] = np.exp(log_shares.max(1))
+        self.losses[at] = -log_shares[np.arange(len(at)), right]
+
     def part(self, words: slice) -> "_Said":
         return _Said(self.guesses[words], self.shares[words], self.losses[words])
 
 
 def _said(model: PreTrainedModel, encoded: Encoded, collator: Collator, tags: TagSet) -> _Said:
     words = _words(encoded)
-    count = len(words.tags)
-    said = _Said(np.full(count, tags.outside), np.ones(count), np.zeros(count))
+    said = _Said.nothing(len(words.tags), tags)
     for at, logits in _at_words(model, encoded, collator):
-        log_shares = torch.from_numpy(logits).double().log_softmax(1).numpy()
-        said.guesses[at] = logits.argmax(1)
-        said.shares[at] = np.exp(log_shares.max(1))
-        said.losses[at] = -log_shares[np.arange(len(at)), words.tags[at]]
+        said.put(at, logits, words.tags[at])
     return said
 
 
