@@ -8,7 +8,7 @@ adapters in one batch. Loading and letting go are for one thread at a time; pred
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -62,6 +62,7 @@ class _Held:
 
 class AdapterSet:
     """Adapters on one base. `base` is what MODEL is on the command line; None = the base of the first adapter.
+    `precision`: the number format that all compute in; None = the one they were trained in, which must be one.
 
     >>> adapters = AdapterSet()                               # doctest: +SKIP
     >>> adapters.load("law", "runs/law")                      # doctest: +SKIP
@@ -69,7 +70,10 @@ class AdapterSet:
     >>> adapters.predict(["合同纠纷如何起诉？"], "law")[0].label    # doctest: +SKIP
     """
 
-    def __init__(self, base: str | None = None, *, trust_remote_code: bool = False) -> None:
+    def __init__(
+        self, base: str | None = None, *, precision: Precision | None = None, trust_remote_code: bool = False
+    ) -> None:
+        self._precision = precision
         self._trusted = trust_remote_code
         self._base = (
             None if base is None else _described(tuning.locate_unpacked(base, trust_remote_code=trust_remote_code))
@@ -91,6 +95,12 @@ class AdapterSet:
     def active(self) -> str | None:
         """The adapter that answers where none is named; None = the base itself."""
         return self._active
+
+    @property
+    def base_bytes(self) -> int:
+        """Memory of the base's tensors, as far as they have been read."""
+        tensors = (x for model in self._bare.values() for x in (*model.parameters(), *model.buffers()))
+        return sum({x.data_ptr(): x.nbytes for x in tensors}.values())
 
     def load(self, name: str, folder: str | Path) -> ArtifactFacts:
         """Plug an artifact in as `name`; the first one is switched to.
@@ -165,8 +175,8 @@ class AdapterSet:
         return tuning.own_bytes(self.artifact(name).model, self._held[name].bare)
 
     def _checked(self, place: Path) -> "tuple[ArtifactFacts, _Base, _Format]":
-        facts = read_facts(place)
-        if not (facts.adapter or _is_head_alone(facts)):
+        facts = self._computed(read_facts(place))
+        if not (facts.adapter or is_head_alone(facts)):
             raise ArtifactError("TT-A040", folder=str(place), method=facts.strategy.method)
         base = self._base or _described(base_source(facts, self._trusted))
         form = self._required_format(facts, base, place)
@@ -174,6 +184,11 @@ class AdapterSet:
             require_fitting(facts, base.spec, place, trust_remote_code=self._trusted)
             self._fitting.add(facts)
         return facts, base, form
+
+    def _computed(self, facts: ArtifactFacts) -> ArtifactFacts:
+        """In the number format that is asked for."""
+        precision = self._precision or facts.strategy.precision
+        return replace(facts, strategy=replace(facts.strategy, precision=precision))
 
     def _required_format(self, facts: ArtifactFacts, base: _Base, place: Path) -> _Format:
         if facts.base.weights_sha256 != base.sha256:
@@ -253,7 +268,7 @@ def _described(source: ModelSource) -> _Base:
     return _Base(source=source, spec=read_spec(source), sha256=weights_hash(source.folder))
 
 
-def _is_head_alone(facts: ArtifactFacts) -> bool:
+def is_head_alone(facts: ArtifactFacts) -> bool:
     """Whether nothing but the head was trained: a whole model on disk, and no more than its head beside the
     base."""
     return facts.origin == "trained" and all(isinstance(part, Head | TokenHead) for part in facts.strategy.parts)

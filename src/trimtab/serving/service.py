@@ -1,96 +1,158 @@
 """Service: one base in memory, adapters on it by name, and requests for any of them from any thread.
 
-Leaves out HTTP (`serving.http`).
+Requests wait in one queue. A thread takes the oldest with all that can share passes with it, whosever they are,
+and answers them together; while nothing else waits, a request waits a little for company. Loads happen in another
+thread (`serving.roster`), so a request for what is not loaded holds nobody up. Leaves out HTTP (`serving.http`).
 """
 
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
+from threading import Condition, Thread
+from time import monotonic
 
-from trimtab.artifacts import ArtifactFacts, read_facts, require_name
 from trimtab.data.spec import Example
-from trimtab.errors import UsageError
-from trimtab.evaluation import AdapterSet
+from trimtab.errors import Busy
+from trimtab.evaluation import Encoded
+from trimtab.evaluation.objective import OnePass
+from trimtab.methods import Precision
 from trimtab.serving.facts import Limits, Piece, Prediction, ServedAdapter, ServiceFacts, WriteRequest
+from trimtab.serving.lanes import Lane
+from trimtab.serving.roster import Entry, Loaded, Roster, objective_of
+
+_WINDOW = 4  # passes' worth of tokens taken from the queue at once, so that rows of like length meet
+_LOOK_SECONDS = 0.1  # how often requests that have no time left are looked for
+
+
+@dataclass(slots=True)
+class _Ticket:
+    """A request that waits. `began`: monotonic seconds, as `deadline`."""
+
+    entry: Entry
+    objective: OnePass
+    examples: tuple[Example, ...]
+    answer: "Future[list[Prediction]]"
+    began: float
+    deadline: float
+
+    @property
+    def loaded(self) -> Loaded | None:
+        return self.entry.loaded
+
+    @property
+    def failed(self) -> BaseException | None:
+        """Why its adapter could not be loaded."""
+        load = self.entry.load
+        return load.exception() if load is not None and load.done() else None
+
+    def settle(self, answer: "list[Prediction] | BaseException") -> None:
+        """Unless it was cancelled."""
+        with suppress(InvalidStateError):
+            if isinstance(answer, BaseException):
+                self.answer.set_exception(answer)
+            else:
+                self.answer.set_result(answer)
 
 
 class Service:
-    """`base` is what MODEL is on the command line. Close it; or use it in a `with` block.
+    """`base` is what MODEL is on the command line; `precision`: the number format that all compute in, None = the
+    one they were trained in. Close it, or use it in a `with` block.
 
     >>> with Service("minilm") as service:                             # doctest: +SKIP
     ...     service.register("law", Path("runs/law"))
     ...     service.ask("law", [Example(("合同纠纷",), None)]).result()[0].label
     """
 
-    def __init__(self, base: str, limits: Limits | None = None, *, trust_remote_code: bool = False) -> None:
-        self._limits = limits or Limits()
+    def __init__(
+        self,
+        base: str,
+        limits: Limits | None = None,
+        *,
+        precision: Precision | None = None,
+        trust_remote_code: bool = False,
+    ) -> None:
         self._base = base
-        self._set = AdapterSet(base, trust_remote_code=trust_remote_code)
-        self._folders: dict[str, Path] = {}
-        self._facts: dict[str, ArtifactFacts] = {}
-        self._pinned: set[str] = set()
-        self._lock = Lock()
-        self._worker = ThreadPoolExecutor(1)
-        self._requests = self._rows = 0
+        self._limits = limits or Limits()
+        self._changed = Condition()
+        self._roster = Roster(
+            base, self._limits, self._changed, precision=precision, trust_remote_code=trust_remote_code
+        )
+        self._queue: deque[_Ticket] = deque()
+        self._unanswered = 0
+        self._closing = False
+        self._requests = self._rows = self._passes = self._refused = self._expired = 0
+        self._thread = Thread(target=self._serve, name="answer", daemon=True)
+        self._thread.start()
+
+    # ------------------------------------------------------------------ adapters
 
     def register(self, name: str, folder: Path) -> ServedAdapter:
         """Let the artifact in `folder` answer to `name`; it is loaded when it is first asked. Raises UsageError
-        TT-U101, TT-U102, and what `read_facts` raises."""
-        facts = read_facts(folder)
-        with self._lock:
-            if require_name(name) in self._facts:
-                raise UsageError("TT-U102", name=name, loaded=", ".join(self._facts))
-            self._folders[name], self._facts[name] = folder, facts
-        return self.adapter(name)
+        TT-U101, TT-U102, ArtifactError as `AdapterSet.load`, and TT-N050 where it alone is beyond the budget."""
+        return self._roster.register(name, folder).facts_now
 
     def load(self, name: str) -> ServedAdapter:
-        """Have an adapter in memory now. Raises UsageError TT-U103, and what `AdapterSet.load` raises."""
-        self.adapter(name)
-        self._worker.submit(self._loaded, name).result()
-        return self.adapter(name)
+        """Have an adapter in memory now. Raises UsageError TT-U103, what `AdapterSet.load` raises, Busy."""
+        entry = self._roster.entry(name)
+        with self._roster.holding(entry):
+            self._roster.wanted(entry).result()
+        return entry.facts_now
 
     def unload(self, name: str) -> ServedAdapter:
-        """Let its memory go; it stays registered, and what is in flight ends first."""
-        self._worker.submit(self._let_go, name).result()
-        return self.adapter(name)
+        """Let its memory go; it stays registered, and what is in flight ends first. Raises UsageError TT-U103,
+        Busy TT-N002 where that takes longer than a request may."""
+        entry = self._roster.entry(name)
+        self._roster.unload(entry)
+        return entry.facts_now
 
     def forget(self, name: str) -> None:
-        """Unload an adapter and let it answer no more."""
-        self.unload(name)
-        with self._lock:
-            del self._facts[name], self._folders[name]
-            self._pinned.discard(name)
+        """Unload an adapter and let it answer no more. Raises as `unload`."""
+        self._roster.unload(self._roster.entry(name), forget=True)
 
     def pin(self, name: str, pinned: bool = True) -> ServedAdapter:
-        """Whether an adapter is never evicted."""
-        self.adapter(name)
-        (self._pinned.add if pinned else self._pinned.discard)(name)
-        return self.adapter(name)
+        """Whether an adapter is never evicted. Raises UsageError TT-U103."""
+        entry = self._roster.entry(name)
+        entry.pinned = pinned
+        return entry.facts_now
 
     def adapter(self, name: str) -> ServedAdapter:
         """Raises UsageError TT-U103 where none is called so."""
-        if name not in self._facts:
-            raise UsageError("TT-U103", name=name[:80], loaded=", ".join(self._facts) or "-")
-        facts, loaded = self._facts[name], name in self._set.names
-        return ServedAdapter(
-            name=name, task=facts.task, method=facts.strategy.method, labels=facts.labels, columns=facts.columns,
-            file_bytes=sum(size for _, size, _ in facts.files), state="loaded" if loaded else "registered",
-            pinned=name in self._pinned, own_bytes=self._set.own_bytes(name) if loaded else 0, in_flight=0,
-        )  # fmt: skip
+        return self._roster.entry(name).facts_now
 
     @property
     def adapters(self) -> tuple[ServedAdapter, ...]:
         """All that are registered, in the order of their registration."""
-        return tuple(self.adapter(name) for name in tuple(self._facts))
+        return tuple(entry.facts_now for entry in self._roster.entries)
+
+    # ------------------------------------------------------------------ requests
 
     def ask(
         self, name: str, examples: Sequence[Example], *, deadline_seconds: float | None = None
     ) -> "Future[list[Prediction]]":
-        """One Prediction an example, in order. Cancelling the future gives the request up. Raises UsageError
-        TT-U103 at once; the future raises what `Artifact.predict` raises."""
-        self.adapter(name)
-        return self._worker.submit(self._answered, name, tuple(examples))
+        """One Prediction an example, in order. Cancelling the future gives the request up.
+
+        Raises at once: UsageError TT-U103, TT-N051 where the adapter writes, Busy TT-N001 where the queue is full,
+        TT-N003 where the service is closing. The future raises ArtifactError TT-A008, Busy TT-N002 where its time
+        has passed, and what loading raises.
+        """
+        entry = self._roster.entry(name)
+        objective, now = objective_of(entry), monotonic()
+        seconds = self._limits.deadline_seconds if deadline_seconds is None else deadline_seconds
+        ticket = _Ticket(entry, objective, tuple(examples), Future(), now, now + seconds)
+        with self._changed:
+            self._require_room()
+            self._unanswered += 1
+            entry.in_flight += 1
+            entry.used = now
+            self._roster.wanted(entry)
+            self._queue.append(ticket)
+            self._requests += 1
+            self._changed.notify_all()
+        ticket.answer.add_done_callback(lambda _: self._answered(entry))
+        return ticket.answer
 
     def write(self, name: str, request: WriteRequest, *, deadline_seconds: float | None = None) -> Iterator[Piece]:
         """Pieces of an answer as they are written, the last one with its `finish`; closing the iterator gives the
@@ -99,15 +161,32 @@ class Service:
 
     @property
     def facts(self) -> ServiceFacts:
-        own = sum(one.own_bytes for one in self.adapters)
         return ServiceFacts(
-            base=self._base, requests=self._requests, rows=self._rows, passes=self._requests, tokens=0, queued=0,
-            refused=0, expired=0, loads=0, evictions=0, base_bytes=0, adapter_bytes=own,
-        )  # fmt: skip
+            base=self._base,
+            requests=self._requests,
+            rows=self._rows,
+            passes=self._passes,
+            tokens=0,
+            queued=self._unanswered,
+            refused=self._refused,
+            expired=self._expired,
+            loads=self._roster.loads,
+            evictions=self._roster.evictions,
+            base_bytes=self._roster.base_bytes,
+            adapter_bytes=self._roster.own_bytes,
+        )
 
     def close(self, *, drain_seconds: float = 10.0) -> None:
-        """Take no more, answer what is in flight for so long, then stop."""
-        self._worker.shutdown(wait=True)
+        """Take no more, answer what waits for so long, give the rest up, then stop."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: not self._unanswered, drain_seconds)
+            left, self._queue = tuple(self._queue), deque()
+        for ticket in left:
+            ticket.settle(Busy("TT-N003"))
+        self._thread.join()
+        self._roster.close()
 
     def __enter__(self) -> "Service":
         return self
@@ -115,15 +194,96 @@ class Service:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _loaded(self, name: str) -> None:
-        if name not in self._set.names:
-            self._set.load(name, self._folders[name])
+    def _require_room(self) -> None:
+        if self._closing:
+            raise Busy("TT-N003")
+        if self._unanswered >= self._limits.queued:
+            self._refused += 1
+            raise Busy("TT-N001", queued=self._unanswered, most=self._limits.queued, retry_seconds=1.0)
 
-    def _let_go(self, name: str) -> None:
-        if name in self._set.names:
-            self._set.unload(name)
+    def _answered(self, entry: Entry) -> None:
+        """Also of what was cancelled, or failed."""
+        with self._changed:
+            self._unanswered -= 1
+            self._roster.count(entry, -1)
 
-    def _answered(self, name: str, examples: tuple[Example, ...]) -> list[Prediction]:
-        self._loaded(name)
-        self._requests, self._rows = self._requests + 1, self._rows + len(examples)
-        return list(self._set.artifact(name).predict(examples))
+    # ------------------------------------------------------------------ in the answering thread
+
+    def _serve(self) -> None:
+        while True:
+            with self._changed:
+                self._wait_for_company()
+                if self._closing and not self._queue:
+                    return
+                window = self._window()
+            if window:
+                self._answer(window)
+
+    def _wait_for_company(self) -> None:
+        """Until a request can be answered; then a little longer, unless enough are there."""
+        if not any(ticket.loaded for ticket in self._queue):
+            self._changed.wait(_LOOK_SECONDS)
+        first = next((ticket for ticket in self._queue if ticket.loaded), None)
+        while first is not None and not self._closing and len(self._queue) < _WINDOW:
+            left = first.began + self._limits.wait_seconds - monotonic()
+            if left <= 0:
+                return
+            self._changed.wait(left)
+
+    def _window(self) -> list[_Ticket]:
+        """The oldest request that can be answered and those behind it that can share its passes, out of the queue;
+        as do those that were given up, or whose time has passed."""
+        window: list[_Ticket] = []
+        rest: deque[_Ticket] = deque()
+        lane: Lane | None = None
+        rows, now = 0, monotonic()
+        for ticket in self._queue:
+            if ticket.answer.cancelled():
+                continue
+            if ticket.deadline < now:
+                self._expired += 1
+                ticket.settle(Busy("TT-N002", seconds=ticket.deadline - ticket.began))
+            elif ticket.failed is not None:
+                ticket.settle(ticket.failed)
+            elif ticket.loaded and rows < self._most_rows and lane in (None, ticket.loaded.lane):
+                if ticket.answer.set_running_or_notify_cancel():  # from here on it cannot be cancelled
+                    lane, rows = ticket.loaded.lane, rows + len(ticket.examples)
+                    window.append(ticket)
+            else:
+                rest.append(ticket)
+        self._queue = rest
+        return window
+
+    @property
+    def _most_rows(self) -> int:
+        """Of a window: of short texts, a few passes' worth."""
+        return max(1, _WINDOW * self._limits.batch_tokens // 32)
+
+    def _answer(self, window: list[_Ticket]) -> None:
+        """Every request its answer, or what went wrong with it alone; what goes wrong with all of them."""
+        try:
+            asked = [one for one in (self._encoded(ticket) for ticket in window) if one is not None]
+            if not asked:
+                return
+            lane = asked[0][1].lane
+            parts = [(ticket.entry.name, encoded) for ticket, _, encoded in asked]
+            outputs, passes = lane.outputs(parts, tokens=self._limits.batch_tokens)
+            self._rows += sum(len(encoded) for _, encoded in parts)
+            self._passes += passes
+            for (ticket, _, encoded), found in zip(asked, outputs, strict=True):
+                facts = ticket.entry.facts
+                own = found[:, : facts.outputs or None]
+                ticket.settle(list(ticket.objective.predictions(own, encoded, facts, ticket.examples)))
+        except Exception as error:
+            for ticket in window:
+                ticket.settle(error)
+
+    def _encoded(self, ticket: _Ticket) -> "tuple[_Ticket, Loaded, Encoded] | None":
+        loaded, facts = ticket.loaded, ticket.entry.facts
+        assert loaded is not None, "what is asked is not evicted"
+        try:
+            rows = ticket.objective.rows_of(facts, ticket.examples)
+            return ticket, loaded, ticket.objective.encode(rows, loaded.tokenizer, facts.strategy.max_length)
+        except Exception as error:
+            ticket.settle(error)
+            return None

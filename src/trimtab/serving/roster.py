@@ -1,0 +1,276 @@
+"""Roster: which artifacts answer to which names, and which of them are in memory.
+
+What is registered was held to the base, by names, shapes, values and hashes, and takes no memory; it is loaded
+when it is first asked, once, by one thread. Beyond the budget those go that were unused longest, never one that is
+pinned or asked. Knows nothing of requests but how many each adapter has.
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Condition
+from time import monotonic
+
+from transformers import PreTrainedModel
+from transformers import PreTrainedTokenizerBase as Tokenizer
+
+from trimtab.artifacts import ArtifactFacts, read_facts, require_name
+from trimtab.errors import ArtifactError, Busy, UsageError
+from trimtab.evaluation import OBJECTIVES, AdapterSet, Artifact, open_artifact
+from trimtab.evaluation.adapter_set import is_head_alone
+from trimtab.evaluation.objective import OnePass
+from trimtab.methods import Precision, VirtualTokens
+from trimtab.serving.facts import Limits, ServedAdapter
+from trimtab.serving.forks import Forked, roads_of
+from trimtab.serving.lanes import Lane
+
+_LOOK_SECONDS = 0.05
+
+
+@dataclass(slots=True)
+class Loaded:
+    """An adapter in memory: the lane its rows run in, and what makes rows of texts."""
+
+    lane: Lane
+    tokenizer: Tokenizer
+    own_bytes: int
+
+
+@dataclass(slots=True)
+class Entry:
+    """A name. `load` is under way, or done, where it is not None."""
+
+    name: str
+    folder: Path
+    facts: ArtifactFacts
+    plugged: bool
+    pinned: bool = False
+    in_flight: int = 0
+    used: float = 0.0
+    load: "Future[Loaded] | None" = None
+
+    @property
+    def loaded(self) -> Loaded | None:
+        done = self.load is not None and self.load.done() and self.load.exception() is None
+        return self.load.result() if done and self.load is not None else None
+
+    @property
+    def facts_now(self) -> ServedAdapter:
+        facts, loaded = self.facts, self.loaded
+        return ServedAdapter(
+            name=self.name,
+            task=facts.task,
+            method=facts.strategy.method,
+            labels=facts.labels,
+            columns=facts.columns,
+            file_bytes=sum(size for _, size, _ in facts.files),
+            state="loaded" if loaded else "loading" if self.load is not None else "registered",
+            pinned=self.pinned,
+            own_bytes=loaded.own_bytes if loaded else 0,
+            in_flight=self.in_flight,
+        )
+
+
+class Roster:
+    """`changed` is notified whenever an adapter came or went. `base`: what MODEL is on the command line;
+    `precision`: what all compute in, None = what they were trained in."""
+
+    def __init__(
+        self,
+        base: str,
+        limits: Limits,
+        changed: Condition,
+        *,
+        precision: Precision | None,
+        trust_remote_code: bool,
+    ) -> None:
+        self._adapters = AdapterSet(base, precision=precision, trust_remote_code=trust_remote_code)
+        self._limits = limits
+        self._trusted = trust_remote_code
+        self._changed = changed
+        self._entries: dict[str, Entry] = {}
+        self._lanes: dict[object, Lane] = {}
+        self._loader = ThreadPoolExecutor(1, "load")
+        self.loads = self.evictions = 0
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """In the order of their registration."""
+        with self._changed:
+            return tuple(self._entries.values())
+
+    @property
+    def own_bytes(self) -> int:
+        """Memory of all that is loaded, but the base."""
+        return sum(entry.loaded.own_bytes for entry in self.entries if entry.loaded)
+
+    @property
+    def base_bytes(self) -> int:
+        """Memory of the base's weights; 0 before the first adapter was loaded."""
+        return self._adapters.base_bytes
+
+    def register(self, name: str, folder: Path) -> Entry:
+        """Raises as `AdapterSet.load`, and ArtifactError TT-N050 where it alone is beyond the budget."""
+        require_name(name)
+        facts = self._loader.submit(self._checked, folder).result()
+        entry = Entry(name=name, folder=folder, facts=facts, plugged=_is_plugged(facts))
+        if facts.adapter and _weight_bytes(facts) > self._limits.adapter_bytes:
+            raise _too_large(entry, _weight_bytes(facts), self._limits)
+        with self._changed:
+            if name in self._entries:
+                raise UsageError("TT-U102", name=name, loaded=", ".join(self._entries))
+            self._entries[name] = entry
+        return entry
+
+    def entry(self, name: str) -> Entry:
+        """Raises UsageError TT-U103 with the names there are."""
+        with self._changed:
+            if name not in self._entries:
+                raise UsageError("TT-U103", name=name[:80], loaded=", ".join(self._entries) or "-")
+            return self._entries[name]
+
+    def wanted(self, entry: Entry) -> "Future[Loaded]":
+        """The loading of an adapter, begun where it was not. One that failed is tried again."""
+        with self._changed:
+            failed = entry.load is not None and entry.load.done() and entry.load.exception() is not None
+            if entry.load is None or failed:
+                entry.load = self._loader.submit(self._load, entry)
+            return entry.load
+
+    @contextmanager
+    def holding(self, entry: Entry) -> Iterator[None]:
+        """Within, it is not evicted."""
+        self.count(entry, 1)
+        try:
+            yield
+        finally:
+            self.count(entry, -1)
+
+    def count(self, entry: Entry, requests: int) -> None:
+        """So many more requests are in flight, or fewer."""
+        with self._changed:
+            entry.in_flight += requests
+            entry.used = monotonic()
+            self._changed.notify_all()
+
+    def unload(self, entry: Entry, *, forget: bool = False) -> None:
+        """Let its memory go, once nothing of it is in flight; with `forget` it answers no more. Raises Busy
+        TT-N002 where that takes longer than a request may."""
+        seconds, gone = self._limits.deadline_seconds, False
+        if forget:
+            with self._changed:
+                self._entries.pop(entry.name, None)
+        given_up = monotonic() + seconds
+        while not gone:
+            with self._changed:
+                if not self._changed.wait_for(lambda: entry.in_flight == 0, given_up - monotonic()):
+                    raise Busy("TT-N002", seconds=seconds)
+            gone = self._loader.submit(self._let_go, entry).result()
+
+    def close(self) -> None:
+        self._loader.shutdown(wait=True, cancel_futures=True)
+
+    # ------------------------------------------------------------------ in the loader's thread
+
+    def _checked(self, folder: Path) -> ArtifactFacts:
+        facts = read_facts(folder)
+        return self._adapters.check(folder) if _is_plugged(facts) else facts
+
+    def _load(self, entry: Entry) -> Loaded:
+        loaded = (self._plugged if entry.plugged else self._whole)(entry)
+        try:
+            self._make_room(entry, loaded.own_bytes)
+        except BaseException:
+            loaded.lane.remove(entry.name)
+            raise
+        with self._changed:
+            self.loads += 1
+            self._changed.notify_all()
+        return loaded
+
+    def _plugged(self, entry: Entry) -> Loaded:
+        """Takes the adapter's roads out of a model of its own, and lets the rest of that go."""
+        facts = self._adapters.load(entry.name, entry.folder)
+        try:
+            artifact, bare = self._adapters.artifact(entry.name), self._adapters.bare(entry.name)
+            roads = roads_of(artifact.model, bare)
+            lane = self._lane(artifact, bare)
+            lane.add(entry.name, roads, artifact.collator)
+        finally:
+            self._adapters.unload(entry.name)
+        entry.facts = facts
+        return Loaded(lane, artifact.tokenizer, roads.own_bytes)
+
+    def _whole(self, entry: Entry) -> Loaded:
+        artifact = open_artifact(entry.folder, trust_remote_code=self._trusted)
+        return Loaded(Lane.alone(artifact), artifact.tokenizer, _weight_bytes(entry.facts))
+
+    def _lane(self, artifact: Artifact, bare: PreTrainedModel) -> Lane:
+        objective, strategy = artifact.objective, artifact.facts.strategy
+        assert isinstance(objective, OnePass)
+        virtual = next((part for part in strategy.parts if isinstance(part, VirtualTokens)), None)
+        count = None if virtual is None else (type(virtual), virtual.tokens)
+        key = (id(bare), type(objective), count, replace(artifact.collator, max_length=0))
+        if key not in self._lanes:
+            forked = Forked(bare, artifact.spec, virtual)
+            self._lanes[key] = Lane(objective, artifact.collator, forked.model, forked)
+        return self._lanes[key]
+
+    def _make_room(self, entry: Entry, needed: int) -> None:
+        """Let others go until `needed` bytes are within the budget. Raises ArtifactError TT-N050 where they never
+        are, Busy TT-N002 where all others stay in use for longer than a request may take."""
+        most = self._limits.adapter_bytes
+        if needed > most:
+            raise _too_large(entry, needed, self._limits)
+        given_up = monotonic() + self._limits.deadline_seconds
+        while self.own_bytes + needed > most:
+            idle = self._longest_unused(entry)
+            if idle is not None:
+                self.evictions += self._let_go(idle)
+            elif monotonic() > given_up:
+                raise Busy("TT-N002", seconds=self._limits.deadline_seconds)
+            else:
+                with self._changed:
+                    self._changed.wait(_LOOK_SECONDS)
+
+    def _longest_unused(self, but: Entry) -> Entry | None:
+        idle = [
+            entry
+            for entry in self.entries
+            if entry.loaded and entry is not but and not entry.pinned and entry.in_flight == 0
+        ]
+        return min(idle, key=lambda entry: entry.used, default=None)
+
+    def _let_go(self, entry: Entry) -> bool:
+        """Whether it went: not where it has been asked meanwhile."""
+        with self._changed:
+            if entry.in_flight:
+                return False
+            loaded, entry.load = entry.loaded, None
+            self._changed.notify_all()
+        if loaded is not None:
+            loaded.lane.remove(entry.name)
+        return True
+
+
+def _is_plugged(facts: ArtifactFacts) -> bool:
+    """Whether it is kept beside the base, or is a head on it; else a whole model of its own."""
+    return facts.adapter or is_head_alone(facts)
+
+
+def _weight_bytes(facts: ArtifactFacts) -> int:
+    return sum(size for name, size, _ in facts.files if name.endswith((".safetensors", ".onnx", ".data", ".bin")))
+
+
+def _too_large(entry: Entry, own: int, limits: Limits) -> ArtifactError:
+    return ArtifactError("TT-N050", name=entry.name, own=own, most=limits.adapter_bytes)
+
+
+def objective_of(entry: Entry) -> OnePass:
+    """The task of an adapter that answers in one pass. Raises UsageError TT-N051 where it writes."""
+    objective = OBJECTIVES[entry.facts.task]
+    if not isinstance(objective, OnePass):
+        raise UsageError("TT-N051", name=entry.name, task=entry.facts.task)
+    return objective

@@ -1,0 +1,181 @@
+"""The service: every request is answered as its adapter answers alone, whatever is asked, loaded or let go beside it."""
+
+import shutil
+import threading
+from concurrent.futures import CancelledError, Future
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tiny_artifacts import TEXTS, moved_artifact, tiny_base
+from trimtab.data import Example
+from trimtab.errors import ArtifactError, Busy, UsageError
+from trimtab.evaluation import Prediction, open_artifact
+from trimtab.serving.facts import Limits
+from trimtab.serving.service import Service
+
+TOPICS = ("law", "medicine", "sports", "weather", "film")
+METHODS = ("lora", "adapter", "ia3", "bitfit", "prompt", "prefix", "head")
+TASKS = {"tag": ("PER", "O", "LOC"), "embed": (), "pair": ("no", "yes"), "regress": ()}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Adapters of many methods, tasks and label counts on one base; "base" is that."""
+    folder = tmp_path_factory.mktemp("served")
+    source = tiny_base(folder)
+    found = {"base": source.folder}
+    for number, method in enumerate(METHODS):
+        labels = TOPICS[: number % 4 + 2]
+        found[method] = moved_artifact(folder / method, source, method, labels=labels, seed=number)
+    for number, (task, labels) in enumerate(TASKS.items()):
+        found[task] = moved_artifact(folder / task, source, "lora", task=task, labels=labels, seed=number)
+    return found
+
+
+@pytest.fixture(scope="module")
+def alone(made: dict[str, Path]) -> dict[str, list[Prediction]]:
+    """What each says alone of its examples."""
+    return {name: list(open_artifact(made[name]).predict(examples(name))) for name in made if name != "base"}
+
+
+def examples(name: str) -> list[Example]:
+    if name == "pair":
+        return [Example((first, second), None) for first, second in zip(TEXTS, TEXTS[::-1], strict=True)]
+    if name == "tag":
+        return [Example(tuple(text.split()), None) for text in TEXTS]
+    return [Example((text,), None) for text in TEXTS]
+
+
+def served(made: dict[str, Path], *names: str, **limits: object) -> Service:
+    service = Service(str(made["base"]), Limits(**limits))  # type: ignore[arg-type]
+    for name in names or [name for name in made if name != "base"]:
+        service.register(name, made[name])
+    return service
+
+
+def numbers(found: Prediction) -> list[float]:
+    said = [*(found.vector or ()), *(share for _, share in sorted(found.scores)), found.value or 0.0]
+    return said + [entity.probability for entity in found.entities or ()]
+
+
+def assert_same(found: list[Prediction], expected: list[Prediction]) -> None:
+    for one, other in zip(found, expected, strict=True):
+        assert one.label == other.label
+        assert [(x.type, x.start, x.end) for x in one.entities or ()] == [
+            (x.type, x.start, x.end) for x in other.entities or ()
+        ]
+        assert numbers(one) == pytest.approx(numbers(other), abs=1e-5)
+
+
+def test_requests_of_all_adapters_at_once_are_answered_as_alone(
+    made: dict[str, Path], alone: dict[str, list[Prediction]]
+) -> None:
+    """From several threads, one to four texts each, in random order."""
+    draw = Random(0)
+    wanted = [(name, start) for name in alone for start in range(len(TEXTS)) for _ in range(3)]
+    draw.shuffle(wanted)
+    with served(made) as service:
+        answers: list[tuple[str, int, Future[list[Prediction]]]] = []
+
+        def ask(part: list[tuple[str, int]]) -> None:
+            for name, start in part:
+                answers.append((name, start, service.ask(name, examples(name)[start:])))
+
+        threads = [threading.Thread(target=ask, args=(wanted[number::4],)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for name, start, answer in answers:
+            assert_same(answer.result(timeout=60), alone[name][start:])
+        facts = service.facts
+    assert facts.requests == len(wanted)
+    assert facts.queued == 0
+    assert facts.loads == len(alone)
+    assert facts.rows > 3 * facts.passes, "requests share passes"
+
+
+def test_loading_and_evicting_while_asked_never_answers_with_another(
+    made: dict[str, Path], alone: dict[str, list[Prediction]]
+) -> None:
+    """Memory for two of seven: every request may load its adapter anew; a pinned one stays."""
+    with served(made, *METHODS) as probe:
+        sizes = {name: probe.load(name).own_bytes for name in METHODS}
+    budget = sizes["lora"] + max(sizes.values()) + 1
+    draw = Random(1)
+    with served(made, *METHODS, adapter_bytes=budget) as service:
+        service.load("lora")
+        service.pin("lora")
+        for _ in range(12):
+            names = draw.sample(METHODS, 3)
+            for name, answer in [(name, service.ask(name, examples(name))) for name in names]:
+                assert_same(answer.result(timeout=60), alone[name])
+            assert service.facts.adapter_bytes <= budget
+            assert service.adapter("lora").state == "loaded"
+        assert service.facts.evictions > 5
+        assert service.unload("lora").state == "registered"
+        assert_same(service.ask("lora", examples("lora")).result(timeout=60), alone["lora"])
+        service.forget("lora")
+        with pytest.raises(UsageError) as caught:
+            service.ask("lora", examples("lora"))
+        assert caught.value.code == "TT-U103"
+
+
+def test_what_goes_wrong_with_one_request_is_its_own(
+    made: dict[str, Path], alone: dict[str, list[Prediction]], tmp_path: Path
+) -> None:
+    broken = shutil.copytree(made["ia3"], tmp_path / "broken")
+    with served(made, "lora") as service:
+        service.register("broken", broken)
+        bad = service.ask("lora", [Example(("one", "two"), None)])
+        good = service.ask("lora", examples("lora"))
+        with pytest.raises(ArtifactError) as caught:
+            bad.result(timeout=60)
+        assert caught.value.code == "TT-A008"
+        assert_same(good.result(timeout=60), alone["lora"])
+        (broken / "adapter_model.safetensors").write_bytes(b"broken")
+        with pytest.raises(ArtifactError) as caught:
+            service.ask("broken", examples("ia3")).result(timeout=60)
+        assert caught.value.code == "TT-A003"
+        assert service.adapter("broken").in_flight == 0
+        assert_same(service.ask("lora", examples("lora")).result(timeout=60), alone["lora"])
+
+
+def test_a_full_queue_a_passed_deadline_a_cancelled_and_a_closed_service(made: dict[str, Path]) -> None:
+    service = served(made, "lora", "adapter", queued=3, wait_seconds=0.5)
+    service.load("lora")
+    first = [service.ask("lora", examples("lora")) for _ in range(3)]
+    with pytest.raises(Busy) as caught:
+        service.ask("lora", examples("lora"))
+    assert caught.value.code == "TT-N001"
+    assert first[0].cancel()
+    late = service.ask("lora", examples("lora"), deadline_seconds=0.0)
+    with pytest.raises(CancelledError):
+        first[0].result()
+    with pytest.raises(Busy) as caught:
+        late.result(timeout=60)
+    assert caught.value.code == "TT-N002"
+    assert [len(answer.result(timeout=60)) for answer in first[1:]] == [len(TEXTS)] * 2
+    facts = service.facts
+    assert (facts.refused, facts.expired, facts.queued) == (1, 1, 0)
+    assert service.adapter("lora").in_flight == 0
+    last = service.ask("lora", examples("lora"))
+    service.close()
+    assert len(last.result()) == len(TEXTS), "what waits is answered before it closes"
+    with pytest.raises(Busy) as caught:
+        service.ask("lora", examples("lora"))
+    assert caught.value.code == "TT-N003"
+
+
+def test_what_is_beyond_the_budget_or_called_otherwise_is_refused_when_registered(made: dict[str, Path]) -> None:
+    with Service(str(made["base"]), Limits(adapter_bytes=1000)) as service:
+        with pytest.raises(ArtifactError) as caught:
+            service.register("lora", made["lora"])
+        assert caught.value.code == "TT-N050"
+    with served(made, "lora") as service:
+        for name, code in (("../law", "TT-U101"), ("lora", "TT-U102")):
+            with pytest.raises(UsageError) as refused:
+                service.register(name, made["adapter"])
+            assert refused.value.code == code
