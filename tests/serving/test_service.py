@@ -1,4 +1,4 @@
-"""The service: every request is answered as its adapter answers alone, whatever is asked, loaded or let go beside it."""
+"""The service: a request is answered as its adapter answers alone, whatever is asked, loaded or let go beside."""
 
 import shutil
 import threading
