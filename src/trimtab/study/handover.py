@@ -1,4 +1,4 @@
-"""`trimtab serve --print`: what another server needs to take a base and its adapters over, as a command or a folder.
+"""`trimtab serve --print`: what another server needs to take a base and its adapters over, as a command or folder.
 
 The folder holds command.sh, compose.yaml, README.md and the adapters as that server loads them; what it cannot
 load is said with the reason. Nothing is started here.
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trimtab import __version__
 from trimtab.artifacts import artifact_named, read_facts, require_name
 from trimtab.data.chat_template import DEFAULT_TEMPLATE, template_of
 from trimtab.errors import Message, NothingFits, UsageError
@@ -159,7 +160,7 @@ def _written(served: "Served", server: "Server", launch: "Launch", target: Path,
             **({TEMPLATE_FILE: launch.template} if launch.template else {}),
         }
         sizes = _sizes(beside) | {loaded.path: _bytes_of(beside / loaded.path) for loaded in launch.loaded}
-        texts["README.md"] = readme(served, server, launch, sizes, language)
+        texts["README.md"] = readme(served, server, launch, sizes, language=language, version=__version__)
         for name, text in texts.items():
             (beside / name).write_text(text, encoding="utf-8")
         (beside / "command.sh").chmod(_EXECUTABLE)

@@ -30,8 +30,8 @@ TITLE = "llama.cpp"
 _IMAGE = "ghcr.io/ggml-org/llama.cpp:server"
 _PORT = 8080
 _RULES = (
-    other_base(TITLE),
-    whole_model(TITLE),
+    other_base,
+    whole_model,
     not_lora(TITLE),
     has_head(TITLE),
     dora(TITLE),

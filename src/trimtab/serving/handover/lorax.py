@@ -39,8 +39,8 @@ _INSIDE = 80
 _DTYPES: Mapping[str, str] = MappingProxyType({"bf16": "bfloat16", "fp16": "float16"})
 _BITS: Mapping[str, str] = MappingProxyType({"nf4": "bitsandbytes-nf4", "int8": "bitsandbytes"})
 _RULES = (
-    other_base(TITLE),
-    whole_model(TITLE),
+    other_base,
+    whole_model,
     not_lora(TITLE),
     has_head(TITLE),
     dora(TITLE),

@@ -3,7 +3,6 @@
 import shlex
 from collections.abc import Iterator, Mapping
 
-from trimtab import __version__
 from trimtab.errors import Message, message
 from trimtab.serving.handover.facts import Launch, Loaded, Served, Server
 
@@ -20,10 +19,16 @@ def command_file(launch: Launch) -> str:
     return f'#!/bin/sh\ncd "$(dirname "$0")" || exit 1\n{exports}exec {shlex.join(launch.argv)}\n'
 
 
-def readme(served: Served, server: Server, launch: Launch, sizes: Mapping[str, int], language: str) -> str:
-    """README.md. `sizes`: bytes of what was written, by its path in the folder."""
+def readme(
+    served: Served, server: Server, launch: Launch, sizes: Mapping[str, int], *, language: str, version: str
+) -> str:
+    """README.md. `sizes`: bytes of what was written, by its path in the folder; `version`: of Trimtab."""
     heads = message("TT-N340", base=served.called, server=server.title).text(language)
-    paragraphs = [f"# {heads}", *(told.text(language) for told in _opening(served, server, launch, sizes))]
+    paragraphs = [
+        f"# {heads}",
+        message("TT-N341", version=version).text(language),
+        *(told.text(language) for told in _opening(served, server, launch, sizes)),
+    ]
     sections = {
         "TT-N349": [_adapter(loaded, sizes, language) for loaded in launch.loaded],
         "TT-N346": [f"- {one.why.text(language)} {one.instead_shared.text(language)}" for one in launch.refused],
@@ -36,7 +41,6 @@ def readme(served: Served, server: Server, launch: Launch, sizes: Mapping[str, i
 
 
 def _opening(served: Served, server: Server, launch: Launch, sizes: Mapping[str, int]) -> Iterator[Message]:
-    yield message("TT-N341", version=__version__)
     if launch.base_file:
         size = sizes.get(launch.base_file, 0)
         yield message("TT-N344", base=served.called, file=launch.base_file, size=size)

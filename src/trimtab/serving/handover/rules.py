@@ -16,30 +16,20 @@ Instead: TypeAlias = Callable[[str], Message]  # of a merged copy's folder: how 
 _OPTIONS = {"bind": ":ro", "volume": ""}
 
 
-def other_base(server: str) -> Rule:
+def other_base(handed: Handed) -> Message | None:
     """Trained on other weights than are served."""
-
-    def rule(handed: Handed) -> Message | None:
-        if handed.same_base:
-            return None
-        base = handed.facts.base
-        return message(
-            "TT-N310", name=handed.name, base=base.hub_id or base.family, sha256=base.weights_sha256[:12]
-        )
-
-    return rule
+    if handed.same_base:
+        return None
+    base = handed.facts.base
+    return message("TT-N310", name=handed.name, base=base.hub_id or base.family, sha256=base.weights_sha256[:12])
 
 
-def whole_model(server: str) -> Rule:
+def whole_model(handed: Handed) -> Message | None:
     """Its own weights are no addition to a base: full tuning, a head or biases alone."""
-
-    def rule(handed: Handed) -> Message | None:
-        if handed.facts.adapter:
-            return None
-        size = sum(size for _, size, _ in handed.facts.files)
-        return message("TT-N311", name=handed.name, method=handed.facts.strategy.method, size=size)
-
-    return rule
+    if handed.facts.adapter:
+        return None
+    size = sum(size for _, size, _ in handed.facts.files)
+    return message("TT-N311", name=handed.name, method=handed.facts.strategy.method, size=size)
 
 
 def not_lora(server: str) -> Rule:
@@ -55,7 +45,7 @@ def not_lora(server: str) -> Rule:
 
 
 def has_head(server: str) -> Rule:
-    """Labels, tags, numbers and vectors come of a head or a pooling that the server does not take with an adapter."""
+    """Labels, tags, numbers and vectors come of a head or a pooling, which the server does not take."""
 
     def rule(handed: Handed) -> Message | None:
         task, outputs = handed.facts.task, handed.facts.outputs

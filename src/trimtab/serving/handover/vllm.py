@@ -51,8 +51,8 @@ _DTYPES: Mapping[str, str] = MappingProxyType({"bf16": "bfloat16", "fp16": "floa
 _BITS: Mapping[str, tuple[str, ...]] = MappingProxyType({"nf4": ("--quantization", "bitsandbytes")})
 _CACHE = Mount(source="hf-cache", target="/root/.cache/huggingface", kind="volume")
 _RULES = (
-    other_base(TITLE),
-    whole_model(TITLE),
+    other_base,
+    whole_model,
     not_lora(TITLE),
     has_head(TITLE),
     dora(TITLE),
