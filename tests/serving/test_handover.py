@@ -356,6 +356,14 @@ def test_llama_server_numbers_adapters_as_they_are_asked(base: ModelSource, made
     assert "--lora-init-without-apply" in words
 
 
+def test_a_text_adapter_is_asked_for_a_text_to_go_on(base: ModelSource, made: dict[str, Path]) -> None:
+    one = served(base, made, "law").adapters[0]
+    text = replace(one, facts=replace(one.facts, task="text"))
+    asked = SERVERS["vllm"].launch(served(base, made, adapters=(text,))).loaded[0].request
+    assert asked[1].endswith("/v1/completions")
+    assert json.loads(asked[-1])["model"] == "law"
+
+
 def test_where_nothing_can_be_loaded_nothing_is_written(
     base: ModelSource, made: dict[str, Path], tmp_path: Path
 ) -> None:

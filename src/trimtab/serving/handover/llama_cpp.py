@@ -13,9 +13,8 @@ from trimtab.models.gguf_layout import GGUF_FAMILIES, architecture
 from trimtab.serving.handover.facts import TEMPLATE_FILE, Container, Handed, Launch, Loaded, Mount, Served, Server
 from trimtab.serving.handover.gguf_adapter import write_gguf_adapter
 from trimtab.serving.handover.rules import (
+    asking,
     bits_notes,
-    chat_body,
-    chat_request,
     dora,
     has_head,
     not_lora,
@@ -93,7 +92,7 @@ def _loaded(number: int, handed: Handed, port: int) -> Loaded:
     return Loaded(
         adapter=handed,
         path=f"adapters/{handed.name}.gguf",
-        request=chat_request(port, chat_body(lora=[{"id": number, "scale": 1.0}])),
+        request=asking(handed, port, lora=[{"id": number, "scale": 1.0}]),
         write=write_gguf_adapter,
     )
 

@@ -14,10 +14,9 @@ from trimtab.errors import Message, message
 from trimtab.serving.handover.facts import Container, Handed, Launch, Loaded, Mount, Served, Server
 from trimtab.serving.handover.peft_folder import write_peft_in_all_layers
 from trimtab.serving.handover.rules import (
+    asking,
     base_bits,
     bits_notes,
-    chat_body,
-    chat_request,
     docker_run,
     dora,
     has_head,
@@ -97,7 +96,7 @@ def _loaded(handed: Handed, port: int) -> Loaded:
     return Loaded(
         adapter=handed,
         path=f"adapters/{handed.name}",
-        request=chat_request(port, chat_body(model=f"/adapters/{handed.name}")),
+        request=asking(handed, port, model=f"/adapters/{handed.name}"),
         write=write_peft_in_all_layers,
     )
 

@@ -5,15 +5,20 @@ A rule takes an adapter and gives the reason in numbers, or None. Each server ha
 
 import json
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
+from trimtab.data.spec import Task
 from trimtab.errors import Message, message
 from trimtab.serving.handover.facts import WRITES_TEXT, Container, Handed, Refusal, Served
 
 Rule: TypeAlias = Callable[[Handed], Message | None]
 Instead: TypeAlias = Callable[[str], Message]  # of a merged copy's folder: how the server takes it
 _OPTIONS = {"bind": ":ro", "volume": ""}
+_ASKED: Mapping[Task, tuple[str, dict[str, object]]] = {
+    "instruct": ("/v1/chat/completions", {"messages": [{"role": "user", "content": "Hello"}]}),
+    "text": ("/v1/completions", {"prompt": "Once upon a time"}),
+}
 
 
 def other_base(handed: Handed) -> Message | None:
@@ -167,15 +172,12 @@ def template_for(served: Served, taken: Sequence[Handed]) -> tuple[str, tuple[Me
     return ("" if chosen == served.template else chosen), notes
 
 
-def chat_body(**fields: object) -> str:
-    """A request for an answer to one turn, as JSON."""
-    return json.dumps({**fields, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 64})
-
-
-def chat_request(port: int, body: str) -> tuple[str, ...]:
-    """A curl line that asks a running server."""
-    url = f"http://127.0.0.1:{port}/v1/chat/completions"
-    return ("curl", url, "-H", "Content-Type: application/json", "-d", body)
+def asking(handed: Handed, port: int, **fields: object) -> tuple[str, ...]:
+    """A curl line that asks a running server for an answer to one turn, or for a text to go on. `fields`: those by
+    which it knows the adapter."""
+    path, asked = _ASKED[handed.facts.task]
+    body = json.dumps({**fields, **asked, "max_tokens": 64})
+    return ("curl", f"http://127.0.0.1:{port}{path}", "-H", "Content-Type: application/json", "-d", body)
 
 
 def docker_run(container: Container, port: int) -> tuple[str, ...]:

@@ -23,10 +23,9 @@ from trimtab.serving.handover.facts import (
 )
 from trimtab.serving.handover.peft_folder import write_peft
 from trimtab.serving.handover.rules import (
+    asking,
     base_bits,
     bits_notes,
-    chat_body,
-    chat_request,
     dora,
     has_head,
     not_lora,
@@ -148,7 +147,7 @@ def _loaded(handed: Handed, port: int) -> Loaded:
     return Loaded(
         adapter=handed,
         path=f"adapters/{handed.name}",
-        request=chat_request(port, chat_body(model=handed.name)),
+        request=asking(handed, port, model=handed.name),
         write=write_peft,
     )
 
