@@ -64,7 +64,6 @@ def _made(
             base = base or base_of(source, spec.family)
             strategy = _strategy(kind, spec, task)
             labels = _labels(number) if task == "classify" else ()
-            added = any(part.adapter for part in strategy.parts)
             facts = ArtifactFacts(
                 adapter=added, task=task, labels=labels, columns=("text",) if labels else (),
                 label_column="label" if labels else "", outputs=len(labels), base=base,

@@ -3,7 +3,8 @@
 Adapters of one type and one number of labels are one PeftModel (PEFT takes no others together), all of them on the
 tensors of one base. `one_by_one`: as requests come, each switched to (`set_adapter`). `in_windows`: requests that
 came together are sorted; LoRA goes through `adapter_names`, the others adapter by adapter, since PEFT ignores the
-names there. What PEFT does not keep beside a base (BitFit, a head alone) is a whole model each.
+names there, and so does LoRA with a BERT pooler saved beside it, for which it refuses them. What PEFT does not
+keep beside a base (BitFit, a head alone) is a whole model each.
 """
 
 import json
@@ -84,13 +85,16 @@ class PlainPeft:
         facts = glance(folder)
         if not facts.adapter:
             return _Place(AutoModelForSequenceClassification.from_pretrained(folder).eval())
-        kind = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["peft_type"]
+        config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        kind = config["peft_type"]
         key = (kind, facts.outputs)
         if key in self._groups:
             self._groups[key].load_adapter(str(folder), name)
         else:
             self._groups[key] = PeftModel.from_pretrained(self._shared(facts.outputs), str(folder), name).eval()
-        return _Place(self._groups[key], named=kind == "LORA", switched=True)
+        return _Place(
+            self._groups[key], named=kind == "LORA" and config["modules_to_save"] == ["classifier"], switched=True
+        )
 
     def _shared(self, outputs: int) -> PreTrainedModel:
         """A classifier on the one base's tensors, with a head of its own."""

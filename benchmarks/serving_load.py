@@ -7,7 +7,7 @@
     python benchmarks/serving_load.py disconnect --model CHAT_DIR --adapters DIR [--times 1000]
 
 make: artifacts with random weights (made_adapters). mixed: as many answers a second as there are with 32 adapters
-asked at random, with one, and from plain PEFT in this process, by turns in each round; that all three say the same;
+asked at random, with one, and from plain PEFT in this process, by turns in each round, and that all say the same;
 latencies at 70 % of it. overload: `--times` the capacity. churn: adapters loaded and let go in this process.
 disconnect: streams that are left after their first piece. Run nothing else beside it.
 """
@@ -23,9 +23,10 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import median
 from threading import Event, Thread
@@ -33,12 +34,13 @@ from threading import Event, Thread
 import psutil
 from load_client import Load, Outcome, break_off, run
 from machine_facts import print_facts
+from plain_peft import Asked, PlainPeft
 
 from trimtab.artifacts import FACTS_FILE
 from trimtab.models import ModelSource, read_spec
 
 MIB = 1024**2
-WORDS = (
+WORDS = (  # noqa: SIM905
     "the film was long and the music loud but nobody in the small room left before its end because what they had "
     "come for was on the last page of a letter that came too late to be read by those it was written for"
 ).split()
@@ -176,23 +178,20 @@ def make(arguments: argparse.Namespace) -> None:
     chat = read_spec(source).kind == "decoder"
     made = make_adapters(
         arguments.adapters, source, arguments.count,
-        kinds=kinds_named(["lora"] if chat else arguments.methods.split(",")), task="instruct" if chat else "classify",
+        kinds=kinds_named(["lora"] if chat else arguments.methods.split(",")),
+        task="instruct" if chat else "classify",
     )  # fmt: skip
     print(f"{len(made)} artifacts in {arguments.adapters}")
 
 
 def mixed(arguments: argparse.Namespace) -> None:
-    from plain_peft import PlainPeft
-
     adapters, asked, seconds = folders(arguments), texts(), arguments.seconds or 10.0
-    plain = PlainPeft(arguments.model, adapters)
-    names = tuple(adapters)
+    plain, names = PlainPeft(arguments.model, adapters), tuple(adapters)
     with serving(arguments, adapters) as server:
         warm_up(server, names)
         print(
             f"largest difference from plain PEFT in a probability: {difference(server, plain, names, asked):.1e}"
         )
-        rates: dict[str, list[float]] = {}
 
         def saturate(models: Sequence[str], seed: int) -> float:
             load = Load(
@@ -201,28 +200,29 @@ def mixed(arguments: argparse.Namespace) -> None:
             )  # fmt: skip
             return sound(run(load, arguments.clients)).answered_a_second
 
+        def in_process(work: Callable[[list[Asked]], object], seed: int) -> float:
+            rows = requests(names, asked, arguments.asked, seed)
+            begun = time.perf_counter()
+            work(rows)
+            return len(rows) / (time.perf_counter() - begun)
+
+        measured: dict[str, Callable[[int], float]] = {
+            "mixed": partial(saturate, names),
+            "one": partial(saturate, names[:1]),
+            "PEFT, one by one": partial(in_process, plain.one_by_one),
+            "PEFT, windows of 32": partial(in_process, plain.in_windows),
+        }
+        rates: dict[str, list[float]] = {name: [] for name in measured}
         with watched(server.process.pid) as memory:
             for number in range(arguments.rounds):
-                rows = requests(names, asked, arguments.asked, number)
-                measured = {
-                    "mixed": lambda: saturate(names, number),
-                    "one": lambda: saturate(names[:1], number),
-                    "PEFT, one by one": lambda: len(rows) / timed(lambda: plain.one_by_one(rows)),
-                    "PEFT, windows of 32": lambda: len(rows) / timed(lambda: plain.in_windows(rows)),
-                }
                 for turn in range(len(measured)):
                     name = list(measured)[(turn + number) % len(measured)]
-                    rates.setdefault(name, []).append(measured[name]())
+                    rates[name].append(measured[name](number))
             show_rates(rates)
             for name, models in (("mixed", names), ("one", names[:1])):
-                load = Load(
-                    port=server.port,
-                    models=models,
-                    texts=asked,
-                    seconds=seconds,
-                    rate=0.7 * median(rates["mixed"]),
-                )
-                print(f"at {load.rate:.0f} /s, {name:5s} {run(load, arguments.clients).line()}")
+                rate = 0.7 * median(rates["mixed"])
+                load = Load(port=server.port, models=models, texts=asked, seconds=seconds, rate=rate)
+                print(f"at {rate:.0f} /s, {name:5s} {run(load, arguments.clients).line()}")
         print(memory.line())
 
 
@@ -280,11 +280,13 @@ def churn(arguments: argparse.Namespace) -> None:
             cycle(arguments.cycles // 10)
             gc.collect()
             print(
-                f"{(tenth + 1) * arguments.cycles // 10:6d} cycles: {(process.memory_info().rss - before) / MIB:+.1f} MiB"
+                f"{(tenth + 1) * arguments.cycles // 10:6d} cycles: "
+                f"{(process.memory_info().rss - before) / MIB:+.1f} MiB"
             )
     ordered = sorted(seconds)
     print(
-        f"a load takes {median(ordered) * 1000:.1f} ms, 99 % below {ordered[int(0.99 * len(ordered))] * 1000:.1f} ms"
+        f"a load takes {median(ordered) * 1000:.1f} ms, 99 % of them less than "
+        f"{ordered[int(0.99 * len(ordered))] * 1000:.1f} ms"
     )
 
 
@@ -318,15 +320,9 @@ def still_there(server: Server, patience_seconds: float = 10.0) -> float:
     return found
 
 
-def requests(names: Sequence[str], asked: Sequence[str], count: int, seed: int) -> list[tuple[str, str]]:
+def requests(names: Sequence[str], asked: Sequence[str], count: int, seed: int) -> list[Asked]:
     draw = random.Random(seed)
     return [(draw.choice(names), draw.choice(asked)) for _ in range(count)]
-
-
-def timed(work: object) -> float:
-    begun = time.perf_counter()
-    work()  # type: ignore[operator]
-    return time.perf_counter() - begun
 
 
 def sound(outcome: Outcome) -> Outcome:
@@ -341,10 +337,10 @@ def warm_up(server: Server, names: Sequence[str]) -> None:
         server.post("/v1/classify", {"model": name, "input": [WORDS[0]]})
 
 
-def difference(server: Server, plain: object, names: Sequence[str], asked: Sequence[str]) -> float:
+def difference(server: Server, plain: PlainPeft, names: Sequence[str], asked: Sequence[str]) -> float:
     """Of probabilities, over two texts for every adapter; all in one window, so that they share passes."""
     rows = [(name, text) for name in names for text in asked[:2]]
-    wanted = plain.in_windows(rows)  # type: ignore[attr-defined]
+    wanted = plain.in_windows(rows)
     largest = 0.0
     for (name, text), shares in zip(rows, wanted, strict=True):
         (answer,) = server.post("/v1/classify", {"model": name, "input": [text]})["data"]  # type: ignore[misc]
