@@ -8,15 +8,16 @@ flattered. HTTP/1.1 by hand: a client library takes more of the two cores than t
 import asyncio
 import json
 import random
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
-from multiprocessing import get_context
+from dataclasses import asdict, dataclass, field, replace
+from subprocess import PIPE, Popen
 
 Body = dict[str, object]
 _PATIENCE_SECONDS = 60.0
+_START_SECONDS = 1.0  # for all clients to be there
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,23 +68,38 @@ class Outcome:
 
 
 def run(load: Load, processes: int = 2) -> Outcome:
-    """The load, shared among so many processes."""
+    """The load, shared among so many processes, which begin together; they import nothing of Trimtab."""
+    begin = time.time() + _START_SECONDS
     shares = [
-        Load(
-            port=load.port, models=load.models, texts=load.texts, seconds=load.seconds, path=load.path,
-            rate=load.rate / processes, in_flight=max(1, load.in_flight // processes), seed=load.seed + number,
+        replace(
+            load, rate=load.rate / processes, in_flight=max(1, load.in_flight // processes), seed=load.seed + part
         )
-        for number in range(processes)
-    ]  # fmt: skip
+        for part in range(processes)
+    ]
+    command = [sys.executable, __file__]
+    clients = [Popen(command, stdin=PIPE, stdout=PIPE, text=True) for _ in shares]
+    for client, share in zip(clients, shares, strict=True):
+        assert client.stdin is not None
+        json.dump({"begin": begin, "load": asdict(share)}, client.stdin)
+        client.stdin.close()
     whole = Outcome()
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        for outcome in pool.map(_run_one, shares):
-            whole.add(outcome)
+    for client in clients:
+        assert client.stdout is not None
+        told = json.load(client.stdout)
+        client.wait()
+        statuses = Counter({int(status): count for status, count in told.pop("statuses").items()})
+        whole.add(Outcome(**told, statuses=statuses))
     return whole
 
 
-def _run_one(load: Load) -> Outcome:
-    return asyncio.run(_Client(load).run())
+def main() -> None:
+    """One client: a load on stdin, what became of it on stdout."""
+    told = json.load(sys.stdin)
+    load = Load(**told["load"] | {name: tuple(told["load"][name]) for name in ("models", "texts")})
+    time.sleep(max(0.0, told["begin"] - time.time()))
+    found = asyncio.run(_Client(load).run())
+    # asdict would count the pairs of a Counter.
+    json.dump({name: getattr(found, name) for name in Outcome.__slots__}, sys.stdout)
 
 
 class _Client:
@@ -185,3 +201,7 @@ async def _broken_off(port: int, path: str, body: Body, *, reset: bool) -> str:
     except (OSError, asyncio.IncompleteReadError, TimeoutError) as error:
         return type(error).__name__
     return "left in mid-stream" if piece else f"status {status}"
+
+
+if __name__ == "__main__":
+    main()

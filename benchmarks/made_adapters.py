@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 
 from trimtab import tuning
-from trimtab.artifacts import FACTS_FILE, ArtifactFacts, base_of
+from trimtab.artifacts import FACTS_FILE, ArtifactFacts, Base, base_of
 from trimtab.evaluation import OBJECTIVES, Opening, save_artifact
 from trimtab.methods import Choices, Strategy, method_named, parts_for
 from trimtab.models import ModelSource, ModelSpec, read_spec
@@ -62,15 +62,24 @@ def _made(
         name = f"{kind.word}-{number:02d}"
         if not (folder / name / FACTS_FILE).is_file():
             base = base or base_of(source, spec.family)
-            strategy = _strategy(kind, spec, task)
             labels = _labels(number) if task == "classify" else ()
-            facts = ArtifactFacts(
-                adapter=added, task=task, labels=labels, columns=("text",) if labels else (),
-                label_column="label" if labels else "", outputs=len(labels), base=base,
-                strategy=strategy, trimtab_version="0",
-            )  # fmt: skip
+            facts = _facts(_strategy(kind, spec, task), base, task, labels)
             _make(folder / name, source, spec, facts, number)
         yield name, folder / name
+
+
+def _facts(strategy: Strategy, base: Base, task: Task, labels: tuple[str, ...]) -> ArtifactFacts:
+    return ArtifactFacts(
+        adapter=any(part.adapter for part in strategy.parts),
+        task=task,
+        labels=labels,
+        columns=("text",) if labels else (),
+        label_column="label" if labels else "",
+        outputs=len(labels),
+        base=base,
+        strategy=strategy,
+        trimtab_version="0",
+    )
 
 
 def _labels(number: int) -> tuple[str, ...]:
