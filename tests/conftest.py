@@ -1,5 +1,5 @@
-"""Puts this folder on the path, so that tests of several rooms share tiny_models and tiny_training, and the folder
-of the benchmarks, whose adapters without a training some tests serve; and says where real models and data sets lie,
+"""Puts this folder on the path, so that tests of several rooms share tiny_models and tiny_training, and that of
+the benchmarks, whose adapters without a training some tests serve; and says where real models and data sets lie,
 which users do not have."""
 
 import json

@@ -66,6 +66,8 @@ class Served:
     @property
     def called(self) -> str:
         """A name of the base that says nothing of this machine."""
+        if self.source.kind == "gguf":
+            return PurePath(self.source.name).stem
         return self.source.hub_id or self.source.folder.resolve().name
 
 
