@@ -1,5 +1,6 @@
-"""Puts this folder on the path, so that tests of several rooms share tiny_models and tiny_training; and says where
-real models and data sets lie, which users do not have."""
+"""Puts this folder on the path, so that tests of several rooms share tiny_models and tiny_training, and that of
+the benchmarks, whose adapters without a training some tests serve; and says where real models and data sets lie,
+which users do not have."""
 
 import json
 import os
@@ -14,6 +15,7 @@ from filelock import FileLock
 from thin import repeats
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.append(str(ROOT / "benchmarks"))
 _CALIBRATE = """
 from trimtab.hardware import calibration_key, this_machine
 from trimtab.training.calibrate import calibrated

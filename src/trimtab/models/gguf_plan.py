@@ -79,10 +79,15 @@ def _is_computed(tensor: StoredTensor, spec: ModelSpec) -> bool:
     )
 
 
-def _plan(kind: GgufKind, entries: Sequence[Entry], tensors: tuple[PackedTensor, ...]) -> GgufPlan:
+def header_bytes(entries: Sequence[Entry], tensors: Sequence[PackedTensor]) -> bytes:
+    """All bytes before the first tensor's, which follow in this order, each filled up to `ALIGNMENT`."""
     start = struct.pack("<4sIQQ", b"GGUF", _VERSION, len(tensors), len(entries))
     header = b"".join([start, *(entry.encoded for entry in entries), *_places(tensors)])
-    header += bytes(-len(header) % ALIGNMENT)
+    return header + bytes(-len(header) % ALIGNMENT)
+
+
+def _plan(kind: GgufKind, entries: Sequence[Entry], tensors: tuple[PackedTensor, ...]) -> GgufPlan:
+    header = header_bytes(entries, tensors)
     return GgufPlan(
         kind=kind,
         header=header,
