@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from tiny_writers import chats
 from tiny_artifacts import moved_artifact
 from tiny_chat import chat_strategy
+from tiny_writers import chats
 from trimtab.errors import ModelError
 from trimtab.evaluation import open_artifact
 from trimtab.methods import Lora

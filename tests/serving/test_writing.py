@@ -135,7 +135,7 @@ def test_those_who_write_go_on_while_long_prompts_are_read(four: Chats) -> None:
 
 def test_prompts_are_read_together_where_that_is_not_mostly_padding(four: Chats) -> None:
     draw, writer = random.Random(4), four.writer()
-    for words in (10, 12, 11, 9, 200, 10, 11):
+    for words in (10, 12, 11, 9, 100, 10, 11):
         writer.admit(four.ticket(draw.choice(NAMES), question(draw, words, most_tokens=2)))
     with Passes(four.model) as passes:
         writer.step()
@@ -240,7 +240,7 @@ def test_a_conversation_goes_on_from_its_last_answer(four: Chats) -> None:
         assert said == four.said_alone("c", one.request)
         turns += (Turn("assistant", said), Turn("user", WORDS[0]))
         known = len(one.prompt)
-    assert known > 80 > run
+    assert known > 70 and run < 25
 
 
 def test_one_who_still_writes_has_read_it_too(four: Chats) -> None:
@@ -363,19 +363,21 @@ def test_trained_virtual_tokens_stand_before_their_rows_alone(method: str, tmp_p
 
 
 def test_a_row_of_numbers_that_are_none_spoils_no_other(tmp_path: Path) -> None:
-    some, draw = chats(tmp_path), random.Random(16)
+    some, draw = chats(tmp_path, positions=400), random.Random(16)
     with torch.no_grad():
         for name, parameter in some.alone["c"].model.named_parameters():
             if "lora_A" in name:
                 parameter.fill_(3e38)
-    writer = some.writer(chats=3)
-    asked = [some.ticket(name, question(draw, most_tokens=10)) for name in "acbcabccab"]
-    for one in asked:
+    writer = some.writer(chats=2, context_tokens=400)
+    long, broken, short = (
+        some.ticket(name, question(draw, words, most_tokens=most))
+        for name, words, most in (("a", 30, 30), ("c", 25, 2), ("b", 2, 8))
+    )
+    for one in (long, broken, short):  # the third has the second's place
         writer.admit(one)
     found = texts(written(writer))
-    for one in asked:
-        if one.adapter != "c":
-            assert found[one] == some.said_alone(one.adapter, one.request)
+    for one in (long, short):
+        assert found[one] == some.said_alone(one.adapter, one.request)
 
 
 @pytest.mark.model
@@ -389,9 +391,9 @@ def test_a_real_model_writes_as_alone(real_model) -> None:  # type: ignore[no-un
     source = ModelSource(folder=folder, name=str(folder))
     tokenizer = OBJECTIVES["instruct"].tokenizer(source)
     model = tuning.load_language_model(source, pad_token_id=int(tokenizer.pad_token_id)).float()
-    prompts = ("Name a colour.", "写一句话，用中文。", "List three animals, each with an emoji.")
+    prompts = ("写一句话，用中文。", "List three animals, each with an emoji.")
     asked = [
-        ticket(BASE, WriteRequest(turns=(Turn("user", text),), most_tokens=24), tokenizer) for text in prompts
+        ticket(BASE, WriteRequest(turns=(Turn("user", text),), most_tokens=10), tokenizer) for text in prompts
     ]
     writer = Writer(model)
     for one in asked:
@@ -399,6 +401,6 @@ def test_a_real_model_writes_as_alone(real_model) -> None:  # type: ignore[no-un
     pieces = list(written(writer))
     found = texts(pieces)
     assert [found[one] for one in asked] == [
-        answer(model, tokenizer, one.request.turns, most_tokens=24).text for one in asked
+        answer(model, tokenizer, one.request.turns, most_tokens=10).text for one in asked
     ]
-    assert all("\N{REPLACEMENT CHARACTER}" not in piece.text for _, piece in pieces)
+    assert all("\N{REPLACEMENT CHARACTER}" not in piece.text for _, piece in pieces if piece.finish is None)

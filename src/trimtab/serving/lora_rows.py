@@ -2,8 +2,8 @@
 
 The matrices of the adapters in use stand side by side, A's (ranks of all, in) and B's (out, ranks of all). A pass
 multiplies by all of A, scales in each row its own adapter's columns and blanks the others, and multiplies by all
-of B: two products a matrix, and each adapter's weights are read once, however many rows have it. (Gathering A and B
-row by row reads and holds them once a row.)
+of B: two products a matrix, and each adapter's weights are read once, however many rows have it. (Gathering A and
+B row by row reads and holds them once a row.)
 
 Cost: beside each other the adapters in use are held a second time; (ranks of all) / (width) of the base's products
 on top. An adapter that no row has any more stays beside the others until a new one comes, so that one who goes and

@@ -1,10 +1,10 @@
 """Prefixes: keys and values of texts that were read before, for requests that begin alike under the same adapter.
 
 A conversation that goes on begins with all that was said; requests of one application begin with its system
-prompt. What it costs: a token kept is its keys and values, two vectors a layer (SmolLM2-135M in fp32: 46 kB, so that
-64 MiB are 1,450 tokens); a row that leaves is copied once; a token taken over is copied in place of being computed.
-Two texts with the same beginning hold it twice. Numbers taken over were computed in another batch: they differ by
-rounding, no more.
+prompt. What it costs: a token kept is its keys and values, two vectors a layer (SmolLM2-135M in fp32: 46 kB, so
+that 64 MiB are 1,450 tokens); a row that leaves is copied once; a token taken over is copied in place of being
+computed. Two texts with the same beginning hold it twice. Numbers taken over were computed in another batch: they
+differ by rounding, no more.
 
 Leaves out sharing between adapters: even the first layer's keys differ.
 """

@@ -216,8 +216,8 @@ class Writer:
 
     def _read(self) -> Iterator[tuple[Ticket, Piece]]:
         """Read prompts while there are seats and the tokens of this step last; several long ones by turns."""
-        room = READ_BESIDE if self._writing.rows else READ_ALONE
-        while room > 0:
+        most = room = READ_BESIDE if self._writing.rows else READ_ALONE
+        while room > most // 2:  # a pass of few tokens costs nearly what one of many does
             if seated := self._seated(room):
                 self._reading.append(seated)
             if not self._reading:
