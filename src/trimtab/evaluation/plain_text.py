@@ -64,7 +64,7 @@ class PlainText(LanguageModelling):
     ) -> Iterator[Prediction]:
         """How each text goes on."""
         for example in examples:
-            written = continuation(model, tokenizer, _open_ids(tokenizer, example.texts[0]))
+            written = continuation(model, tokenizer, open_ids(tokenizer, example.texts[0]))
             yield Prediction(None, None, None, (), text=written.text, ended=written.ended)
 
 
@@ -95,7 +95,7 @@ def _documents(examples: Iterable[Example], tokenizer: Tokenizer) -> Iterator[li
             yield row if row and row[-1] == end else [*row, end]
 
 
-def _open_ids(tokenizer: Tokenizer, text: str) -> list[int]:
+def open_ids(tokenizer: Tokenizer, text: str) -> list[int]:
     """Tokens of a text that is to go on: without its end."""
     ids = list(tokenizer(text)["input_ids"])
     while ids and ids[-1] == tokenizer.eos_token_id:
@@ -105,7 +105,7 @@ def _open_ids(tokenizer: Tokenizer, text: str) -> list[int]:
 
 def _sample(model: PreTrainedModel, tokenizer: Tokenizer, text: str, max_length: int) -> Sample | None:
     """None for a document of a few tokens, which has no beginning and no rest."""
-    ids = _open_ids(tokenizer, text)
+    ids = open_ids(tokenizer, text)
     begun = min(_SAMPLE_PROMPT_TOKENS, len(ids) // 2, max(1, max_length // 2))
     if begun < 1:
         return None

@@ -26,7 +26,7 @@ def use_packing(model: PreTrainedModel, max_length: int) -> None:
     AttentionInterface.register(_NAME, _attention_by_rows)
     AttentionMaskInterface.register(_NAME, _mask)
     family = str(model.config.model_type)
-    if not getattr(model, "_supports_sdpa", False) or _window(model) < max_length:
+    if not getattr(model, "_supports_sdpa", False) or attention_window(model) < max_length:
         raise ModelError("TT-M076", family=family)
     model.set_attn_implementation(_NAME)
     if not _keeps_rows_apart(model):
@@ -50,7 +50,7 @@ def _mask(*args, attention_mask=None, **kwargs):  # type: ignore[no-untyped-def]
     return None if attention_mask is None else sdpa_mask(*args, attention_mask=attention_mask, **kwargs)
 
 
-def _window(model: PreTrainedModel) -> float:
+def attention_window(model: PreTrainedModel) -> float:
     """To how many tokens some layer's attention is held; infinity where none is."""
     config = model.config
     layers = getattr(config, "layer_types", None) or ()

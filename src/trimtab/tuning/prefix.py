@@ -90,6 +90,12 @@ def _pairs(prefix: torch.Tensor, rows: int, spec: ModelSpec) -> list[tuple[torch
     return [(pair[0], pair[1]) for pair in split.permute(2, 3, 0, 4, 1, 5).unbind(0)]
 
 
+def prefix_pairs(model: PreTrainedModel, spec: ModelSpec) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Keys and values that a model to which a prefix was attached begins with, by layer, each (1, heads, tokens,
+    head size)."""
+    return _pairs(_prefix(model)(), 1, spec)
+
+
 def _prefix(model: PreTrainedModel) -> Embeddings:
     (found,) = (x for name, x in model.named_modules() if name.endswith(f".{NAME}") and isinstance(x, Embeddings))
     return found
