@@ -27,7 +27,7 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from trimtab import tuning
 from trimtab.data.spec import Turn
-from trimtab.evaluation.generate import stop_tokens
+from trimtab.evaluation.generate import answer_of
 from trimtab.evaluation.objectives import OBJECTIVES
 from trimtab.methods import Lora, Strategy
 from trimtab.models import ModelSource, ModelSpec, read_spec
@@ -44,6 +44,9 @@ ASKED = (
     "What should I know before I write about {}? Give me three points, each with a reason and an example.",
     "Tell me a story of {}.",
 )
+
+Said = tuple[str, int]
+"""An answer, and how many tokens it has."""
 
 
 def main() -> None:
@@ -100,7 +103,7 @@ class Bench:
     def throughput(self) -> float:
         """Print tokens a second of each way, in rounds; returns the Writer's."""
         asked = [self.ticket(number, self.arguments.tokens) for number in range(self.arguments.chats)]
-        ways: dict[str, Callable[[], list[list[int]]]] = {
+        ways: dict[str, Callable[[], list[Said]]] = {
             "writer": lambda: at_once(self.writer(), asked),
             "PEFT": lambda: one_by_one(self.peft, self.tokenizer, asked, switched=True),
             "alone": lambda: one_by_one(self.base, self.tokenizer, asked, switched=False),
@@ -111,7 +114,7 @@ class Bench:
             for name, way in ways.items():
                 before = time.perf_counter()
                 said[name] = way()
-                rate = sum(map(len, said[name])) / (time.perf_counter() - before)
+                rate = sum(tokens for _, tokens in said[name]) / (time.perf_counter() - before)
                 if turn:  # the first warms up
                     rates[name].append(rate)
             if not turn:
@@ -214,25 +217,21 @@ def through_peft(base: PreTrainedModel, adapted: dict[str, PreTrainedModel]) -> 
     return model.eval()
 
 
-def at_once(writer: Writer, asked: list[Ticket]) -> list[list[int]]:
-    """The ids that the Writer writes."""
-    found: dict[Ticket, list[int]] = {}
+def at_once(writer: Writer, asked: list[Ticket]) -> list[Said]:
+    """What the Writer writes."""
+    texts, tokens = dict.fromkeys(asked, ""), dict.fromkeys(asked, 0)
     for one in asked:
         writer.admit(one)
-    rows = {}
     while not writer.idle:
-        writer.step()
-        rows |= {row.ticket: row for row in writer._rows()}
-    for one, row in rows.items():
-        found[one] = row.ids[len(one.prompt) :]
-    return [found[one] for one in asked]
+        for one, piece in writer.step():
+            texts[one] += piece.text
+            tokens[one] = piece.tokens
+    return [(texts[one], tokens[one]) for one in asked]
 
 
 @torch.inference_mode()
-def one_by_one(
-    model: PreTrainedModel, tokenizer: Tokenizer, asked: list[Ticket], *, switched: bool
-) -> list[list[int]]:
-    """The ids that `generate` writes."""
+def one_by_one(model: PreTrainedModel, tokenizer: Tokenizer, asked: list[Ticket], *, switched: bool) -> list[Said]:
+    """What `generate` writes."""
     found = []
     for one in asked:
         if switched and one.adapter != BASE:
@@ -241,14 +240,15 @@ def one_by_one(
         settings = GenerationConfig(
             do_sample=False,
             max_new_tokens=one.request.most_tokens,
-            eos_token_id=stop_tokens(tokenizer),
+            eos_token_id=list(one.ends),
             pad_token_id=int(tokenizer.pad_token_id),
         )
         with tuning.quiet_transformers():
             written = model.generate(
                 input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=settings
             )
-        found.append(written[0, len(one.prompt) :].tolist())
+        said = answer_of(tokenizer, written[0, len(one.prompt) :].tolist(), one.ends)
+        found.append((said.text.strip(), said.tokens))
     return found
 
 
