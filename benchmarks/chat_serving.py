@@ -32,8 +32,7 @@ from trimtab.evaluation.objectives import OBJECTIVES
 from trimtab.methods import Lora, Strategy
 from trimtab.models import ModelSource, ModelSpec, read_spec
 from trimtab.serving.facts import Limits, WriteRequest
-from trimtab.serving.lora_rows import LoraSwitch
-from trimtab.serving.row_switch import BASE
+from trimtab.serving.forks import BASE, Forked, roads_of
 from trimtab.serving.writing import Ticket, Writer, ticket
 
 RANK, ALPHA, SPREAD, LOAD = 8, 16, 0.01, 0.8
@@ -86,14 +85,13 @@ class Bench:
         tuning.cast(self.base.requires_grad_(False).eval(), arguments.precision)
         self.names = [f"a{number}" for number in range(arguments.adapters)]
         adapted = {name: adapter(self.base, self.spec, seed) for seed, name in enumerate(self.names)}
-        self.served = tuning.on_same_weights(self.base, Strategy(method="base", parts=()), self.spec, (), 0)
-        self.switch = LoraSwitch(self.served)
+        self.served = Forked(self.base, self.spec)
         for name, model in adapted.items():
-            self.switch.load(name, model)
+            self.served.add(name, roads_of(model, self.base))
         self.peft = through_peft(self.base, adapted)
 
     def writer(self) -> Writer:
-        return Writer(self.served, self.switch, Limits(chats=self.arguments.chats))
+        return Writer(self.served, Limits(chats=self.arguments.chats))
 
     def ticket(self, number: int, tokens: int) -> Ticket:
         text = ASKED[number % len(ASKED)].format(SUBJECTS[number // len(ASKED) % len(SUBJECTS)])

@@ -6,21 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from transformers import PreTrainedModel
-from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from tiny_artifacts import moved_artifact
 from tiny_chat import chat_model
 from tiny_models import WORDS
-from trimtab import tuning
 from trimtab.data.spec import Turn
-from trimtab.evaluation import Artifact, open_artifact
+from trimtab.evaluation import AdapterSet, Artifact
 from trimtab.evaluation.generate import answer
-from trimtab.evaluation.objectives import OBJECTIVES
-from trimtab.methods import Strategy
-from trimtab.models import ModelSource, read_spec
+from trimtab.models import ModelSource
 from trimtab.serving.facts import Limits, Piece, WriteRequest
-from trimtab.serving.lora_rows import LoraSwitch
-from trimtab.serving.row_switch import BASE
+from trimtab.serving.forks import BASE, Forked, roads_of
 from trimtab.serving.writing import Ticket, Writer, ticket
 
 MOST = 14
@@ -28,16 +23,27 @@ MOST = 14
 
 @dataclass(frozen=True, slots=True)
 class Chats:
-    """`alone`: artifacts by name, the base too. `model`: the base that adapters are put on."""
+    """`alone`: artifacts by name, the base too; `forked`: all of them on one base."""
 
     source: ModelSource
+    adapters: AdapterSet
     alone: dict[str, Artifact]
-    model: PreTrainedModel
-    switch: LoraSwitch
+    forked: Forked
+
+    @property
+    def model(self) -> PreTrainedModel:
+        return self.forked.model
 
     def writer(self, **limits: int) -> Writer:
         prefix_bytes = limits.pop("prefix_bytes", 0)
-        return Writer(self.model, self.switch, Limits(**limits), prefix_bytes=prefix_bytes)  # type: ignore[arg-type]
+        return Writer(self.forked, Limits(**limits), prefix_bytes=prefix_bytes)  # type: ignore[arg-type]
+
+    def add(self, name: str, folder: Path) -> Artifact:
+        """Put an artifact beside the others."""
+        self.adapters.load(name, folder)
+        self.alone[name] = one = self.adapters.artifact(name)
+        self.forked.add(name, roads_of(one.model, self.adapters.bare(name)))
+        return one
 
     def ticket(self, name: str, request: WriteRequest) -> Ticket:
         return ticket(name, request, self.alone[name].tokenizer)
@@ -52,27 +58,12 @@ def chats(
 ) -> Chats:
     """A base and LoRA adapters of ranks 4, 4, ..."""
     source = chat_model(folder / "base", family, **shape)
-    tokenizer = OBJECTIVES["instruct"].tokenizer(source)
-    alone = {BASE: base_alone(source, tokenizer)}
+    on_base = AdapterSet(str(source.folder))
+    base = on_base.own()
+    some = Chats(source, on_base, {BASE: base}, Forked(base.model, base.spec))
     for seed, name in enumerate(adapters):
-        alone[name] = open_artifact(moved_artifact(folder / name, source, task="instruct", seed=seed))
-    model = bare_copy(alone[BASE])
-    switch = LoraSwitch(model)
-    for name in adapters:
-        switch.load(name, alone[name].model)
-    return Chats(source, alone, model, switch)
-
-
-def base_alone(source: ModelSource, tokenizer: Tokenizer) -> Artifact:
-    model = tuning.load_language_model(source, pad_token_id=int(tokenizer.pad_token_id))
-    return Artifact(
-        folder=source.folder, facts=None, spec=read_spec(source), model=model.eval(), tokenizer=tokenizer
-    )  # type: ignore[arg-type]
-
-
-def bare_copy(base: Artifact) -> PreTrainedModel:
-    strategy = Strategy(method="base", parts=())
-    return tuning.on_same_weights(base.model.requires_grad_(False), strategy, base.spec, (), 0)
+        some.add(name, moved_artifact(folder / name, source, task="instruct", seed=seed))
+    return some
 
 
 def question(draw: random.Random, words: int | None = None, **changed: object) -> WriteRequest:

@@ -72,5 +72,5 @@ def _mixed(adapters: AdapterSet, lane: Forked, names: list[str]) -> torch.Tensor
     one = adapters.artifact(names[0])
     rows = list(range(len(TEXTS))) * (len(names) // len(TEXTS))
     inputs = one.collator.batch(_encoded(one), torch.tensor(rows).numpy())
-    with lane.rows(names) as model:
+    with lane.use(names) as model:
         return model(**inputs).logits

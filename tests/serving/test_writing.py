@@ -17,8 +17,8 @@ from trimtab.evaluation import open_artifact
 from trimtab.evaluation.generate import continuation
 from trimtab.evaluation.plain_text import open_ids
 from trimtab.serving.facts import Sampling, WriteRequest
+from trimtab.serving.forks import BASE, Forked, Roads
 from trimtab.serving.openings import opening
-from trimtab.serving.row_switch import BASE
 from trimtab.serving.writing import READ_ALONE, READ_BESIDE, Writer, ticket
 
 NAMES = ("a", "b", "c", BASE)
@@ -337,14 +337,8 @@ def test_a_seed_writes_the_same_whoever_stands_beside_it(four: Chats) -> None:
 def test_trained_virtual_tokens_stand_before_their_rows_alone(method: str, tmp_path: Path) -> None:
     some, draw = chats(tmp_path, adapters=("a",)), random.Random(15)
     some.alone[method] = one = open_artifact(moved_artifact(tmp_path / "v", some.source, method, task="instruct"))
-
-    class Known:
-        """An opening is no module that differs: for its rows the base runs."""
-
-        def use(self, rows):  # type: ignore[no-untyped-def]
-            return some.switch.use([BASE if row == method else row for row in rows])
-
-    writer = Writer(some.model, Known(), prefix_bytes=1 << 20)
+    some.forked.add(method, Roads({}))  # an opening is no module that differs
+    writer = some.writer(prefix_bytes=1 << 20)
     writer.open_with(method, opening(one.facts.strategy, one.model, one.spec))
     system = " ".join(draw.choices(WORDS, k=20))
     asked = [some.ticket(name, opened_by(system, draw)) for name in (method, "a", BASE, method, "a", method)]
@@ -385,7 +379,7 @@ def test_a_real_model_writes_as_alone(real_model) -> None:  # type: ignore[no-un
     from trimtab import tuning
     from trimtab.evaluation.generate import answer
     from trimtab.evaluation.objectives import OBJECTIVES
-    from trimtab.models import ModelSource
+    from trimtab.models import ModelSource, read_spec
 
     folder = real_model("smollm2-135m-instruct")
     source = ModelSource(folder=folder, name=str(folder))
@@ -395,7 +389,7 @@ def test_a_real_model_writes_as_alone(real_model) -> None:  # type: ignore[no-un
     asked = [
         ticket(BASE, WriteRequest(turns=(Turn("user", text),), most_tokens=10), tokenizer) for text in prompts
     ]
-    writer = Writer(model)
+    writer = Writer(Forked(model, read_spec(source)))
     for one in asked:
         writer.admit(one)
     pieces = list(written(writer))

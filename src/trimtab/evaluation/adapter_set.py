@@ -162,7 +162,7 @@ class AdapterSet:
         """One Prediction for each of `texts`, in order; for pairs for each two of them. Of the adapter `name`,
         else of the active one, else of the base. Raises UsageError TT-U103, ArtifactError TT-A008, TT-A043."""
         chosen = self._active if name is None else name
-        artifact = self._own() if chosen is None else self.artifact(chosen)
+        artifact = self.own() if chosen is None else self.artifact(chosen)
         asked = artifact.objective.asked(tuple(texts), None, artifact.facts.columns)
         return list(artifact.predict(asked))
 
@@ -246,13 +246,15 @@ class AdapterSet:
             self._bare[kind] = model.eval()
         return self._bare[kind]
 
-    def _own(self) -> Artifact:
+    def own(self) -> Artifact:
         """The base as it was published, where it has a head: that over the vocabulary. Raises ArtifactError
-        TT-A043 where it has none, or nothing is known of its number formats yet."""
-        base, form = self._base, self._format
-        if base is None or form is None or base.spec.kind != "decoder":
+        TT-A043 where it has none."""
+        base = self._base
+        if base is None or base.spec.kind != "decoder":
             name = "-" if base is None else base.source.name
             raise ArtifactError("TT-A043", base=name, loaded=", ".join(self._held) or "-")
+        form = self._format or _Format(self._precision or "fp32", "same")
+        self._format = form
         strategy = Strategy(method="base", parts=(), precision=form.precision, base_precision=form.base_precision)
         facts = ArtifactFacts(
             adapter=False, task="instruct", labels=(), columns=(), label_column="", outputs=0,

@@ -10,7 +10,6 @@ when.
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import groupby
 
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -21,7 +20,13 @@ from transformers import PreTrainedModel
 from trimtab import tuning
 from trimtab.methods import Part
 from trimtab.models.spec import ModelSpec
-from trimtab.serving.roads import Road, road
+from trimtab.serving.roads import LowRank, Road, road
+
+BASE = ""
+"""In place of an adapter's name: none, the base as it is."""
+
+_FEW_TOKENS = 4  # a row, as when it writes: then one product with all adapters' matrices beats one each
+_BESIDE = 16  # adapters that stay side by side, so that one who ends and comes again copies nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,19 +71,58 @@ def _tensors(one: Road | nn.Module) -> tuple[torch.Tensor, ...]:
     return tuple(parameter for parameter in one.parameters() if id(parameter) not in shared)
 
 
+Rows = slice | torch.Tensor
+
+
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """Rows of one adapter that follow one another."""
+    """Which rows of a batch are of an adapter; a slice where they stand together, which copies nothing."""
 
     adapter: str
-    rows: slice
+    rows: Rows
+
+
+@dataclass(frozen=True, slots=True)
+class _Pass:
+    """Whose the rows of a batch are. `beside`: adapters whose low-rank matrices stand side by side; `strange`: by
+    their ranks, which of all columns are not a row's own, bool (rows, 1, ranks)."""
+
+    names: tuple[str, ...] = ()
+    groups: tuple[_Group, ...] = ()
+    beside: tuple[str, ...] = ()
+    strange: dict[tuple[tuple[str, int], ...], torch.Tensor] = field(default_factory=dict)
+
+    def own(self, inner: torch.Tensor, side: "_Side") -> torch.Tensor:
+        """`inner` (rows, tokens, ranks), in place, with 0 for what is not the row's own adapter's, whatever it
+        was."""
+        if side.ranks not in self.strange:
+            strange = [[name != own for name, rank in side.ranks for _ in range(rank)] for own in self.names]
+            self.strange[side.ranks] = torch.tensor(strange, device=inner.device)[:, None]
+        return inner.masked_fill_(self.strange[side.ranks], 0)
 
 
 @dataclass(slots=True)
 class _Crew:
-    """Whose the rows of the batch are that runs now."""
+    """What runs now."""
 
-    groups: tuple[_Group, ...] = ()
+    now: _Pass = _Pass()
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """Low-rank matrices of several adapters side by side: `down` (ranks of all, inputs), `up` (outputs, ranks)."""
+
+    ranks: tuple[tuple[str, int], ...]
+    down: torch.Tensor
+    up: torch.Tensor
+
+    @classmethod
+    def of(cls, roads: Mapping[str, LowRank]) -> "_Side":
+        return cls(
+            ranks=tuple((name, len(one.down)) for name, one in roads.items()),
+            down=torch.cat([one.down for one in roads.values()]),
+            up=torch.cat([one.up for one in roads.values()], dim=1),
+        )
 
 
 class Fork(nn.Module):
@@ -89,23 +133,47 @@ class Fork(nn.Module):
         self.base = base
         self.roads: dict[str, Road | nn.Module] = {}  # no submodules: a copy of the model must not copy them
         self._crew = crew
+        self._side: tuple[tuple[str, ...], _Side | None] = ((), None)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        groups = [(group.rows, self.roads.get(group.adapter)) for group in self._crew.groups]
+        groups = [(group.rows, self.roads.get(group.adapter)) for group in self._crew.now.groups]
+        if not any(one is not None for _, one in groups):
+            return self.base(x)
         if any(isinstance(one, nn.Module) for _, one in groups):
-            return _joined([self._apart(x[rows], one) for rows, one in groups])
+            parts = [(rows, self._apart(x[rows], one)) for rows, one in groups]
+            return parts[0][1] if len(parts) == 1 else _joined(parts, len(x))
         return self._together(x, [(rows, one) for rows, one in groups if isinstance(one, Road)])
+
+    def let_go(self) -> None:
+        """Hold nothing twice."""
+        self._side = ((), None)
 
     def _apart(self, x: torch.Tensor, one: Road | nn.Module | None) -> torch.Tensor:
         if isinstance(one, nn.Module):
             return one(x)
         return self.base(x) if one is None else one.after(x, self.base(one.before(x)))
 
-    def _together(self, x: torch.Tensor, groups: list[tuple[slice, Road]]) -> torch.Tensor:
-        if len(groups) == 1 and len(self._crew.groups) == 1:
+    def _together(self, x: torch.Tensor, groups: list[tuple[Rows, Road]]) -> torch.Tensor:
+        if len(groups) == 1 and len(self._crew.now.groups) == 1:
             return self._apart(x, groups[0][1])
+        side = self._beside() if x.shape[1] <= _FEW_TOKENS else None
+        if side is not None:
+            groups = [(rows, one) for rows, one in groups if not isinstance(one, LowRank)]
         y = self.base(_changed(x, [(rows, one.before(x[rows])) for rows, one in groups]))
-        return _changed(y, [(rows, one.after(x[rows], y[rows])) for rows, one in groups])
+        y = _changed(y, [(rows, one.after(x[rows], y[rows])) for rows, one in groups])
+        if side is None:
+            return y
+        return y + F.linear(self._crew.now.own(F.linear(x, side.down), side), side.up)
+
+    def _beside(self) -> _Side | None:
+        """The low-rank matrices of the adapters that write now, here; None where there are none."""
+        names, side = self._side
+        if names != self._crew.now.beside:
+            found = {name: self.roads.get(name) for name in self._crew.now.beside}
+            low = {name: one for name, one in found.items() if isinstance(one, LowRank)}
+            side = _Side.of(low) if low else None
+            self._side = self._crew.now.beside, side
+        return side
 
 
 class Vectors(nn.Module):
@@ -117,14 +185,14 @@ class Vectors(nn.Module):
         self._crew = crew
 
     def forward(self) -> torch.Tensor:
-        of_groups = [
-            self.roads[group.adapter]().expand(group.rows.stop - group.rows.start, -1, -1)
-            for group in self._crew.groups
-        ]
-        return torch.cat(of_groups)
+        vectors = {name: self.roads[name]() for name in dict.fromkeys(self._crew.now.names)}
+        return torch.stack([vectors[name] for name in self._crew.now.names])
+
+    def let_go(self) -> None:
+        return None
 
 
-def _changed(whole: torch.Tensor, parts: list[tuple[slice, torch.Tensor]]) -> torch.Tensor:
+def _changed(whole: torch.Tensor, parts: list[tuple[Rows, torch.Tensor]]) -> torch.Tensor:
     """`whole` with other rows in some places."""
     parts = [(rows, part) for rows, part in parts if part.data_ptr() != whole[rows].data_ptr()]
     if not parts:
@@ -135,10 +203,13 @@ def _changed(whole: torch.Tensor, parts: list[tuple[slice, torch.Tensor]]) -> to
     return changed
 
 
-def _joined(parts: list[torch.Tensor]) -> torch.Tensor:
-    """Rows one after the other; heads of few outputs are filled up with zeros."""
-    widest = max(part.shape[-1] for part in parts)
-    return torch.cat([F.pad(part, (0, widest - part.shape[-1])) for part in parts])
+def _joined(parts: list[tuple[Rows, torch.Tensor]], count: int) -> torch.Tensor:
+    """All `count` rows in their places; those of heads with few outputs are filled up with zeros."""
+    widest = max(part.shape[-1] for _, part in parts)
+    whole = parts[0][1].new_zeros(count, *parts[0][1].shape[1:-1], widest)
+    for rows, part in parts:
+        whole[rows, ..., : part.shape[-1]] = part
+    return whole
 
 
 @dataclass(slots=True)
@@ -152,6 +223,7 @@ class Forked:
     model: PreTrainedModel = field(init=False)
     adapters: set[str] = field(init=False, default_factory=set)
     _crew: _Crew = field(init=False, default_factory=_Crew)
+    _last: _Pass = field(init=False, default_factory=_Pass)
 
     def __post_init__(self) -> None:
         self.model = tuning.sharing_copy(self.bare)
@@ -167,22 +239,33 @@ class Forked:
 
     def remove(self, adapter: str) -> None:
         """Let its roads go. The forks stay."""
+        self._last = _Pass()
         for module in self.model.modules():
             if isinstance(module, Fork | Vectors):
                 module.roads.pop(adapter, None)
+                module.let_go()
         self.adapters.discard(adapter)
 
     @contextmanager
-    def rows(self, adapters: Sequence[str]) -> Iterator[PreTrainedModel]:
-        """Within, the model runs a batch whose row i is of `adapters[i]`; "" = of none, the base alone. Rows of
-        one adapter should stand together: they are computed together."""
-        unknown = set(adapters) - self.adapters - {""}
-        assert not unknown, f"no roads of {sorted(unknown)}"
-        self._crew.groups = tuple(_groups(adapters))
+    def use(self, rows: Sequence[str]) -> Iterator[PreTrainedModel]:
+        """Within, the model runs a batch whose row i is of the adapter `rows[i]`; "" = of none, the base alone.
+        Rows of one adapter that stand together are computed without a copy; the same rows again cost nothing."""
+        if tuple(rows) != self._last.names:
+            unknown = set(rows) - self.adapters - {BASE}
+            assert not unknown, f"no roads of {sorted(unknown)}"
+            self._last = self._pass(tuple(rows))
+        self._crew.now = self._last
         try:
             yield self.model
         finally:
-            self._crew.groups = ()
+            self._crew.now = _Pass()
+
+    def _pass(self, names: tuple[str, ...]) -> _Pass:
+        wanted, beside = set(names) - {BASE}, self._last.beside
+        if not wanted <= set(beside):
+            idle = [name for name in beside if name not in wanted]
+            beside = (*sorted(wanted), *idle[: max(0, _BESIDE - len(wanted))])
+        return _Pass(names, tuple(_groups(names)), beside)
 
     def _fork(self, place: str) -> "Fork | Vectors":
         try:
@@ -199,9 +282,8 @@ class Forked:
         return fork
 
 
-def _groups(adapters: Sequence[str]) -> Iterator[_Group]:
-    start = 0
-    for adapter, rows in groupby(adapters):
-        stop = start + sum(1 for _ in rows)
-        yield _Group(adapter, slice(start, stop))
-        start = stop
+def _groups(names: tuple[str, ...]) -> Iterator[_Group]:
+    for name in dict.fromkeys(names):
+        places = [row for row, own in enumerate(names) if own == name]
+        together = places[-1] - places[0] == len(places) - 1
+        yield _Group(name, slice(places[0], places[-1] + 1) if together else torch.tensor(places))

@@ -78,5 +78,5 @@ class Lane:
         if self.forked is None:
             yield self.model
         else:
-            with self.forked.rows(names) as model:
+            with self.forked.use(names) as model:
                 yield model

@@ -23,27 +23,30 @@ from trimtab.evaluation.adapter_set import is_head_alone
 from trimtab.evaluation.objective import OnePass
 from trimtab.methods import Precision, VirtualTokens
 from trimtab.serving.facts import Limits, ServedAdapter
-from trimtab.serving.forks import Forked, roads_of
+from trimtab.serving.forks import BASE, Forked, roads_of
 from trimtab.serving.lanes import Lane
+from trimtab.serving.openings import opening
+from trimtab.serving.scribe import Scribe
 
 _LOOK_SECONDS = 0.05
 
 
 @dataclass(slots=True)
 class Loaded:
-    """An adapter in memory: the lane its rows run in, and what makes rows of texts."""
+    """An adapter in memory: where its rows run, under which name, and what makes rows of texts."""
 
-    lane: Lane
+    runs_in: Lane | Scribe
+    row_name: str
     tokenizer: Tokenizer
     own_bytes: int
 
 
 @dataclass(slots=True)
 class Entry:
-    """A name. `load` is under way, or done, where it is not None."""
+    """A name; the base itself has no folder. `load` is under way, or done, where it is not None."""
 
     name: str
-    folder: Path
+    folder: Path | None
     facts: ArtifactFacts
     plugged: bool
     pinned: bool = False
@@ -92,6 +95,8 @@ class Roster:
         self._changed = changed
         self._entries: dict[str, Entry] = {}
         self._lanes: dict[object, Lane] = {}
+        self._scribes: dict[int, Scribe] = {}
+        self._base: Entry | None = None
         self._loader = ThreadPoolExecutor(1, "load")
         self.loads = self.evictions = 0
 
@@ -131,6 +136,22 @@ class Roster:
                 raise UsageError("TT-U103", name=name[:80], loaded=", ".join(self._entries) or "-")
             return self._entries[name]
 
+    def base(self) -> Entry:
+        """The base itself, as what writes. Raises ArtifactError TT-A043 where it is no language model."""
+        if self._base is None:  # asked of the loader without the lock, which it may be waiting for
+            facts = self._loader.submit(self._adapters.own).result().facts
+            with self._changed:
+                self._base = self._base or Entry(name=facts.base.name, folder=None, facts=facts, plugged=False)
+        return self._base
+
+    @property
+    def scribes(self) -> tuple[Scribe, ...]:
+        """All that write."""
+        with self._changed:
+            loaded = [entry.loaded for entry in (*self._entries.values(), *filter(None, (self._base,)))]
+        found = [one.runs_in for one in loaded if one is not None and isinstance(one.runs_in, Scribe)]
+        return tuple(dict.fromkeys((*self._scribes.values(), *found)))
+
     def wanted(self, entry: Entry) -> "Future[Loaded]":
         """The loading of an adapter, begun where it was not. One that failed is tried again."""
         with self._changed:
@@ -169,7 +190,11 @@ class Roster:
                     raise Busy("TT-N002", seconds=seconds)
             gone = self._loader.submit(self._let_go, entry).result()
 
-    def close(self) -> None:
+    def close(self, drain_seconds: float) -> None:
+        """End what is being written within so long, then load no more."""
+        given_up = monotonic() + drain_seconds
+        for scribe in self.scribes:
+            scribe.close(max(0.0, given_up - monotonic()))
         self._loader.shutdown(wait=True, cancel_futures=True)
 
     # ------------------------------------------------------------------ in the loader's thread
@@ -183,7 +208,7 @@ class Roster:
         try:
             self._make_room(entry, loaded.own_bytes)
         except BaseException:
-            loaded.lane.remove(entry.name)
+            self._taken_out(loaded)
             raise
         with self._changed:
             self.loads += 1
@@ -192,24 +217,44 @@ class Roster:
 
     def _plugged(self, entry: Entry) -> Loaded:
         """Takes the adapter's roads out of a model of its own, and lets the rest of that go."""
-        facts = self._adapters.load(entry.name, entry.folder)
+        assert entry.folder is not None
+        entry.facts = self._adapters.load(entry.name, entry.folder)
         try:
             artifact, bare = self._adapters.artifact(entry.name), self._adapters.bare(entry.name)
             roads = roads_of(artifact.model, bare)
-            lane = self._lane(artifact, bare)
-            lane.add(entry.name, roads, artifact.collator)
+            if isinstance(artifact.objective, OnePass):
+                lane = self._lane(artifact, artifact.objective, bare)
+                lane.add(entry.name, roads, artifact.collator)
+                return Loaded(lane, entry.name, artifact.tokenizer, roads.own_bytes)
+            scribe = self._scribe(artifact, bare)
+            scribe.add(entry.name, roads, opening(artifact.facts.strategy, artifact.model, artifact.spec))
+            return Loaded(scribe, entry.name, artifact.tokenizer, roads.own_bytes)
         finally:
             self._adapters.unload(entry.name)
-        entry.facts = facts
-        return Loaded(lane, artifact.tokenizer, roads.own_bytes)
 
     def _whole(self, entry: Entry) -> Loaded:
-        artifact = open_artifact(entry.folder, trust_remote_code=self._trusted)
-        return Loaded(Lane.alone(artifact), artifact.tokenizer, _weight_bytes(entry.facts))
+        """A model by itself: the base, or a whole one."""
+        is_base = entry.folder is None
+        artifact = self._adapters.own() if entry.folder is None else self._opened(entry.folder)
+        if isinstance(artifact.objective, OnePass):
+            return Loaded(Lane.alone(artifact), BASE, artifact.tokenizer, _weight_bytes(entry.facts))
+        scribe = self._scribe(artifact, artifact.model) if is_base else self._new_scribe(artifact, artifact.model)
+        return Loaded(scribe, BASE, artifact.tokenizer, 0 if is_base else _weight_bytes(entry.facts))
 
-    def _lane(self, artifact: Artifact, bare: PreTrainedModel) -> Lane:
-        objective, strategy = artifact.objective, artifact.facts.strategy
-        assert isinstance(objective, OnePass)
+    def _opened(self, folder: Path) -> Artifact:
+        return open_artifact(folder, trust_remote_code=self._trusted)
+
+    def _scribe(self, artifact: Artifact, bare: PreTrainedModel) -> Scribe:
+        """The one on the base."""
+        if id(bare) not in self._scribes:
+            self._scribes[id(bare)] = self._new_scribe(artifact, bare)
+        return self._scribes[id(bare)]
+
+    def _new_scribe(self, artifact: Artifact, bare: PreTrainedModel) -> Scribe:
+        return Scribe(Forked(bare, artifact.spec), self._limits)
+
+    def _lane(self, artifact: Artifact, objective: OnePass, bare: PreTrainedModel) -> Lane:
+        strategy = artifact.facts.strategy
         virtual = next((part for part in strategy.parts if isinstance(part, VirtualTokens)), None)
         count = None if virtual is None else (type(virtual), virtual.tokens)
         key = (id(bare), type(objective), count, replace(artifact.collator, max_length=0))
@@ -251,8 +296,14 @@ class Roster:
             loaded, entry.load = entry.loaded, None
             self._changed.notify_all()
         if loaded is not None:
-            loaded.lane.remove(entry.name)
+            self._taken_out(loaded)
         return True
+
+    def _taken_out(self, loaded: Loaded) -> None:
+        if loaded.row_name != BASE:
+            loaded.runs_in.remove(loaded.row_name)
+        elif isinstance(loaded.runs_in, Scribe) and loaded.runs_in not in self._scribes.values():
+            loaded.runs_in.close(0)
 
 
 def _is_plugged(facts: ArtifactFacts) -> bool:
@@ -266,6 +317,12 @@ def _weight_bytes(facts: ArtifactFacts) -> int:
 
 def _too_large(entry: Entry, own: int, limits: Limits) -> ArtifactError:
     return ArtifactError("TT-N050", name=entry.name, own=own, most=limits.adapter_bytes)
+
+
+def require_writing(entry: Entry) -> None:
+    """Raises UsageError TT-N052 where an adapter answers in one pass."""
+    if isinstance(OBJECTIVES[entry.facts.task], OnePass):
+        raise UsageError("TT-N052", name=entry.name, task=entry.facts.task)
 
 
 def objective_of(entry: Entry) -> OnePass:

@@ -6,7 +6,7 @@ thread (`serving.roster`), so a request for what is not loaded holds nobody up. 
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,9 +19,11 @@ from trimtab.errors import Busy
 from trimtab.evaluation import Encoded
 from trimtab.evaluation.objective import OnePass
 from trimtab.methods import Precision
-from trimtab.serving.facts import Limits, Piece, Prediction, ServedAdapter, ServiceFacts, WriteRequest
+from trimtab.serving import writing
+from trimtab.serving.facts import Limits, Prediction, ServedAdapter, ServiceFacts, WriteRequest
 from trimtab.serving.lanes import Lane
-from trimtab.serving.roster import Entry, Loaded, Roster, objective_of
+from trimtab.serving.roster import Entry, Loaded, Roster, objective_of, require_writing
+from trimtab.serving.scribe import Answer, Scribe
 
 _WINDOW = 4  # passes' worth of tokens taken from the queue at once, so that rows of like length meet
 _LOOK_SECONDS = 0.1  # how often requests that have no time left are looked for
@@ -141,23 +143,43 @@ class Service:
         entry = self._roster.entry(name)
         objective, now = objective_of(entry), monotonic()
         seconds = self._limits.deadline_seconds if deadline_seconds is None else deadline_seconds
-        ticket = _Ticket(entry, objective, tuple(examples), Future(), now, now + seconds)
+        asked = _Ticket(entry, objective, tuple(examples), Future(), now, now + seconds)
         with self._changed:
             self._require_room()
-            self._unanswered += 1
-            entry.in_flight += 1
-            entry.used = now
+            self._count_in(entry)
             self._roster.wanted(entry)
-            self._queue.append(ticket)
-            self._requests += 1
+            self._queue.append(asked)
             self._changed.notify_all()
-        ticket.answer.add_done_callback(lambda _: self._answered(entry))
-        return ticket.answer
+        asked.answer.add_done_callback(lambda _: self._answered(entry))
+        return asked.answer
 
-    def write(self, name: str, request: WriteRequest, *, deadline_seconds: float | None = None) -> Iterator[Piece]:
-        """Pieces of an answer as they are written, the last one with its `finish`; closing the iterator gives the
-        request up. `name`: an adapter, or the base's own name where it is a chat model."""
-        raise NotImplementedError
+    def write(self, name: str, request: WriteRequest, *, deadline_seconds: float | None = None) -> Answer:
+        """Pieces of an answer as they are written, the last one with its `finish`; its `close` gives the request
+        up. `name`: an adapter, or the base's own name where it is a language model.
+
+        Raises once its adapter is there: UsageError TT-U103, TT-N052 where it writes nothing, TT-N202;
+        ArtifactError TT-A043; ModelError TT-M040, TT-M041 of a chat template; Busy as `ask`; what loading raises.
+        The iteration raises ModelError TT-N200 where the prompt is too long, Busy TT-N002, TT-N003.
+        """
+        entry = self._roster.base() if name == self._base else self._roster.entry(name)
+        require_writing(entry)
+        seconds = self._limits.deadline_seconds if deadline_seconds is None else deadline_seconds
+        deadline = monotonic() + seconds
+        with self._changed:
+            self._require_room()
+            self._count_in(entry)
+            load = self._roster.wanted(entry)
+        try:
+            loaded = load.result(timeout=seconds)
+            assert isinstance(loaded.runs_in, Scribe)
+            asked = writing.ticket(loaded.row_name, request, loaded.tokenizer)
+            return loaded.runs_in.write(asked, deadline, lambda: self._answered(entry))
+        except BaseException as error:
+            self._answered(entry)
+            if isinstance(error, TimeoutError):
+                self._expired += 1
+                raise Busy("TT-N002", seconds=seconds) from None
+            raise
 
     @property
     def facts(self) -> ServiceFacts:
@@ -166,10 +188,10 @@ class Service:
             requests=self._requests,
             rows=self._rows,
             passes=self._passes,
-            tokens=0,
+            tokens=sum(scribe.written_tokens for scribe in self._roster.scribes),
             queued=self._unanswered,
             refused=self._refused,
-            expired=self._expired,
+            expired=self._expired + sum(scribe.expired for scribe in self._roster.scribes),
             loads=self._roster.loads,
             evictions=self._roster.evictions,
             base_bytes=self._roster.base_bytes,
@@ -181,12 +203,13 @@ class Service:
         with self._changed:
             self._closing = True
             self._changed.notify_all()
+            given_up = monotonic() + drain_seconds
             self._changed.wait_for(lambda: not self._unanswered, drain_seconds)
             left, self._queue = tuple(self._queue), deque()
         for ticket in left:
             ticket.settle(Busy("TT-N003"))
         self._thread.join()
-        self._roster.close()
+        self._roster.close(max(0.0, given_up - monotonic()))
 
     def __enter__(self) -> "Service":
         return self
@@ -200,6 +223,11 @@ class Service:
         if self._unanswered >= self._limits.queued:
             self._refused += 1
             raise Busy("TT-N001", queued=self._unanswered, most=self._limits.queued, retry_seconds=1.0)
+
+    def _count_in(self, entry: Entry) -> None:
+        self._requests += 1
+        self._unanswered += 1
+        self._roster.count(entry, 1)
 
     def _answered(self, entry: Entry) -> None:
         """Also of what was cancelled, or failed."""
@@ -235,7 +263,7 @@ class Service:
         as do those that were given up, or whose time has passed."""
         window: list[_Ticket] = []
         rest: deque[_Ticket] = deque()
-        lane: Lane | None = None
+        lane: Lane | Scribe | None = None
         rows, now = 0, monotonic()
         for ticket in self._queue:
             if ticket.answer.cancelled():
@@ -245,9 +273,9 @@ class Service:
                 ticket.settle(Busy("TT-N002", seconds=ticket.deadline - ticket.began))
             elif ticket.failed is not None:
                 ticket.settle(ticket.failed)
-            elif ticket.loaded and rows < self._most_rows and lane in (None, ticket.loaded.lane):
+            elif ticket.loaded and rows < self._most_rows and lane in (None, ticket.loaded.runs_in):
                 if ticket.answer.set_running_or_notify_cancel():  # from here on it cannot be cancelled
-                    lane, rows = ticket.loaded.lane, rows + len(ticket.examples)
+                    lane, rows = ticket.loaded.runs_in, rows + len(ticket.examples)
                     window.append(ticket)
             else:
                 rest.append(ticket)
@@ -265,8 +293,9 @@ class Service:
             asked = [one for one in (self._encoded(ticket) for ticket in window) if one is not None]
             if not asked:
                 return
-            lane = asked[0][1].lane
-            parts = [(ticket.entry.name, encoded) for ticket, _, encoded in asked]
+            lane = asked[0][1].runs_in
+            assert isinstance(lane, Lane)
+            parts = [(loaded.row_name, encoded) for _, loaded, encoded in asked]
             outputs, passes = lane.outputs(parts, tokens=self._limits.batch_tokens)
             self._rows += sum(len(encoded) for _, encoded in parts)
             self._passes += passes

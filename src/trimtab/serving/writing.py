@@ -15,12 +15,10 @@ which are `Service`'s; models whose attention is held to a window are written wi
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from trimtab.errors import ModelError, UsageError
@@ -29,8 +27,8 @@ from trimtab.evaluation.generate import stop_tokens
 from trimtab.evaluation.plain_text import open_ids
 from trimtab.serving.cells import Cells, Pairs, tokens_of
 from trimtab.serving.facts import Finish, Limits, Piece, WriteRequest
+from trimtab.serving.forks import Forked
 from trimtab.serving.prefixes import DEFAULT_BYTES, WORTH_TOKENS, Prefixes, first, shared_tokens
-from trimtab.serving.row_switch import RowSwitch
 from trimtab.serving.sampling import Draw, next_tokens
 from trimtab.serving.unfolding import Unfolding
 from trimtab.training.packing import attention_window
@@ -131,23 +129,16 @@ class _Batch:
 
 
 class Writer:
-    """Writes with `model`, a language model of a class of transformers' on which `switch` puts adapters; None =
-    the base alone. For one thread.
+    """Writes with the model of `forked`, a language model of a class of transformers', and the adapters on it. For
+    one thread.
 
     `prefix_bytes`: of keys and values that are kept of texts read before; 0 = none.
     """
 
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        switch: RowSwitch | None = None,
-        limits: Limits | None = None,
-        *,
-        prefix_bytes: int = DEFAULT_BYTES,
-    ) -> None:
-        self._model, self._switch = model.eval(), switch
+    def __init__(self, forked: Forked, limits: Limits | None = None, *, prefix_bytes: int = DEFAULT_BYTES) -> None:
+        self._forked, self._model = forked, forked.model
         self._limits = limits or Limits()
-        self._device = next(model.parameters()).device
+        self._device = next(self._model.parameters()).device
         self._prefixes = Prefixes(prefix_bytes)
         self._openings: dict[str, Pairs] = {}
         self._waiting: deque[Ticket] = deque()
@@ -268,7 +259,7 @@ class Writer:
         last = torch.tensor([[count - 1] for count in counts], device=device)
         columns = starts + torch.arange(longest, device=device)
         behind, places = last[:, 0].unique(return_inverse=True)
-        with self._use([row.ticket.adapter for row in batch.rows]):
+        with self._forked.use([row.ticket.adapter for row in batch.rows]):
             found = self._model(
                 input_ids=padded,
                 attention_mask=self._mask(batch.cells.aim(columns)),
@@ -280,9 +271,6 @@ class Writer:
         self.read_tokens += sum(counts)
         logits: torch.Tensor = found.logits
         return logits[torch.arange(len(logits), device=device), places]
-
-    def _use(self, adapters: Sequence[str]) -> AbstractContextManager[None]:
-        return nullcontext() if self._switch is None else self._switch.use(adapters)
 
     def _mask(self, seen: torch.Tensor) -> torch.Tensor:
         """As the model's attention takes it: torch's own asks what is seen, others add to the scores."""
