@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from trimtab.errors import Message, message
 from trimtab.estimation.serving import Capacity
 from trimtab.hardware.machine import Price
-from trimtab.units import Currency, Figure
+from trimtab.units import Currency, Evidence, ExchangeRate, Figure, Money
 
 MONTH_HOURS = 720.0
 _HOUR_SECONDS = 3600.0
@@ -173,6 +173,25 @@ class Spend:
 
     def times(self, factor: float) -> "Spend":
         return Spend(cny=self.cny.times(factor), usd=self.usd.times(factor))
+
+    def plus(self, other: "Spend") -> "Spend":
+        """Both together, ends with ends: as far off as they can be at once. As well known as the worse of the
+        two."""
+        return Spend(cny=_sum(self.cny, other.cny), usd=_sum(self.usd, other.usd))
+
+
+def _sum(first: Figure, second: Figure) -> Figure:
+    weaker = min(first.evidence, second.evidence, key=list(Evidence).index)
+    return Figure(first.value + second.value, first.low + second.low, first.high + second.high, weaker)
+
+
+def exact_spend(money: Money, rate: ExchangeRate) -> Spend:
+    """A sum that is known, as a price is."""
+    cny, usd = rate.amount(money, "CNY"), rate.amount(money, "USD")
+    return Spend(
+        cny=Figure(cny, cny, cny, Evidence.MEASURED),
+        usd=Figure(usd, usd, usd, Evidence.MEASURED),
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -21,7 +21,7 @@ _OF_ARTIFACTS: dict[ComputedBy, EngineName] = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Choice:
+class EngineChoice:
     """What the user says of it; "auto" leaves it open."""
 
     engine: str = "auto"
@@ -36,7 +36,7 @@ class Taken:
     weights: StoredAs
 
 
-def refuse_choice(choice: Choice, spec: ModelSpec, adapters: int) -> None:
+def refuse_choice(choice: EngineChoice, spec: ModelSpec, adapters: int) -> None:
     """Raises UsageError TT-P501 for an engine there is not, TT-P521 for weights there are not, TT-P522 for
     adapters on an engine that holds none."""
     if choice.weights not in ("auto", *WEIGHTS):
@@ -48,7 +48,7 @@ def refuse_choice(choice: Choice, spec: ModelSpec, adapters: int) -> None:
 
 
 def chosen_engine(
-    choice: Choice, spec: ModelSpec, facts: ArtifactFacts | None, device: Device, adapters: int
+    choice: EngineChoice, spec: ModelSpec, facts: ArtifactFacts | None, device: Device, adapters: int
 ) -> Taken | Message:
     """The first engine that can, with the weights asked for or its own; else why the last one cannot."""
     why: Message | None = None
@@ -63,7 +63,7 @@ def chosen_engine(
 
 
 def _candidates(
-    choice: Choice, spec: ModelSpec, facts: ArtifactFacts | None, adapters: int
+    choice: EngineChoice, spec: ModelSpec, facts: ArtifactFacts | None, adapters: int
 ) -> tuple[EngineName, ...]:
     if choice.engine != "auto":
         return (engine_named(choice.engine).name,)
@@ -74,7 +74,7 @@ def _candidates(
     return ("trimtab",) if adapters or facts is not None else _ENCODERS
 
 
-def _weights(choice: Choice, engine: Engine, facts: ArtifactFacts | None, device: Device) -> StoredAs:
+def _weights(choice: EngineChoice, engine: Engine, facts: ArtifactFacts | None, device: Device) -> StoredAs:
     """As asked for; else int8 in ONNX (an artifact: as it is stored), 16 bits on what computes in them, fp32."""
     asked = next((weights for weights in WEIGHTS if weights == choice.weights), None)
     if asked is not None:

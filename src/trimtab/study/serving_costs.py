@@ -24,7 +24,7 @@ from trimtab.models import ModelSpec, spec_of
 from trimtab.planning.fleet import Fleet, Load, fleet, serving_money
 from trimtab.store import open_store
 from trimtab.study import gather
-from trimtab.study.engine_choice import Choice, chosen_engine, refuse_choice
+from trimtab.study.engine_choice import EngineChoice, chosen_engine, refuse_choice
 from trimtab.study.request import Misfit
 from trimtab.study.serving_request import ServeCostRequest, Served, ServedHere, ServedOffer, ServingCost, Traffic
 from trimtab.study.spelled_out import spelled_out
@@ -205,9 +205,10 @@ def served_on(
     machine: Machine,
     workload: Workload,
     load: Load,
-    choice: Choice,
+    choice: EngineChoice,
     *,
     adapters: int = 0,
+    copies: int = 1,
     measured: Measured | None = None,
 ) -> Served | Message:
     """The model on one kind of machine, or why it cannot be there."""
@@ -222,6 +223,7 @@ def served_on(
         adapters=adapters,
         adapter_bytes=model.adapter_bytes,
         stored_bytes=model.stored_bytes,
+        copies=copies,
     )
     if machine.is_here and measured is None:
         measured = _recorded(model, deployment, workload)
@@ -241,6 +243,8 @@ def _told(known: Capacity, found: Fleet) -> Served:
         fleet=found,
         basis=known.basis,
         source=known.source,
+        adapters=deployment.adapters,
+        copies=deployment.copies,
         weight_bytes=deployment.weight_bytes,
         request_bytes=deployment.row_bytes(known.workload),
         usable_bytes=deployment.usable_bytes,

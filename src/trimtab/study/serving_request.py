@@ -6,7 +6,7 @@ from trimtab.estimation.serving import Basis, EngineName, StoredAs, Workload
 from trimtab.hardware import Offer
 from trimtab.models import ModelSpec
 from trimtab.planning.fleet import DEFAULT_PEAK, DEFAULT_TARGET, Fleet, Load, ServingMoney
-from trimtab.study.engine_choice import Choice
+from trimtab.study.engine_choice import EngineChoice
 from trimtab.study.request import Misfit, Pricing
 from trimtab.units import ExchangeRate, Money
 
@@ -59,7 +59,7 @@ class ServeCostRequest:
     traffic: Traffic = field(kw_only=False)
     adapters: int = 0
     on: tuple[str, ...] = ()
-    choice: Choice = Choice()
+    choice: EngineChoice = EngineChoice()
     spot: bool = False
     throughput: Throughput | None = None
     price: Money | None = None
@@ -78,6 +78,8 @@ class Served:
     fleet: Fleet
     basis: Basis
     source: str
+    adapters: int
+    copies: int
     weight_bytes: int
     request_bytes: int
     usable_bytes: float

@@ -48,6 +48,7 @@ class Deployment:
     adapters: int = 0
     adapter_bytes: int = 0
     stored_bytes: int = 0
+    copies: int = 1
 
     @property
     def weight_bytes(self) -> int:
@@ -93,7 +94,7 @@ class Deployment:
         """Held whatever the load: runtime, weights, adapters, and for a decoder the moment of reading prompts."""
         runtime, _ = runtime_bytes(self.machine)
         reading = _PROMPT_CHUNK * self._moment_bytes if workload.output_tokens else 0
-        return round(runtime + self.weight_bytes + self.adapters * self.adapter_bytes + reading)
+        return round(runtime + self.copies * self.weight_bytes + self.adapters * self.adapter_bytes + reading)
 
     def row_bytes(self, workload: Workload) -> int:
         """Of one request more: its keys and values and the scores of its next token, or its share of a pass."""
