@@ -10,18 +10,19 @@ Kleinrock, Queueing Systems, vol. 1, 1975, section 3.5):
 
 Places n: devices x rows where a request joins those under way (chat), S what it then takes; where it waits for
 the next pass (classifiers), devices, S a whole pass and arrivals of whole passes. A request takes S + wait, on
-average: an interval of its own is not given, and 95 of 100 may take three times as long. Rows at once are chosen
-so that the fewest devices do, each with the smallest number that keeps to `target` and to the latency asked for.
+average; of a wait that is exponential one in twenty is three times as long. Of all numbers of rows (1, 2, 4, ...
+and the most that fit) the one is taken with which the fewest devices keep to `target` and to the latency asked
+for, and of those the quickest.
 
 Known error: that of the throughput. Arrivals are taken as independent; the peak is the user's to know.
 """
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trimtab.errors import Message, message
-from trimtab.estimation.serving import Capacity
+from trimtab.estimation.serving import Capacity, Pace
 from trimtab.hardware.machine import Price
 from trimtab.units import Currency, Evidence, ExchangeRate, Figure, Money
 
@@ -33,6 +34,7 @@ DEFAULT_TARGET = 0.7
 DEFAULT_PEAK = 3.0
 _MOST_PLACES = 1000  # beyond these fewer are taken: what waits is then too much, and next to nothing
 _MOST_DEVICES = 10**9
+_ROUNDING = 1e-9  # 3 x 0.7 / 0.7 is not to become four
 _MILLION = 1e6
 
 
@@ -63,8 +65,9 @@ class Load:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fleet:
-    """`devices` that carry a load, each with `rows` requests at once, at the peak `used` of what they can do.
-    `per_second`: of one device so; `seconds`: a request, with the time it waits for a place at the peak."""
+    """`devices` that carry a load, each with `rows` requests at once at the peak. `per_second`: what one of them
+    can do at the most within the latency, `used`: the share of it that the peak takes; `seconds`: a request at
+    the peak, with the time it waits for a place."""
 
     devices: Figure
     rows: int
@@ -82,23 +85,55 @@ class Fleet:
 
 def fleet(capacity: Capacity, load: Load) -> Fleet | Message:
     """The fewest devices that keep to the target and the latency; a message with the numbers where even one
-    request alone takes longer. The interval: the count that target alone asks for at the ends of the
-    throughput's interval, if that is more, or less."""
-    fits = [found for rows in _rows(capacity.most_rows) if (found := _with_rows(capacity, load, rows))]
-    if not fits:
+    request alone takes longer. The interval: the same for devices as slow, and as quick, as the throughput may
+    be; where so slow ones cannot keep to the latency at all, what the target alone asks for."""
+    found = _fewest(capacity.pace, capacity.most_rows, load)
+    if found is None:
         assert load.latency_seconds is not None, "without one everything is quick enough"
         alone = capacity.seconds(1)
         return message("TT-P510", least=alone.value, low=alone.low, high=alone.high, asked=load.latency_seconds)
-    devices, seconds, rows = min(fits)
-    speed = capacity.per_second(rows)
-    least, most = (_fewest(load.busiest, rate, load.target) for rate in (speed.high, speed.low))
+    quick = _fewest(capacity.pace.slowed(1 / capacity.factor), capacity.most_rows, load) or found
+    slow = _fewest_slow(capacity, load)
+    best = capacity.per_second(_best_rows(capacity, load))
+    seconds = found.seconds
     return Fleet(
-        devices=Figure(devices, min(devices, least), max(devices, most), speed.evidence),
-        rows=rows,
-        per_second=speed,
-        used=load.busiest / (devices * speed.value),
-        seconds=Figure(seconds, seconds / capacity.factor, seconds * capacity.factor, speed.evidence),
+        devices=Figure(
+            found.devices, min(found.devices, quick.devices), max(found.devices, slow.devices), best.evidence
+        ),
+        rows=found.rows,
+        per_second=best,
+        used=load.busiest / (found.devices * best.value),
+        seconds=Figure(seconds, seconds / capacity.factor, seconds * capacity.factor, best.evidence),
     )
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class _Found:
+    """Devices, what a request takes there, and requests at once on each; the fewest and quickest come first."""
+
+    devices: int
+    seconds: float
+    rows: int
+
+
+def _fewest(pace: Pace, most_rows: int, load: Load) -> _Found | None:
+    fits = (_with_rows(pace, load, rows) for rows in _rows(most_rows))
+    return min((found for found in fits if found is not None), default=None)
+
+
+def _fewest_slow(capacity: Capacity, load: Load) -> _Found:
+    slow = capacity.pace.slowed(capacity.factor)
+    found = _fewest(slow, capacity.most_rows, load)
+    found = found or _fewest(slow, capacity.most_rows, replace(load, latency_seconds=None))
+    assert found is not None, "without a latency everything is quick enough"
+    return found
+
+
+def _best_rows(capacity: Capacity, load: Load) -> int:
+    """Requests at once with which one device does most within the latency, waiting left out."""
+    asked = load.latency_seconds
+    quick = [rows for rows in _rows(capacity.most_rows) if asked is None or capacity.pace.seconds(rows) < asked]
+    return max(quick, key=capacity.pace.per_second)
 
 
 def _rows(most: int) -> Iterator[int]:
@@ -110,37 +145,32 @@ def _rows(most: int) -> Iterator[int]:
     yield most
 
 
-def _with_rows(capacity: Capacity, load: Load, rows: int) -> tuple[int, float, int] | None:
-    """The fewest devices with `rows` requests at once, and how long a request takes there; None where none are
-    quick enough."""
-    pace, asked = capacity.pace, load.latency_seconds
+def _with_rows(pace: Pace, load: Load, rows: int) -> _Found | None:
+    """The fewest devices with `rows` requests at once; None where none are quick enough."""
+    asked = load.latency_seconds
     if asked is not None and pace.seconds(rows) >= asked:
         return None
-    devices = _fewest(load.busiest, pace.per_second(rows), load.target)
-    if asked is not None and _seconds(capacity, load, rows, devices) > asked:
-        devices = _fewest_quick(capacity, load, rows, devices, asked)
-    return devices, _seconds(capacity, load, rows, devices), rows
+    devices = max(1, math.ceil(load.busiest / (load.target * pace.per_second(rows)) - _ROUNDING))
+    if asked is not None and _seconds(pace, load, rows, devices) > asked:
+        devices = _fewest_quick(pace, load, rows, devices, asked)
+    return _Found(devices, _seconds(pace, load, rows, devices), rows)
 
 
-def _fewest(arrivals: float, rate: float, target: float) -> int:
-    return max(1, math.ceil(arrivals / (target * rate) - 1e-9))
-
-
-def _fewest_quick(capacity: Capacity, load: Load, rows: int, too_few: int, asked: float) -> int:
+def _fewest_quick(pace: Pace, load: Load, rows: int, too_few: int, asked: float) -> int:
     """More devices, until nobody waits too long: waiting becomes shorter with every one."""
     most = too_few
-    while _seconds(capacity, load, rows, most) > asked and most < _MOST_DEVICES:
+    while _seconds(pace, load, rows, most) > asked and most < _MOST_DEVICES:
         too_few, most = most, 2 * most
     while most - too_few > 1:
         middle = (too_few + most) // 2
-        too_few, most = (middle, most) if _seconds(capacity, load, rows, middle) > asked else (too_few, middle)
+        too_few, most = (middle, most) if _seconds(pace, load, rows, middle) > asked else (too_few, middle)
     return most
 
 
-def _seconds(capacity: Capacity, load: Load, rows: int, devices: int) -> float:
+def _seconds(pace: Pace, load: Load, rows: int, devices: int) -> float:
     """What a request takes at the peak, with its wait."""
-    seconds = capacity.pace.seconds(rows)
-    if capacity.pace.joins:
+    seconds = pace.seconds(rows)
+    if pace.joins:
         return seconds + waiting_seconds(devices * rows, load.busiest, seconds)
     return seconds + waiting_seconds(devices, load.busiest / rows, seconds)
 

@@ -134,12 +134,17 @@ def _answers(
 def _named(on: str, offers: tuple[Offer, ...], spot: bool) -> Machine:
     """The machine asked for. Raises UsageError where nobody rents it out, or not at such prices."""
     machine = with_margins(machine_named(on))
+    require_offered(machine, offers, spot)
+    return machine
+
+
+def require_offered(machine: Machine, offers: tuple[Offer, ...], spot: bool) -> None:
+    """Raises UsageError TT-U007 where nobody rents it out, TT-U008 where nobody does so at spot prices."""
     found = offers_for(machine, offers)
     if not found:
         raise gather.no_offer(machine, offers, spot=spot)
     if not offers_for(machine, offers, spot=spot):
         raise UsageError("TT-U008", machine=machine.name, count=len(found), file=own_prices())
-    return machine
 
 
 def _outcome(request: Request) -> Estimate | Misfit:

@@ -24,6 +24,7 @@ from trimtab.models import ModelSpec, spec_of
 from trimtab.planning.fleet import Fleet, Load, fleet, serving_money
 from trimtab.store import open_store
 from trimtab.study import gather
+from trimtab.study.costs import require_offered
 from trimtab.study.engine_choice import EngineChoice, chosen_engine, refuse_choice
 from trimtab.study.request import Misfit
 from trimtab.study.serving_request import ServeCostRequest, Served, ServedHere, ServedOffer, ServingCost, Traffic
@@ -173,8 +174,7 @@ def check_served(model: ServedModel, workload: Workload) -> None:
 def _check_offered(request: ServeCostRequest, machines: tuple[Machine, ...], offers: tuple[Offer, ...]) -> None:
     """Raises UsageError where a machine that was named has no such offer, or several share one measurement."""
     for machine in machines if request.on else ():
-        if not offers_for(machine, offers, spot=request.spot):
-            raise gather.no_offer(machine, offers, spot=request.spot)
+        require_offered(machine, offers, request.spot)
     if request.throughput is not None:
         if len(request.on) > 1:
             raise UsageError("TT-P518", machines=", ".join(request.on))

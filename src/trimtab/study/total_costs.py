@@ -3,7 +3,7 @@ torch.
 
     small      a student of the tuned model, a copy for each task, on servers without a GPU
     adapters   one base on a GPU, an adapter for each task
-    whole      a tuned model for each task, on GPUs of its own
+    whole      a fully tuned model for each task, on GPUs of its own
     api        somebody else's service, paid by the token
 
 Each is served by its cheapest list price (prices of a market where there is none), and trained by that of the
@@ -27,7 +27,7 @@ from trimtab.planning.fleet import Fleet, Load, Spend, exact_spend, fleet
 from trimtab.planning.totals import Way, break_even_month, break_even_volume, shown_months
 from trimtab.study import gather
 from trimtab.study.costs import by_firmness_and_cost as by_training
-from trimtab.study.costs import training_cost
+from trimtab.study.costs import require_offered, training_cost
 from trimtab.study.engine_choice import EngineChoice, refuse_choice
 from trimtab.study.request import CostRequest
 from trimtab.study.serving_costs import (
@@ -61,7 +61,7 @@ _MILLION = 1e6
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Asked:
-    """The question with its facts."""
+    """The question with its facts. `adapted`: the trainings of the model by LoRA, which two ways begin with."""
 
     request: TotalCostRequest
     model: ServedModel
@@ -72,6 +72,7 @@ class _Asked:
     offers: tuple[Offer, ...]
     rate: ExchangeRate
     today: date
+    adapted: Trained | Message | None = None
 
 
 @spelled_out(TotalCostRequest)
@@ -87,6 +88,7 @@ def cost_total(request: TotalCostRequest) -> TotalCost:
     'small'
     """
     asked = _gathered(request)
+    asked = replace(asked, adapted=_trained(asked, asked.model.spec, "lora"))
     ways, refused = list[WayCost](), list[RefusedWay]()
     for name, make in _WAYS.items():
         made = make(asked)
@@ -124,6 +126,8 @@ def _gathered(request: TotalCostRequest) -> _Asked:
     today, rate = request.pricing.today or date.today(), exchange_rate(request.pricing.cny_per_usd)
     offers = known_offers(request.pricing.file, today)
     machines = tuple(machine_named(name) for name in request.on or SERVED_ON)
+    for machine in machines if request.on else ():
+        require_offered(machine, offers, request.spot)
     model = served_model(request.model, trust_remote_code=request.trust_remote_code)
     check_served(model, request.traffic.workload)
     student = ServedModel(spec=_student(request, model.spec))
@@ -171,26 +175,27 @@ def _small(asked: _Asked) -> WayCost | Message | None:
     found = _cheapest(asked, asked.student, cpus, EngineChoice(), copies=asked.request.tasks)
     if isinstance(found, Message):
         return found
-    tuned = (_trained(asked, asked.model.spec, "lora"), _trained(asked, asked.student.spec, "full"))
-    return _way(asked, "small", asked.student, found, tuned)
+    return _way(asked, "small", asked.student, found, (asked.adapted, _trained(asked, asked.student.spec, "full")))
 
 
 def _adapters(asked: _Asked) -> WayCost | Message | None:
     found = _cheapest(asked, asked.model, _gpus(asked), asked.request.choice, adapters=asked.request.tasks)
     if isinstance(found, Message):
         return found
-    return _way(asked, "adapters", asked.model, found, (_trained(asked, asked.model.spec, "lora"),))
+    return _way(asked, "adapters", asked.model, found, (asked.adapted,))
 
 
 def _whole(asked: _Asked) -> WayCost | Message | None:
-    """A share of the requests for each task, each on machines of its own."""
+    """A share of the requests for each task, each on machines of its own. Tuned whole, and by LoRA where that fits
+    nowhere."""
     tasks = asked.request.tasks
     alone = replace(asked, load=asked.request.traffic.load(1 / tasks))
     found = _cheapest(alone, asked.model, _gpus(asked), asked.request.choice)
     if isinstance(found, Message):
         return found
-    tuned = (_trained(asked, asked.model.spec, None),)
-    return _way(asked, "whole", asked.model, found, tuned, times=tasks)
+    full = _trained(asked, asked.model.spec, "full")
+    tuned = asked.adapted if isinstance(full, Message) else full
+    return _way(asked, "whole", asked.model, found, (tuned,), times=tasks)
 
 
 def _api(asked: _Asked) -> WayCost | Message | None:
@@ -238,7 +243,7 @@ def _cheapest(
     return reasons[-1] if reasons else message("TT-P526")
 
 
-def _trained(asked: _Asked, spec: ModelSpec, method: str | None) -> Trained | Message:
+def _trained(asked: _Asked, spec: ModelSpec, method: str) -> Trained | Message:
     """All runs of all tasks, on the cheapest list price."""
     request = asked.request
     question = CostRequest(
@@ -263,7 +268,7 @@ def _way(
     name: WayName,
     model: ServedModel,
     found: ServedOffer,
-    tuned: tuple[Trained | Message, ...],
+    tuned: tuple[Trained | Message | None, ...],
     *,
     times: int = 1,
 ) -> WayCost | Message:
@@ -271,6 +276,7 @@ def _way(
     for one in tuned:
         if isinstance(one, Message):
             return one
+        assert one is not None, "it is made before any way"
         trainings.append(one)
     once = trainings[0].spend
     for more in trainings[1:]:

@@ -101,7 +101,7 @@ def refusal(engine: Engine, spec: ModelSpec, device: Device, weights: StoredAs) 
             device=device.name,
             has=f"{capability / 10:.1f}",
         )
-    if weights in ("bf16", "fp16") and device.kind == "gpu" and device.peak(weights) is None:
+    if weights in ("bf16", "fp16") and device.peak(weights) is None:
         return message("TT-P506", device=device.name, weights=weights)
     return None
 

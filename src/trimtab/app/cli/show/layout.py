@@ -65,7 +65,7 @@ def unbroken_table(face: Face, codes: Sequence[str], rows: Sequence[Sequence[tup
         table.add_row(*row)
     for column, *cells in zip(table.columns[:-1], *shown, strict=False):
         column.no_wrap = True
-        column.min_width = max(cell_len(line) for cell in cells for line in cell.plain.splitlines())
+        column.min_width = max((cell_len(line) for cell in cells for line in cell.plain.splitlines()), default=0)
     return cut_nowhere(table)
 
 
