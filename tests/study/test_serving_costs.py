@@ -1,14 +1,16 @@
 """What serving costs on offers: by hand, by date, and what cannot be told."""
 
 import json
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 import pytest
 
-from trimtab.artifacts import ArtifactFacts, Base, Change
+from trimtab.artifacts import ArtifactFacts, Base, Change, glance
 from trimtab.errors import BadInput, ModelError, NothingFits, TrimtabError, UsageError
-from trimtab.hardware import this_machine
+from trimtab.hardware import Calibration, calibration_key, machine_named, save_calibration, this_machine
+from trimtab.hardware.machine import StepCosts, StepWork
 from trimtab.hardware.prices import COLUMNS, shipped_offers
 from trimtab.methods import Head, Lora, Strategy
 from trimtab.models import shape_named
@@ -199,7 +201,17 @@ def test_adapters_stand_beside_one_base(tmp_path: Path) -> None:
 
 
 def test_what_the_store_holds_of_a_folder_is_a_measurement_of_this_machine(tmp_path: Path) -> None:
-    """64 tokens took 4 ms; 128 take as much longer as the formula has it."""
+    """64 tokens took 4 ms; 128 take as much longer as this machine's costs have it: 1 ms a layer, 1e-12 s a FLOP
+    and 1e-9 s a number, of six layers of 384."""
+    costs = StepCosts(dtype="fp32", seconds_each=StepWork(flop=1e-12, frozen_numbers=1e-9, frozen_layers=1e-3))
+    key = calibration_key(this_machine())
+    assert save_calibration(Calibration(key=key, matmul_rates=(("fp32", 1e12),), threads=1, step_costs=(costs,)))
+
+    def seconds(tokens: int) -> float:
+        flop = 6 * (2 * (4 * 384**2 + 2 * 384 * 1536) + 4 * tokens * 384)
+        numbers = 6 * (4 * 384 + 2 * 12 * tokens + 4 * 384 + 2 * 1536)
+        return 6e-3 + tokens * (flop * 1e-12 + numbers * 1e-9)
+
     folder = artifact(tmp_path / "small")
     record = VariantRecord(
         parent="p",
@@ -221,7 +233,8 @@ def test_what_the_store_holds_of_a_folder_is_a_measurement_of_this_machine(tmp_p
     assert same.served.source.startswith("variants: 1 x 64, 4 ms, 20")
     busy = same.served.fleet
     assert busy.rows == 1 and busy.seconds.value == pytest.approx(0.004 + 0.004 * 0.004 / 0.996)
-    assert 1.9 < double.served.fleet.seconds.value / busy.seconds.value < 2.2
+    longer = 0.004 * seconds(128) / seconds(64)
+    assert double.served.fleet.seconds.value == pytest.approx(longer + longer * longer / (1 - longer))
     far = cost_serve(str(folder), Traffic(per_second=1.0, input_tokens=500), pricing=DATED).here
     assert far is not None and far.served.basis != "measured"
 
@@ -241,10 +254,16 @@ def test_what_the_store_holds_of_a_folder_is_a_measurement_of_this_machine(tmp_p
 def test_an_engine_is_chosen_for_each_machine(
     model: str, device: str, adapters: int, engine: str, weights: str
 ) -> None:
-    from trimtab.hardware import machine_named
-
     taken = chosen_engine(EngineChoice(), shape_named(model), None, machine_named(device).device, adapters)
     assert (taken.engine.name, taken.weights) == (engine, weights)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("method", "engine"), [("lora", "vllm"), ("qlora", "vllm"), ("prefix", "trimtab")])
+def test_vllm_is_left_out_where_it_loads_no_such_adapter(tmp_path: Path, method: str, engine: str) -> None:
+    facts = glance(artifact(tmp_path / "card", engine="transformers", adapter=True, size=1000))
+    facts = replace(facts, strategy=replace(facts.strategy, method=method))
+    taken = chosen_engine(EngineChoice(), shape_named(QWEN), facts, machine_named("a10").device, 1)
+    assert taken.engine.name == engine  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from trimtab.models import ModelSpec
 # as fast.
 _DECODERS: tuple[EngineName, ...] = ("vllm", "trimtab")
 _ENCODERS: tuple[EngineName, ...] = ("onnx", "trimtab")
+_LOADED_BY_VLLM = ("lora", "qlora")  # methods whose adapters it takes
 _WHOLE_MODELS: tuple[EngineName, ...] = ("onnx", "tensorrt")  # they hold no adapters beside a base
 _OF_ARTIFACTS: dict[ComputedBy, EngineName] = {
     "transformers": "trimtab", "gguf": "trimtab", "onnx": "onnx", "openvino": "onnx",
@@ -68,7 +69,8 @@ def _candidates(
     if choice.engine != "auto":
         return (engine_named(choice.engine).name,)
     if spec.kind == "decoder":
-        return _DECODERS
+        foreign = facts is not None and facts.adapter and facts.strategy.method not in _LOADED_BY_VLLM
+        return ("trimtab",) if foreign else _DECODERS
     if facts is not None and not facts.adapter:
         return (_OF_ARTIFACTS[facts.engine],)
     return ("trimtab",) if adapters or facts is not None else _ENCODERS
