@@ -15,6 +15,7 @@ VERBS = (
     ["plan", "demo", "--data", "demo"],
     ["estimate", "bert-base-chinese", "--method", "lora"],
     ["cost", "train", "bert-base-chinese", "--examples", "50000"],  # every machine that somebody rents out
+    ["cost", "serve", "qwen2.5-7b", "--per-day", "100000", "--input-tokens", "512", "--output-tokens", "128"],
 )
 ROUNDS = 7
 

@@ -35,12 +35,14 @@ if TYPE_CHECKING:
     from trimtab.models import ModelSpec
     from trimtab.planning import Candidate, Limits, ModelRow, NoPlan, Plan, Settings
     from trimtab.study import (
+        ApiPrice,
         ArtifactRow,
         ArtifactView,
         Climbed,
         Compressed,
         CompressRequest,
         CostedOffer,
+        EngineChoice,
         Laddered,
         LadderRequest,
         Ledger,
@@ -52,16 +54,26 @@ if TYPE_CHECKING:
         Pricing,
         Reading,
         RowEstimate,
+        Served,
+        ServedHere,
+        ServedOffer,
+        ServingCost,
         Shape,
+        Throughput,
         Timed,
+        TotalCost,
+        Traffic,
         Trained,
         TrainingCost,
         TrainRequest,
         VariantRecord,
+        WayCost,
         bench,
         check,
         compress,
         compress_for,
+        cost_serve,
+        cost_total,
         cost_train,
         deletable_adapter,
         delete_adapter,
@@ -86,6 +98,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AdapterSet",
+    "ApiPrice",
     "ArtifactError",
     "ArtifactRow",
     "ArtifactView",
@@ -100,6 +113,7 @@ __all__ = [
     "DataSpec",
     "Diagnosis",
     "Diverged",
+    "EngineChoice",
     "Estimate",
     "Evaluated",
     "Event",
@@ -139,22 +153,32 @@ __all__ = [
     "Run",
     "Saved",
     "Score",
+    "Served",
+    "ServedHere",
+    "ServedOffer",
+    "ServingCost",
     "Settings",
     "Shape",
     "Started",
     "Step",
     "Strategy",
+    "Throughput",
     "Timed",
+    "TotalCost",
+    "Traffic",
     "TrainRequest",
     "Trained",
     "TrainingCost",
     "TrimtabError",
     "UsageError",
     "VariantRecord",
+    "WayCost",
     "bench",
     "check",
     "compress",
     "compress_for",
+    "cost_serve",
+    "cost_total",
     "cost_train",
     "deletable_adapter",
     "delete_adapter",
@@ -185,11 +209,12 @@ _NAMES_OF_ROOM = {
     "metrics": "Metric Score",
     "models": "ModelSpec",
     "planning": "Candidate Limits ModelRow NoPlan Plan Settings",
-    "study": "ArtifactRow ArtifactView Climbed CompressRequest Compressed CostedOffer LadderRequest Laddered "
-    "Ledger MadeArtifact Misfit ModelChoice ModelRefusal Planned Pricing Reading RowEstimate Shape Timed "
-    "TrainRequest Trained TrainingCost VariantRecord bench check compress compress_for cost_train "
-    "deletable_adapter delete_adapter doctor estimate estimate_rows evaluate import_adapter ledger list_adapters "
-    "merge_adapter plan plan_models predict show_adapter train",
+    "study": "ApiPrice ArtifactRow ArtifactView Climbed CompressRequest Compressed CostedOffer EngineChoice "
+    "LadderRequest Laddered Ledger MadeArtifact Misfit ModelChoice ModelRefusal Planned Pricing Reading "
+    "RowEstimate Served ServedHere ServedOffer ServingCost Shape Throughput Timed TotalCost Traffic "
+    "TrainRequest Trained TrainingCost VariantRecord WayCost bench check compress compress_for cost_serve "
+    "cost_total cost_train deletable_adapter delete_adapter doctor estimate estimate_rows evaluate "
+    "import_adapter ledger list_adapters merge_adapter plan plan_models predict show_adapter train",
     "training": "Evaluated Event Finished Notice Preflight Run Saved Started Step",
     "units": "Evidence ExchangeRate Figure Money",
 }

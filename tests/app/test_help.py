@@ -27,7 +27,14 @@ VERBS = [
     "data",
     "cost",
 ]
-PAGES = [[], *([verb] for verb in VERBS), ["data", "check"], ["cost", "train"]]
+PAGES = [
+    [],
+    *([verb] for verb in VERBS),
+    ["data", "check"],
+    ["cost", "train"],
+    ["cost", "serve"],
+    ["cost", "total"],
+]
 PAGES += [["compress", verb] for verb in ("auto", "distill", "prune", "trim", "quantize", "export")]
 PAGES += [["adapters", verb] for verb in ("list", "show", "merge", "import", "delete")]
 

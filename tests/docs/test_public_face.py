@@ -14,6 +14,8 @@ VERBS = {
     "bench",
     "check",
     "compress",
+    "cost_serve",
+    "cost_total",
     "cost_train",
     "doctor",
     "estimate",
@@ -92,6 +94,7 @@ def test_import_is_light(tmp_path: Path) -> None:
         ["plan", "--help"],
         ["train", "--help"],
         ["cost", "train", "--help"],
+        ["cost", "serve", "--help"],
         ["adapters", "merge", "--help"],
         ["--version"],
     ],
@@ -107,6 +110,9 @@ import trimtab
 trimtab.plan("demo", "demo", on="laptop-16g")
 trimtab.estimate("bert-base-chinese", method="lora", on="rtx3060-12g")
 trimtab.cost_train("bert-base-chinese", method="lora", on="a10")
+traffic = trimtab.Traffic(per_day=1000)
+trimtab.cost_serve("bert-base-chinese", traffic)
+trimtab.cost_total("bert-base-chinese", traffic, on=("t4", "cloud-cpu-16"))
 trimtab.doctor()
 trimtab.check("demo")
 trimtab.ledger()

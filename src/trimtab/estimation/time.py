@@ -52,7 +52,7 @@ def time(
 ) -> TimeEstimate:
     """Wall-clock seconds of all epochs and their dev evaluations, stage by stage, without early stop. A step of
     several stages is their mean. A live `teacher` answers within the steps, another before them, as it writes."""
-    costs, evidence = _costs(machine, strategy.precision)
+    costs, evidence = step_costs(machine, strategy.precision)
     spread = _SPREAD[evidence]
     shown = Evidence.FORMULA if evidence is Evidence.MEASURED else evidence
     rows = data.train_rows
@@ -82,7 +82,7 @@ def time(
 
 def _teacher_seconds(teacher: Teacher, strategy: Strategy, data: DataSpec, machine: Machine) -> float:
     """Seconds of all its forward passes over the training rows, with the head that the student has."""
-    costs, _ = _costs(machine, teacher.precision)
+    costs, _ = step_costs(machine, teacher.precision)
     unpacked = replace(strategy, base_precision="same")
     row = _forward_seconds(teacher.spec, data, machine, costs, unpacked)
     return teacher.passes(strategy) * data.train_rows * row
@@ -93,7 +93,7 @@ def _writing_seconds(
 ) -> float:
     """Seconds in which it writes its answers: prompts are read once; then in every step one token of each row of a
     batch is made, for which all weights are read, until the longest answer has ended."""
-    costs, _ = _costs(machine, teacher.precision)
+    costs, _ = step_costs(machine, teacher.precision)
     prompt, answer = writing.prompt_tokens(data), writing.answer_tokens(data)
     batch = writing.batch(data)
     steps = math.ceil(writing.rows / batch) * min(writing.most, _LONGEST_ANSWER * answer)
@@ -102,7 +102,7 @@ def _writing_seconds(
     token = costs.seconds(forward_work(teacher.spec, prompt + answer)) + head
     layers = costs.seconds(StepWork(flop=0.0, frozen_decoder_layers=teacher.spec.layers))
     read = writing.rows * prompt * costs.seconds(forward_work(teacher.spec, prompt))
-    return read + steps * (weights / _bandwidth(machine) + layers + batch * token)
+    return read + steps * (weights / bandwidth_of(machine) + layers + batch * token)
 
 
 def _step_seconds(
@@ -114,7 +114,7 @@ def _step_seconds(
     moved = strategy.optimizer.moved_bytes(cpu=machine.device.kind == "cpu") + (
         0 if strategy.ema_decay is None else _AVERAGE_BYTES
     )
-    update = updated_parameters(strategy, spec, data) * moved / _bandwidth(machine)
+    update = updated_parameters(strategy, spec, data) * moved / bandwidth_of(machine)
     passes = tokens * costs.seconds(training_work(strategy, spec, length))
     passes += learned * costs.seconds(head_work(strategy, spec, backward=True))
     _, unpacked = unpacked_numbers(strategy, spec)
@@ -145,7 +145,7 @@ def _learned(strategy: Strategy, data: DataSpec) -> float:
 def _unpack_seconds(strategy: Strategy, machine: Machine) -> float:
     """Seconds to unpack one number of a quantised matrix."""
     table = _CPU_UNPACK_BYTES if machine.device.kind == "cpu" else _GPU_UNPACK_BYTES
-    return table[strategy.base_precision] / _bandwidth(machine)
+    return table[strategy.base_precision] / bandwidth_of(machine)
 
 
 def _padded_length(strategy: Strategy, data: DataSpec) -> float:
@@ -166,14 +166,14 @@ def _mean_width(lengths: LengthHistogram, batch: int, cap: int) -> float:
     return float(widths @ batches / batches.sum()) if len(widths) else float(cap)
 
 
-def _costs(machine: Machine, precision: Precision) -> tuple[StepCosts, Evidence]:
+def step_costs(machine: Machine, precision: Precision) -> tuple[StepCosts, Evidence]:
     """What a step costs, as timed on this machine, else by rule from the rate of a matmul; and how it is known."""
     if machine.calibration is not None and (timed := machine.calibration.costs(precision)):
         return timed, machine.calibration.evidence
     rate, evidence = _rate(machine, precision)
     if machine.device.kind != "cpu":
         return _same_costs(precision, 1 / (rate * _GPU_EFFICIENCY), 0.0, _GPU_LAYER_SECONDS), evidence
-    number_seconds = _CPU_NUMBER_BYTES[precision] / _bandwidth(machine)
+    number_seconds = _CPU_NUMBER_BYTES[precision] / bandwidth_of(machine)
     return _same_costs(precision, 1 / (rate * _CPU_MATMULS), number_seconds, _CPU_LAYER_SECONDS), evidence
 
 
@@ -206,7 +206,8 @@ def _rate(machine: Machine, precision: str) -> tuple[float, Evidence]:
     return (peak or _DEFAULT_RATE), Evidence.FORMULA
 
 
-def _bandwidth(machine: Machine) -> float:
+def bandwidth_of(machine: Machine) -> float:
+    """Bytes a second: measured here, else published, else a guess."""
     if machine.calibration is not None and machine.calibration.bandwidth:
         return machine.calibration.bandwidth
     return machine.device.bandwidth or _DEFAULT_BANDWIDTH

@@ -20,6 +20,7 @@ from trimtab.study.adapters import (
 )
 from trimtab.study.compressing import Compressed, CompressRequest, Timed, bench, compress
 from trimtab.study.costs import cost_train
+from trimtab.study.engine_choice import EngineChoice
 from trimtab.study.ladder import Climbed, Laddered, LadderRequest, compress_for
 from trimtab.study.opening import open_training
 from trimtab.study.plans import estimate, plan, plan_models
@@ -38,17 +39,30 @@ from trimtab.study.request import (
 )
 from trimtab.study.results import Ledger, VariantRecord, check, doctor, evaluate, ledger, predict
 from trimtab.study.rows import RowEstimate, estimate_rows
+from trimtab.study.serving_costs import cost_serve
+from trimtab.study.serving_request import (
+    Served,
+    ServedHere,
+    ServedOffer,
+    ServingCost,
+    Throughput,
+    Traffic,
+)
+from trimtab.study.total_costs import cost_total
+from trimtab.study.total_request import ApiPrice, TotalCost, WayCost
 
 if TYPE_CHECKING:
     from trimtab.training.events import Event
 
 __all__ = [
+    "ApiPrice",
     "ArtifactRow",
     "ArtifactView",
     "Climbed",
     "CompressRequest",
     "Compressed",
     "CostedOffer",
+    "EngineChoice",
     "LadderRequest",
     "Laddered",
     "Ledger",
@@ -60,16 +74,26 @@ __all__ = [
     "Pricing",
     "Reading",
     "RowEstimate",
+    "Served",
+    "ServedHere",
+    "ServedOffer",
+    "ServingCost",
     "Shape",
+    "Throughput",
     "Timed",
+    "TotalCost",
+    "Traffic",
     "TrainRequest",
     "Trained",
     "TrainingCost",
     "VariantRecord",
+    "WayCost",
     "bench",
     "check",
     "compress",
     "compress_for",
+    "cost_serve",
+    "cost_total",
     "cost_train",
     "deletable_adapter",
     "delete_adapter",

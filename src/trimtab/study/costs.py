@@ -4,11 +4,13 @@ from dataclasses import dataclass
 from datetime import date
 
 from trimtab import planning
+from trimtab.data.spec import DataSpec
 from trimtab.errors import UsageError
 from trimtab.estimation import Estimate
 from trimtab.estimation.money import money
 from trimtab.hardware import Machine, Offer, machine_named
 from trimtab.hardware.prices import firmness, known_offers, machines_offered, offers_for, own_prices
+from trimtab.models.spec import ModelSpec
 from trimtab.planning import Request
 from trimtab.study import gather
 from trimtab.study.margins import with_margins
@@ -39,15 +41,39 @@ def cost_train(request: CostRequest) -> TrainingCost:
     >>> found.offers[0].money.cny.value <= found.offers[1].money.cny.value
     True
     """
+    market = _market(request)
+    spec, facts = gather.model_and_data(request, request.model, request.data, request.shape)
+    return _costed_on(request, market, spec, facts)
+
+
+def training_cost(request: CostRequest, spec: ModelSpec, facts: DataSpec) -> TrainingCost:
+    """As `cost_train`, of a model and data that are known already; `model` and `data` of the request are not
+    read."""
+    return _costed_on(request, _market(request), spec, facts)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Market:
+    """Where it may be trained, and how that is paid."""
+
+    terms: "_Terms"
+    offers: tuple[Offer, ...]
+    machines: tuple[Machine, ...]
+
+
+def _market(request: CostRequest) -> _Market:
     terms = _terms(request)
     offers = known_offers(request.pricing.file, terms.today)
     if request.on is None:
         machines = tuple(with_margins(machine) for machine in machines_offered(offers, spot=request.spot))
     else:
         machines = (_named(request.on, offers, request.spot),)
-    spec, facts = gather.model_and_data(request, request.model, request.data, request.shape)
-    questions = [request.question(spec, facts, machine) for machine in machines]
-    costed, misfits = _answers(questions, offers, terms, every_offer=request.on is not None)
+    return _Market(terms=terms, offers=offers, machines=machines)
+
+
+def _costed_on(request: CostRequest, market: _Market, spec: ModelSpec, facts: DataSpec) -> TrainingCost:
+    questions = [request.question(spec, facts, machine) for machine in market.machines]
+    costed, misfits = _answers(questions, market.offers, market.terms, every_offer=request.on is not None)
     if not costed:
         roomiest = max(questions, key=lambda question: question.machine.device.usable_bytes)
         raise planning.no_plan(roomiest, planning.compare(roomiest))
@@ -58,7 +84,7 @@ def cost_train(request: CostRequest) -> TrainingCost:
         runs=request.runs,
         idle_share=request.idle_share,
         spot=request.spot,
-        rate=terms.rate,
+        rate=market.terms.rate,
         offers=tuple(sorted(costed, key=_by_cost)),
         misfits=tuple(misfits),
     )
@@ -101,19 +127,24 @@ def _answers(
             continue
         available = offers_for(request.machine, offers, spot=terms.spot)
         rows = [_costed(offer, outcome, terms) for offer in available]
-        costed += rows if every_offer else [min(rows, key=_by_firmness_and_cost)]
+        costed += rows if every_offer else [min(rows, key=by_firmness_and_cost)]
     return costed, misfits
 
 
 def _named(on: str, offers: tuple[Offer, ...], spot: bool) -> Machine:
     """The machine asked for. Raises UsageError where nobody rents it out, or not at such prices."""
     machine = with_margins(machine_named(on))
+    require_offered(machine, offers, spot)
+    return machine
+
+
+def require_offered(machine: Machine, offers: tuple[Offer, ...], spot: bool) -> None:
+    """Raises UsageError TT-U007 where nobody rents it out, TT-U008 where nobody does so at spot prices."""
     found = offers_for(machine, offers)
     if not found:
         raise gather.no_offer(machine, offers, spot=spot)
     if not offers_for(machine, offers, spot=spot):
         raise UsageError("TT-U008", machine=machine.name, count=len(found), file=own_prices())
-    return machine
 
 
 def _outcome(request: Request) -> Estimate | Misfit:
@@ -144,5 +175,6 @@ def _by_cost(costed: CostedOffer) -> tuple[float, str]:
     return costed.money.cny.value, costed.offer.name
 
 
-def _by_firmness_and_cost(costed: CostedOffer) -> tuple[int, float, str]:
+def by_firmness_and_cost(costed: CostedOffer) -> tuple[int, float, str]:
+    """List prices before those of a market."""
     return firmness(costed.offer.basis), *_by_cost(costed)

@@ -12,9 +12,8 @@ from typing import NoReturn
 
 import typer
 
-from trimtab.app.cli import adapters, compress
+from trimtab.app.cli import adapters, compress, cost
 from trimtab.app.cli.bench import bench
-from trimtab.app.cli.cost import train as cost_train
 from trimtab.app.cli.data import check
 from trimtab.app.cli.demo import demo
 from trimtab.app.cli.doctor import doctor
@@ -61,6 +60,8 @@ _COMPRESS_VERBS = (
     ("export", compress.export, "TT-V501"),
 )
 
+_COST_VERBS = ((cost.train, "TT-V021"), (cost.serve, "TT-V750"), (cost.total, "TT-V751"))
+
 
 def main() -> NoReturn:
     """Run the command line of this process and leave with its exit code; see failures.py for the codes."""
@@ -100,11 +101,12 @@ def application() -> typer.Typer:
     for name, verb, help_code in _COMPRESS_VERBS:
         steps.command(name, cls=VerbCommand, help=help_code)(verb)
     app.add_typer(steps, name="compress")
-    data, cost = _group("TT-V018"), _group("TT-V020")
+    data, costs = _group("TT-V018"), _group("TT-V020")
     data.command(cls=VerbCommand, help="TT-V019")(check)
     app.add_typer(data, name="data")
-    cost.command(cls=VerbCommand, help="TT-V021")(cost_train)
-    app.add_typer(cost, name="cost")
+    for verb, help_code in _COST_VERBS:
+        costs.command(cls=VerbCommand, help=help_code)(verb)
+    app.add_typer(costs, name="cost")
     return app
 
 

@@ -1,10 +1,11 @@
-"""trimtab cost train: what a training costs on machines that are rented out."""
+"""trimtab cost train, serve and total: what a training costs on machines that are rented out, what it costs to
+answer requests, and both over months."""
 
 from typing import Annotated
 
 import typer
 
-from trimtab.app.cli import options
+from trimtab.app.cli import options, serving_options
 from trimtab.app.cli.groups import grouped
 
 
@@ -51,3 +52,103 @@ def train(
         ctx.obj.print_json(jsonable(found, ctx.obj.language))
     else:
         show_training_cost(ctx.obj, found)
+
+
+@grouped
+def serve(
+    ctx: typer.Context,
+    *,
+    model: serving_options.ServedModel,
+    requests: serving_options.Requests,
+    adapters: serving_options.Adapters = 0,
+    on: serving_options.OnMachines = None,
+    computed: serving_options.Computed,
+    said: serving_options.ThroughputSaid,
+    spot: Annotated[bool, typer.Option("--spot", help="TT-V173", rich_help_panel=options.LIMITS)] = False,
+    price: Annotated[
+        str | None, typer.Option("--price", metavar="SUM", help="TT-V766", rich_help_panel=options.LIMITS)
+    ] = None,
+    prices: options.Prices,
+    trust_remote_code: options.TrustCode = False,
+    json: options.Json = False,
+) -> None:
+    from trimtab import study
+    from trimtab.app.cli.show.serving_cost import show_serving_cost
+    from trimtab.study.jsonable import jsonable
+
+    found = study.cost_serve(
+        model,
+        requests.traffic(),
+        adapters=adapters,
+        on=serving_options.machine_names(on),
+        choice=computed.choice(),
+        spot=spot,
+        throughput=said.measured(),
+        price=options.sum_of(price),
+        pricing=prices.pricing(),
+        trust_remote_code=trust_remote_code,
+    )
+    if json:
+        ctx.obj.print_json(jsonable(found, ctx.obj.language))
+    else:
+        show_serving_cost(ctx.obj, found)
+
+
+@grouped
+def total(
+    ctx: typer.Context,
+    *,
+    model: serving_options.ServedModel,
+    requests: serving_options.Requests,
+    tasks: Annotated[
+        int, typer.Option("--tasks", metavar="N", help="TT-V788", rich_help_panel=serving_options.REQUESTS)
+    ] = 1,
+    months: Annotated[
+        int, typer.Option("--months", metavar="N", help="TT-V789", rich_help_panel=serving_options.REQUESTS)
+    ] = 12,
+    student: Annotated[
+        str | None,
+        typer.Option("--student", metavar="MODEL", help="TT-V790", rich_help_panel=serving_options.HOW),
+    ] = None,
+    on: serving_options.OnMachines = None,
+    computed: serving_options.Computed,
+    api_price: Annotated[
+        str | None,
+        typer.Option("--api-price", metavar="IN/OUT", help="TT-V791", rich_help_panel=options.LIMITS),
+    ] = None,
+    data: options.MaybeData = None,
+    shape: options.Shape,
+    columns: options.Columns,
+    runs: Annotated[int, typer.Option(metavar="N", help="TT-V171", rich_help_panel=options.LIMITS)] = 1,
+    idle: Annotated[float, typer.Option(metavar="X", help="TT-V172", rich_help_panel=options.LIMITS)] = 0.0,
+    spot: Annotated[bool, typer.Option("--spot", help="TT-V173", rich_help_panel=options.LIMITS)] = False,
+    prices: options.Prices,
+    trust_remote_code: options.TrustCode = False,
+    json: options.Json = False,
+) -> None:
+    from trimtab import study
+    from trimtab.app.cli.show.total_cost import show_total_cost
+    from trimtab.study.jsonable import jsonable
+
+    found = study.cost_total(
+        model,
+        requests.traffic(),
+        tasks=tasks,
+        months=months,
+        student=student,
+        api=None if api_price is None else study.ApiPrice.parse(api_price),
+        data=data,
+        shape=shape.imagined(),
+        reading=columns.reading(seed=0),
+        runs=runs,
+        idle_share=idle,
+        on=serving_options.machine_names(on),
+        choice=computed.choice(),
+        spot=spot,
+        pricing=prices.pricing(),
+        trust_remote_code=trust_remote_code,
+    )
+    if json:
+        ctx.obj.print_json(jsonable(found, ctx.obj.language))
+    else:
+        show_total_cost(ctx.obj, found)

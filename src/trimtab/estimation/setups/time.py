@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from trimtab.estimation.setups.setup import BYTES_OF, Setup
 from trimtab.estimation.setups.trained import Trained, matrix_numbers, trained
+from trimtab.hardware.machine import Device
 from trimtab.units import Evidence, Figure
 
 _RECOMPUTE_LAUNCH = 1.2  # a layer's forward is launched once more; the GPU has something to do meanwhile
@@ -75,8 +76,12 @@ def _rate(setup: Setup, rates: Rates) -> float | None:
     peak = None if device is None else device.peak(setup.compute) or device.peak("fp32")
     if peak is None:
         return None
-    held = _SUSTAINED.get(device.name, 1.0) if device else 1.0
-    return held * peak * (rates.tuned if setup.packed or setup.compiled else rates.plain)
+    return sustained_share(device) * peak * (rates.tuned if setup.packed or setup.compiled else rates.plain)
+
+
+def sustained_share(device: Device | None) -> float:
+    """Of its dense peak, what the power of a card lets it hold."""
+    return 1.0 if device is None else _SUSTAINED.get(device.name, 1.0)
 
 
 def _flop_per_token(setup: Setup, found: Trained, length: float) -> float:

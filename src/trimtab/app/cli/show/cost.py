@@ -2,14 +2,21 @@
 
 from typing import TYPE_CHECKING
 
-from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
 from trimtab.app.cli.face import Face
 from trimtab.app.cli.flow import Flow
 from trimtab.app.cli.show.data import data_line
-from trimtab.app.cli.show.layout import facts_grid, hanging, is_plain, new_table, two_lines
+from trimtab.app.cli.show.layout import (
+    cut_nowhere,
+    facts_grid,
+    hanging,
+    needed_width,
+    new_table,
+    two_lines,
+    unbroken_table,
+)
 from trimtab.app.cli.show.plan import model_line
 from trimtab.app.cli.show.words import (
     depth_word,
@@ -31,7 +38,6 @@ if TYPE_CHECKING:
 _OFFERS_SHOWN = 10
 _FIGURES = ("TT-V228", "TT-V355", "TT-V356", "TT-V226", "TT-V358")
 _WORDS = ("TT-V357", "TT-V359")
-_ANY_WIDTH = 1_000  # columns, more than any table needs
 _OLD = " !"
 
 
@@ -65,7 +71,7 @@ def _show_offers(face: Face, offers: "tuple[CostedOffer, ...]") -> None:
     """A row an offer. Where its words have no room beside the figures, they stand below, by number."""
     whole = _whole_table(face, offers)
     face.out.print()
-    if _needed_width(face, whole) <= face.out.width:
+    if needed_width(face, whole) <= face.out.width:
         face.out.print(whole)
     else:
         face.out.print(_figures_by_number(face, offers))
@@ -77,35 +83,15 @@ def _show_offers(face: Face, offers: "tuple[CostedOffer, ...]") -> None:
 
 def _whole_table(face: Face, offers: "tuple[CostedOffer, ...]") -> Table:
     """Figures and words. Only the last column may wrap, between its words."""
-    table, plain = new_table(face, *_FIGURES, *_WORDS), is_plain(face)
-    rows = [
-        [two_lines(cell, plain) for cell in (*_figures(face, costed), *_words(face, costed))] for costed in offers
-    ]
-    for row in rows:
-        table.add_row(*row)
-    for column, *cells in zip(table.columns[:-1], *rows, strict=False):
-        column.no_wrap = True
-        column.min_width = max(cell_len(line) for cell in cells for line in cell.plain.splitlines())
-    return _cut_nowhere(table)
+    rows = [(*_figures(face, costed), *_words(face, costed)) for costed in offers]
+    return unbroken_table(face, (*_FIGURES, *_WORDS), rows)
 
 
 def _figures_by_number(face: Face, offers: "tuple[CostedOffer, ...]") -> Table:
     table = new_table(face, "TT-V363", *_FIGURES)
     for number, costed in enumerate(offers, start=1):
         table.add_row(str(number), *(two_lines(cell, plain=False) for cell in _figures(face, costed)))
-    return _cut_nowhere(table)
-
-
-def _cut_nowhere(table: Table) -> Table:
-    for column in table.columns:
-        column.justify, column.overflow = "left", "fold"
-    return table
-
-
-def _needed_width(face: Face, table: Table) -> int:
-    """Columns of a terminal in which no word of the table is broken."""
-    anywhere = face.out.options.update_width(_ANY_WIDTH)
-    return face.out.measure(table, options=anywhere).minimum
+    return cut_nowhere(table)
 
 
 def _figures(face: Face, costed: "CostedOffer") -> list[tuple[str, str]]:
