@@ -1,7 +1,7 @@
 """Trimtab: the balance point between a model, the way it is fine-tuned, and the hardware it runs on.
 
 The public face. Every name in `__all__` is stable; everything else is a room's own business. A name is
-imported when it is first used (PEP 562), so that `import trimtab` stays instant: `predict`, `evaluate`,
+imported when it is first used (PEP 562), so that `import trimtab` stays instant: `predict`, `evaluate`, `serve`,
 `AdapterSet`, merging and importing an adapter, running a `train`, and the events of a training bring torch; the
 rest never does.
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from trimtab.errors import (
         ArtifactError,
         BadInput,
+        Busy,
         DataError,
         Diverged,
         Interrupted,
@@ -52,6 +53,8 @@ if TYPE_CHECKING:
         Pricing,
         Reading,
         RowEstimate,
+        Served,
+        ServeRequest,
         Shape,
         Timed,
         Trained,
@@ -76,6 +79,7 @@ if TYPE_CHECKING:
         plan,
         plan_models,
         predict,
+        serve,
         show_adapter,
         train,
     )
@@ -90,6 +94,7 @@ __all__ = [
     "ArtifactRow",
     "ArtifactView",
     "BadInput",
+    "Busy",
     "Candidate",
     "Choices",
     "Climbed",
@@ -139,6 +144,8 @@ __all__ = [
     "Run",
     "Saved",
     "Score",
+    "ServeRequest",
+    "Served",
     "Settings",
     "Shape",
     "Started",
@@ -169,6 +176,7 @@ __all__ = [
     "plan",
     "plan_models",
     "predict",
+    "serve",
     "show_adapter",
     "train",
 ]
@@ -176,7 +184,7 @@ __all__ = [
 # What the imports above tell a type checker, once more for the interpreter; a test holds the two together.
 _NAMES_OF_ROOM = {
     "data": "DataSpec",
-    "errors": "ArtifactError BadInput DataError Diverged Interrupted Message ModelError NothingFits "
+    "errors": "ArtifactError BadInput Busy DataError Diverged Interrupted Message ModelError NothingFits "
     "TrimtabError UsageError",
     "estimation": "Estimate MoneyEstimate",
     "evaluation": "AdapterSet Prediction",
@@ -186,10 +194,10 @@ _NAMES_OF_ROOM = {
     "models": "ModelSpec",
     "planning": "Candidate Limits ModelRow NoPlan Plan Settings",
     "study": "ArtifactRow ArtifactView Climbed CompressRequest Compressed CostedOffer LadderRequest Laddered "
-    "Ledger MadeArtifact Misfit ModelChoice ModelRefusal Planned Pricing Reading RowEstimate Shape Timed "
-    "TrainRequest Trained TrainingCost VariantRecord bench check compress compress_for cost_train "
+    "Ledger MadeArtifact Misfit ModelChoice ModelRefusal Planned Pricing Reading RowEstimate ServeRequest Served "
+    "Shape Timed TrainRequest Trained TrainingCost VariantRecord bench check compress compress_for cost_train "
     "deletable_adapter delete_adapter doctor estimate estimate_rows evaluate import_adapter ledger list_adapters "
-    "merge_adapter plan plan_models predict show_adapter train",
+    "merge_adapter plan plan_models predict serve show_adapter train",
     "training": "Evaluated Event Finished Notice Preflight Run Saved Started Step",
     "units": "Evidence ExchangeRate Figure Money",
 }

@@ -1,6 +1,7 @@
 """One tree of errors, and the catalogue of every sentence a user reads.
 
     TrimtabError             exit 1    something failed
+    ├── Busy                 exit 1    a service takes no more now, or gave a request up
     ├── UsageError           exit 2    the request itself is wrong (unknown method, bad number)
     ├── NothingFits          exit 3    no strategy meets memory, time or machine
     ├── Diverged             exit 4    loss or gradient stopped being finite
@@ -20,6 +21,7 @@ from trimtab.errors.system import system_reason
 from trimtab.errors.tree import (
     ArtifactError,
     BadInput,
+    Busy,
     DataError,
     Diverged,
     Interrupted,
@@ -33,6 +35,7 @@ __all__ = [
     "LANGUAGES",
     "ArtifactError",
     "BadInput",
+    "Busy",
     "DataError",
     "Diverged",
     "Interrupted",

@@ -25,6 +25,11 @@ class TrimtabError(Exception):
         return f"{self.code}: {self.message.text()} {self.message.next_step()}".rstrip()
 
 
+class Busy(TrimtabError):
+    """A service takes no more now (TT-N001 with `queued`, `most`, `retry_seconds`; TT-N003: it is closing), or
+    gave a request up (TT-N002 with `seconds`)."""
+
+
 class UsageError(TrimtabError):
     exit_code = 2
 

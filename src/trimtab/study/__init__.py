@@ -1,6 +1,6 @@
 """study: the facade. Every verb goes through here to the rooms and the store; it returns values, prints nothing.
 
-`train` and `predict` import torch when they are called; the others never do.
+`train`, `predict` and `serve` import torch when they are called; the others never do.
 """
 
 from collections.abc import Iterator
@@ -38,6 +38,7 @@ from trimtab.study.request import (
 )
 from trimtab.study.results import Ledger, VariantRecord, check, doctor, evaluate, ledger, predict
 from trimtab.study.rows import RowEstimate, estimate_rows
+from trimtab.study.serving import Served, ServeRequest, serve
 
 if TYPE_CHECKING:
     from trimtab.training.events import Event
@@ -60,6 +61,8 @@ __all__ = [
     "Pricing",
     "Reading",
     "RowEstimate",
+    "ServeRequest",
+    "Served",
     "Shape",
     "Timed",
     "TrainRequest",
@@ -84,6 +87,7 @@ __all__ = [
     "plan",
     "plan_models",
     "predict",
+    "serve",
     "show_adapter",
     "train",
 ]
