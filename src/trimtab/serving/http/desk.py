@@ -14,7 +14,7 @@ from trimtab.serving.facts import ServedAdapter
 from trimtab.serving.http.metrics import Metrics
 from trimtab.serving.http.observed import Seen, Traffic, seen_of
 from trimtab.serving.http.settings import HttpSettings
-from trimtab.serving.http.waiting import answer_of
+from trimtab.serving.http.waiting import Deadline, answer_of
 from trimtab.serving.letting_in import base_name
 from trimtab.serving.service import Service
 
@@ -59,7 +59,7 @@ class Desk:
         seen_of(request.scope).inputs = len(examples)
         seconds = self.settings.deadline_seconds
         future = self.service.ask(name, examples, deadline_seconds=seconds)
-        return await answer_of(future, request.receive, seconds)
+        return await answer_of(future, request.receive, Deadline.after(seconds))
 
 
 # Where each task is asked.

@@ -11,6 +11,7 @@ import traceback
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
+_PLACES = 8  # of an error, the innermost
 _LOG = logging.getLogger("trimtab.serving")
 
 

@@ -8,7 +8,7 @@ from fastapi import Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
-from trimtab.errors import TrimtabError, UsageError
+from trimtab.errors import UsageError
 from trimtab.serving.facts import ServedAdapter
 from trimtab.serving.http.bodies import AdapterCard, AdapterList, LetInBody, PinBody
 from trimtab.serving.http.desk import Desk, Door, noted
@@ -43,7 +43,7 @@ def doors(desk: Desk) -> tuple[Door, ...]:
             if body.load:
                 service.load(name)
             return card(service.pin(name, body.pinned))
-        except TrimtabError:
+        except Exception:
             service.forget(name)  # what cannot be loaded must not be asked
             noted(request).model = None
             raise

@@ -16,7 +16,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from trimtab.data.spec import Task, Turn
-from trimtab.errors import Busy, Message, TrimtabError, UsageError, message
+from trimtab.errors import Message, TrimtabError, UsageError, message
 from trimtab.serving.facts import Piece, Sampling, WriteRequest
 from trimtab.serving.http.bodies import (
     ChatAnswer,
@@ -32,7 +32,7 @@ from trimtab.serving.http.desk import ROUTE_OF_TASK, Desk, Door, noted
 from trimtab.serving.http.errors import INSIDE, error_body, status_of
 from trimtab.serving.http.logs import log_failure
 from trimtab.serving.http.observed import Seen
-from trimtab.serving.http.waiting import Pieces, unless_gone
+from trimtab.serving.http.waiting import Deadline, Pieces, unless_gone
 
 _MOST_TOKENS = 256  # of an answer, where the request does not say
 _DONE = b"data: [DONE]\n\n"
@@ -92,17 +92,16 @@ def doors(desk: Desk) -> tuple[Door, ...]:
 async def _written(
     desk: Desk, form: _Form, body: ChatBody | CompletionBody, asked: WriteRequest, request: Request
 ) -> Response:
-    name, seconds, seen = _writer(desk, form, body.model, request), desk.settings.deadline_seconds, noted(request)
-    seen.inputs = 1
+    name, seen = _writer(desk, form, body.model, request), noted(request)
+    deadline, seen.inputs = Deadline.after(desk.settings.deadline_seconds), 1
     answer = _Answer(f"{form.id_prefix}-{uuid.uuid4().hex}", int(time.time()), body.model)
-    pieces = Pieces(lambda: desk.service.write(name, asked, deadline_seconds=seconds))
+    pieces = Pieces(lambda: desk.service.write(name, asked, deadline_seconds=deadline.seconds))
     try:
-        ending = time.perf_counter() + seconds
-        first = await unless_gone(pieces.next(), request.receive, seconds)
+        first = await unless_gone(pieces.next(), request.receive, deadline)
         if body.stream:
-            events = _events(form, answer, first, pieces, seen, ending, body.counts_at_end)
+            events = _events(form, answer, first, pieces, seen, deadline, body.counts_at_end)
             return _Events(events, pieces)
-        return await _whole(form, answer, first, pieces, request, ending)
+        return await _whole(form, answer, first, pieces, request, deadline)
     except BaseException:
         pieces.close()
         raise
@@ -121,11 +120,11 @@ def _writer(desk: Desk, form: _Form, name: str, request: Request) -> str:
 
 
 async def _whole(
-    form: _Form, answer: _Answer, first: Piece, pieces: Pieces, request: Request, ending: float
+    form: _Form, answer: _Answer, first: Piece, pieces: Pieces, request: Request, deadline: Deadline
 ) -> Response:
     texts, last = [first.text], first
     while last.finish is None:
-        last = await unless_gone(pieces.next(), request.receive, ending - time.perf_counter())
+        last = await unless_gone(pieces.next(), request.receive, deadline)
         texts.append(last.text)
     _note(noted(request), last)
     whole = form.whole(answer, "".join(texts), last.finish, _usage(last))
@@ -133,7 +132,7 @@ async def _whole(
 
 
 async def _events(
-    form: _Form, answer: _Answer, first: Piece, pieces: Pieces, seen: Seen, ending: float, counts_at_end: bool
+    form: _Form, answer: _Answer, first: Piece, pieces: Pieces, seen: Seen, deadline: Deadline, counts_at_end: bool
 ) -> AsyncIterator[bytes]:
     """Events of an answer, to the one that says it is done."""
 
@@ -145,7 +144,7 @@ async def _events(
     try:
         yield chunk([form.chunk(first.text, first.finish, True)])
         while last.finish is None:
-            last = await _in_time(pieces, ending)
+            last = await _in_time(pieces, deadline)
             yield chunk([form.chunk(last.text, last.finish, False)])
     except Exception as error:
         yield _event(_failed(error, seen))
@@ -157,13 +156,12 @@ async def _events(
     yield _DONE
 
 
-async def _in_time(pieces: Pieces, ending: float) -> Piece:
-    seconds = ending - time.perf_counter()
+async def _in_time(pieces: Pieces, deadline: Deadline) -> Piece:
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(deadline.left_seconds):
             return await pieces.next()
     except TimeoutError as error:
-        raise Busy("TT-N002", seconds=seconds) from error
+        raise deadline.passed() from error
 
 
 class _Events(StreamingResponse):

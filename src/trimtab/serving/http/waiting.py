@@ -5,9 +5,11 @@ its answer.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Generator, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import dataclass
 from threading import Event, Thread
 from typing import TypeVar, cast
 
@@ -20,28 +22,48 @@ from trimtab.serving.http.observed import ClientGone
 T = TypeVar("T")
 
 
-async def answer_of(future: "Future[T]", receive: Receive, seconds: float) -> T:
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """`seconds` were given; they end at `ends_at`, of the clock `time.monotonic`."""
+
+    seconds: float
+    ends_at: float
+
+    @classmethod
+    def after(cls, seconds: float) -> "Deadline":
+        return cls(seconds, time.monotonic() + seconds)
+
+    @property
+    def left_seconds(self) -> float:
+        return max(0.0, self.ends_at - time.monotonic())
+
+    def passed(self) -> Busy:
+        """The error that says so."""
+        return Busy("TT-N002", seconds=self.seconds)
+
+
+async def answer_of(future: "Future[T]", receive: Receive, deadline: Deadline) -> T:
     """What `future` gives; cancels it where nobody waits any more. Raises ClientGone, Busy TT-N002 after
     `seconds`, TT-N003 where the service has dropped it, and what it raises."""
     waiting = asyncio.wrap_future(future)
     try:
-        return await unless_gone(waiting, receive, seconds)
+        return await unless_gone(waiting, receive, deadline)
     except asyncio.CancelledError as error:
         if waiting.cancelled() and not _cancelled_here():
             raise Busy("TT-N003") from error
         raise
 
 
-async def unless_gone(work: Awaitable[T], receive: Receive, seconds: float) -> T:
-    """What `work` gives; cancelled where the client goes. Raises ClientGone, Busy TT-N002 after `seconds`."""
+async def unless_gone(work: Awaitable[T], receive: Receive, deadline: Deadline) -> T:
+    """What `work` gives; cancelled where the client goes. Raises ClientGone, Busy TT-N002 at the deadline."""
     task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_until_gone(receive))
     try:
-        await asyncio.wait((task, gone), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((task, gone), timeout=deadline.left_seconds, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             return task.result()
         if gone.done():
             raise ClientGone
-        raise Busy("TT-N002", seconds=seconds)
+        raise deadline.passed()
     finally:
         task.cancel()
         gone.cancel()
@@ -86,10 +108,10 @@ class Pieces:
     def _take(self) -> None:
         try:
             self._written = self._begin()
-            for piece in self._written:
-                if self._closed.is_set():
-                    break
-                self._tell(piece)
+            while not self._closed.is_set():
+                self._tell(next(self._written))
+        except StopIteration:
+            pass
         except Exception as error:
             self._tell(error)
         finally:
