@@ -114,9 +114,7 @@ class WritingService(Service):
         self._pause_seconds, self._fails_after = pause_seconds, fails_after
         self.ended = self.given_up = 0
 
-    def write(
-        self, name: str, request: WriteRequest, *, deadline_seconds: float | None = None
-    ) -> Iterator[Piece]:
+    def write(self, name: str, request: WriteRequest, *, deadline_seconds: float | None = None) -> Iterator[Piece]:
         tokenizer = self._artifact.tokenizer
         prompt = prompt_ids(tokenizer, request.turns) if request.turns else tokenizer(request.text)["input_ids"]
         ends, pad = stop_tokens(tokenizer), int(tokenizer.pad_token_id)

@@ -69,7 +69,10 @@ def test_several_labels_values_and_entities(client: TestClient) -> None:
 
 
 def test_words_of_a_sentence_may_be_given_as_they_are(client: TestClient) -> None:
-    (by_rule,), (given,) = classified(client, "names", "a bad story"), classified(client, "names", [["a", "bad story"]])
+    (by_rule,), (given,) = (
+        classified(client, "names", "a bad story"),
+        classified(client, "names", [["a", "bad story"]]),
+    )
     assert all("a bad story"[entity["start"] : entity["end"]] == entity["text"] for entity in by_rule["entities"])
     assert all("a bad story"[entity["start"] : entity["end"]] == entity["text"] for entity in given["entities"])
 
