@@ -1,5 +1,6 @@
 """A real server, started as a user starts it, asked by the `openai` client and curl, and ended by SIGTERM."""
 
+import base64
 import json
 import os
 import shutil
@@ -11,17 +12,15 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import httpx
 import numpy as np
 import openai
 import pytest
-from http_served import KEY, made_place, place
+from http_served import KEY, made_place
 
 from tiny_artifacts import TEXTS, moved_artifact
 from tiny_chat import chat_model
-from trimtab.evaluation import open_artifact
 from trimtab.serving.service import Service
 
 SECRET = "a bad story nobody may read in a log"
@@ -105,19 +104,18 @@ def test_models_and_embeddings_through_the_openai_client(server: Running) -> Non
     models = {model.id: model for model in client.models.list()}
     assert {"base-bert", "mood", "vector"} == set(models)
     assert client.models.retrieve("mood").id == "mood"
-    artifact = open_artifact(place().cards / "vector")  # the same seeds
     for form in ("float", "base64"):
         found = client.embeddings.create(model="vector", input=list(TEXTS), encoding_format=form)  # type: ignore[arg-type]
-        vectors = [np.frombuffer(_bytes(one.embedding), "<f4") if form == "base64" else one.embedding for one in found.data]
+        vectors = [_vector(one.embedding) for one in found.data]
         assert np.allclose(np.linalg.norm(np.array(vectors, np.float32), axis=1), 1, atol=1e-4)
-    usual = client.embeddings.create(model="vector", input=TEXTS[0]).data[0].embedding  # packed, and unpacked by it
-    assert len(usual) == artifact.spec.hidden and isinstance(usual[0], float)
+    usual = (
+        client.embeddings.create(model="vector", input=TEXTS[0]).data[0].embedding
+    )  # packed, and unpacked by it
+    assert len(usual) == 32 and isinstance(usual[0], float)
 
 
-def _bytes(packed: object) -> bytes:
-    import base64
-
-    return base64.b64decode(str(packed))
+def _vector(sent: object) -> object:
+    return np.frombuffer(base64.b64decode(sent), "<f4") if isinstance(sent, str) else sent
 
 
 def test_errors_are_those_that_the_openai_client_knows(server: Running) -> None:
@@ -126,7 +124,7 @@ def test_errors_are_those_that_the_openai_client_knows(server: Running) -> None:
     assert missing.value.code == "TT-U103" and missing.value.param == "model" and missing.value.request_id
     with pytest.raises(openai.AuthenticationError):
         openai.OpenAI(base_url=f"{server.url}/v1", api_key="wrong", max_retries=0).models.list()
-    with pytest.raises(openai.UnprocessableEntityError, match="TT-N020|dimensions"):
+    with pytest.raises(openai.UnprocessableEntityError, match="TT-N020"):
         client_of(server).embeddings.create(model="vector", input="good", dimensions=7)
 
 
@@ -155,8 +153,9 @@ def test_an_adapter_comes_in_at_run_time(server: Running) -> None:
 
 def test_a_connection_that_says_nothing_and_requests_that_are_none_harm_nobody(server: Running) -> None:
     address = server.url.removeprefix("http://").split(":")
-    for sent in (b"", b"GET / HT", b"\x16\x03\x01\x02", b"GET /health HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
-                 b"POST /v1/classify HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 99999999999999999999\r\n\r\n"):  # fmt: skip
+    two_hosts = b"GET /health HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"
+    endless = b"POST /v1/classify HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 99999999999999999999\r\n\r\n"
+    for sent in (b"", b"GET / HT", b"\x16\x03\x01\x02", two_hosts, endless):
         with socket.create_connection((address[0], int(address[1])), timeout=5) as connection:
             connection.sendall(sent)
     assert httpx.get(f"{server.url}/health").json() == {"status": "alive"}
@@ -212,20 +211,3 @@ def test_at_sigterm_it_ends_with_nothing_said_of_what_was_sent(server: Running) 
     assert not any(KEY in line for line in server.lines)
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{server.url}/health")
-
-
-def test_what_is_unsafe_does_not_start(tmp_path: Path) -> None:
-    base = str(place().base.folder)
-    for words, code in (
-        (["--host", "0.0.0.0"], "TT-N040"),
-        (["--adapter", "mood"], "TT-N043"),
-        (["--adapters", str(tmp_path)], "TT-N044"),
-        (["--key-file", str(tmp_path / "none")], "TT-N041"),
-        (["--queue", "0"], "TT-N047"),
-        (["--adapter", f"base-bert={tmp_path}"], "TT-N030"),
-    ):
-        done = subprocess.run(
-            [sys.executable, "-m", "trimtab", "serve", base, *words],
-            env=os.environ | {"TRIMTAB_KEY": ""}, capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
-        assert (done.returncode, done.stderr.partition(":")[0]) == (2, code), done.stderr

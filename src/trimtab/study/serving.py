@@ -49,10 +49,10 @@ class Served:
     def run(self) -> None:
         """Answer until SIGTERM or Ctrl-C, in the main thread; then end what is in flight. Raises what loading the
         first adapters raises."""
-        from trimtab.serving.http.run import run
+        from trimtab.serving.http.run import HttpServer
 
         with self.service:
-            run(self.service, self.settings, self.taken, self.first)
+            HttpServer(self.service, self.settings, self.taken, self.first).run()
 
 
 def serve(request: ServeRequest) -> Served:

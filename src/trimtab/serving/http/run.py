@@ -10,6 +10,7 @@ from asyncio import TimerHandle, Transport
 from collections.abc import Sequence
 from types import FrameType
 
+from fastapi import FastAPI
 from uvicorn import Config, Server
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -43,37 +44,48 @@ def url_of(taken: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def run(service: Service, settings: HttpSettings, taken: socket.socket, first: Sequence[str] = ()) -> None:
-    """Serve until a signal ends it, in the main thread. `first`: adapters that are loaded before the server is
-    ready; it is alive meanwhile. Raises what loading them raises, after it has closed."""
-    log_to()
-    asyncio.run(_serve(service, settings, taken, first))
+class HttpServer:
+    """A service on a socket. `first`: adapters that are loaded before it is ready; it is alive meanwhile."""
+
+    def __init__(
+        self, service: Service, settings: HttpSettings, taken: socket.socket, first: Sequence[str] = ()
+    ) -> None:
+        self._service, self._settings, self._taken, self._first = service, settings, taken, first
+        self._traffic = Traffic()
+
+    def run(self) -> None:
+        """Answer until a signal ends it, in the main thread, and log on stderr. Raises as `serve`."""
+        log_to()
+        asyncio.run(self.serve())
+
+    def drain(self) -> None:
+        """Take no more, answer what is in flight, then end."""
+        self._traffic.draining = True
+
+    async def serve(self) -> None:
+        """Answer until it has been drained. Raises what loading the first adapters raises, once it has closed."""
+        service, settings, traffic = self._service, self._settings, self._traffic
+        loading = asyncio.create_task(asyncio.to_thread(self._load))
+        app = make_app(service, settings, traffic=traffic, ready=loading.done)
+        server = _Draining(_config(app, settings), traffic, settings.drain_seconds)
+        loading.add_done_callback(lambda task: server.stop() if task.exception() else log("ready"))
+        log("listening", url=url_of(self._taken), base=service.facts.base, adapters=len(service.adapters))
+        await server.serve(sockets=[self._taken])
+        log("closed", cut_off=traffic.in_flight)
+        if loading.done():
+            loading.result()
+
+    def _load(self) -> None:
+        for name in self._first:
+            self._service.load(name)
 
 
-async def _serve(service: Service, settings: HttpSettings, taken: socket.socket, first: Sequence[str]) -> None:
-    traffic = Traffic()
-    warming = asyncio.create_task(asyncio.to_thread(_load, service, first))
-    app = make_app(service, settings, traffic=traffic, ready=warming.done)
-    server = _Draining(_config(app, settings), traffic, settings.drain_seconds)
-    warming.add_done_callback(lambda task: server.stop() if task.exception() else log("ready"))
-    log("listening", url=url_of(taken), base=service.facts.base, adapters=len(service.adapters))
-    await server.serve(sockets=[taken])
-    log("closed", cut_off=traffic.in_flight)
-    if warming.done():
-        warming.result()
-
-
-def _load(service: Service, first: Sequence[str]) -> None:
-    for name in first:
-        service.load(name)
-
-
-def _config(app: object, settings: HttpSettings) -> Config:
+def _config(app: FastAPI, settings: HttpSettings) -> Config:
     class Protocol(_Impatient):
         head_seconds = settings.head_seconds
 
     return Config(
-        app=app,  # type: ignore[arg-type]
+        app=app,
         http=Protocol,
         ws="none",
         lifespan="off",
