@@ -1,9 +1,12 @@
 """A base with an adapter for every task that gives labels, values, entities or vectors; a client of it without a
 network; and a service that writes, whose contract is the real one and whose way is the slow one."""
 
+import asyncio
 import json
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,6 +25,7 @@ from trimtab.evaluation.generate import stop_tokens, written_ids
 from trimtab.models import ModelSource
 from trimtab.serving.facts import Piece, WriteRequest
 from trimtab.serving.http.app import make_app
+from trimtab.serving.http.run import HttpServer, bound, url_of
 from trimtab.serving.http.settings import HttpSettings
 from trimtab.serving.service import Service
 
@@ -102,9 +106,32 @@ def resealed(folder: Path, **changed: object) -> None:
     path.write_text(json.dumps(plain))
 
 
+@contextmanager
+def running(service: Service, **changed: object) -> Iterator[tuple[HttpServer, httpx.Client, threading.Thread]]:
+    """A server in a thread of this process, where no signal reaches it."""
+    told = settings(port=0, **changed)
+    taken = bound(told)
+    server = HttpServer(service, told, taken)
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True)
+    thread.start()
+    with httpx.Client(base_url=url_of(taken), headers=BEARER, timeout=20) as client:
+        while not _answers(client):
+            time.sleep(0.01)
+        yield server, client, thread
+    server.drain()
+    thread.join(10)
+
+
+def _answers(client: httpx.Client) -> bool:
+    try:
+        return client.get("/ready").status_code == 200
+    except httpx.ConnectError:
+        return False
+
+
 class WritingService(Service):
-    """Writes a whole answer and gives it token by token, `pause_seconds` apart. `ended` counts answers that were
-    ended, `given_up` those of them that nobody waited for."""
+    """Writes a whole answer and gives it token by token, `pause_seconds` apart. Counts answers that were `begun`
+    and `ended`, and of those `given_up` before they were whole."""
 
     def __init__(self, folder: Path, *, pause_seconds: float = 0.0, fails_after: int | None = None) -> None:
         self.source = chat_model(folder / "chat", positions=256)
@@ -112,9 +139,10 @@ class WritingService(Service):
         self.register("talk", moved_artifact(folder / "talk", self.source, task="instruct"))
         self._artifact = open_artifact(folder / "talk")
         self._pause_seconds, self._fails_after = pause_seconds, fails_after
-        self.ended = self.given_up = 0
+        self.begun = self.ended = self.given_up = 0
 
     def write(self, name: str, request: WriteRequest, *, deadline_seconds: float | None = None) -> Iterator[Piece]:
+        self.begun += 1
         tokenizer = self._artifact.tokenizer
         prompt = prompt_ids(tokenizer, request.turns) if request.turns else tokenizer(request.text)["input_ids"]
         ends, pad = stop_tokens(tokenizer), int(tokenizer.pad_token_id)

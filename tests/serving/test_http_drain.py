@@ -2,45 +2,17 @@
 
 import asyncio
 import socket
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 import pytest
-from http_served import BEARER, WritingService, code_of, events_of, made_place, place, resealed, settings
+from http_served import WritingService, code_of, events_of, made_place, place, resealed, running, settings
 from safetensors.torch import load_file, save_file
 
 from trimtab.errors import ArtifactError
-from trimtab.serving.http.run import HttpServer, bound, url_of
-from trimtab.serving.service import Service
+from trimtab.serving.http.run import HttpServer, bound
 
 BODY = {"model": "talk", "messages": [{"role": "user", "content": "good"}], "max_tokens": 40, "stream": True}
-
-
-@contextmanager
-def running(service: Service, **changed: object) -> Iterator[tuple[HttpServer, httpx.Client, threading.Thread]]:
-    """A server in a thread of this process, where no signal reaches it."""
-    told = settings(port=0, **changed)
-    taken = bound(told)
-    server = HttpServer(service, told, taken)
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True)
-    thread.start()
-    with httpx.Client(base_url=url_of(taken), headers=BEARER, timeout=20) as client:
-        while not _answers(client):
-            time.sleep(0.01)
-        yield server, client, thread
-    server.drain()
-    thread.join(10)
-
-
-def _answers(client: httpx.Client) -> bool:
-    try:
-        return client.get("/ready").status_code == 200
-    except httpx.ConnectError:
-        return False
 
 
 def test_what_is_in_flight_ends_and_what_is_new_is_refused(tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 
+import openai
 import pytest
-from http_served import BEARER, WritingService, client_of, code_of, events_of, place, settings
+from http_served import BEARER, KEY, WritingService, client_of, code_of, events_of, place, running, settings
 from starlette.testclient import TestClient
 from starlette.types import Message
 
@@ -113,6 +114,17 @@ def test_a_number_is_finite(client: TestClient, literal: str) -> None:
     assert code_of(refused) == (422, "TT-N020")
 
 
+def test_the_field_that_is_wrong_is_named_as_it_was_sent(client: TestClient) -> None:
+    parts = [{"role": "user", "content": [{"type": "text", "text": 7}]}]
+    for more, param in (
+        ({"stop": 7}, "stop"),
+        ({"messages": [*TURNS, {"role": "root", "content": "a"}]}, "messages.1.role"),
+        ({"messages": parts}, "messages.0.content"),
+        ({"strange": 1}, "strange"),
+    ):
+        assert client.post("/v1/chat/completions", json={**CHAT, **more}).json()["error"]["param"] == param
+
+
 def test_names_of_fields_are_cut_and_values_not_told(client: TestClient) -> None:
     refused = client.post("/v1/chat/completions", json={**CHAT, "x" * 5000: "secret words"})
     assert code_of(refused)[0] == 422 and "secret" not in refused.text and len(refused.text) < 1000
@@ -140,6 +152,23 @@ def test_what_takes_too_long_is_given_up(tmp_path: Path) -> None:
     )
     assert chunks and late["error"]["code"] == "TT-N002"
     assert until(lambda: writer.given_up == 2)
+
+
+def test_the_openai_client_is_answered(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "good film"}]
+    with running(WritingService(tmp_path)) as (_, plain, _):
+        client = openai.OpenAI(base_url=f"{plain.base_url}/v1", api_key=KEY, max_retries=0)
+        whole = client.chat.completions.create(model="talk", messages=turns, max_tokens=6)
+        chunks = list(client.chat.completions.create(model="talk", messages=turns, max_tokens=6, stream=True))
+        said = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+        assert said == whole.choices[0].message.content and chunks[-1].choices[0].finish_reason
+        text = client.completions.create(model="chat", prompt="good film", max_tokens=6)
+        assert text.usage is not None and text.usage.completion_tokens <= 6
+    with running(WritingService(tmp_path / "failing", fails_after=2)) as (_, plain, _):
+        client = openai.OpenAI(base_url=f"{plain.base_url}/v1", api_key=KEY, max_retries=0)
+        with pytest.raises(openai.APIError) as failed:
+            list(client.chat.completions.create(model="talk", messages=turns, max_tokens=6, stream=True))
+        assert failed.value.code == "TT-N004"
 
 
 class Asgi:
@@ -194,8 +223,8 @@ def test_a_client_that_goes_ends_the_writing(tmp_path: Path, streams: bool, piec
     body = {**CHAT, "max_tokens": 200, "stream": streams}
     call = Asgi(app, "/v1/chat/completions", body)
     asyncio.run(call.goes_after(pieces, 0.1))
-    assert until(lambda: writer.given_up == 1)
-    assert len(call.sent) < 40 and until(lambda: not _writing())
+    assert until(lambda: not _writing()) and len(call.sent) < 40
+    assert writer.given_up == writer.ended == writer.begun >= streams  # of one that goes early none is begun
     assert b"[DONE]" not in b"".join(message.get("body", b"") for message in call.sent)
 
 
@@ -227,7 +256,7 @@ def _go_in_mid_stream(folder: Path, clients: int) -> None:
             await asyncio.gather(*(call.goes_after(2 + number % 3) for number, call in enumerate(calls)))
 
     asyncio.run(all_of_them())
-    assert until(lambda: writer.ended == clients) and until(lambda: not _writing())
+    assert until(lambda: not _writing()) and writer.begun == writer.ended == clients
     text = client_of(writer).get("/metrics").text
     assert "trimtab_http_in_flight 1.0" in text  # this one
 

@@ -4,6 +4,7 @@ What went wrong inside is said to the log, and to the client only that something
 """
 
 import math
+import re
 from collections.abc import Mapping
 
 from fastapi.exceptions import RequestValidationError
@@ -23,6 +24,7 @@ from trimtab.errors import (
 GONE = 499  # of a client that waits no more; never sent
 INSIDE = "TT-N004"
 _LONGEST_FIELD = 120
+_ALTERNATIVE = re.compile(r"^constrained-|\[")  # which of several types a field may have: words of pydantic
 
 # By code; else by class.
 STATUSES: Mapping[object, int] = {
@@ -91,7 +93,7 @@ def answer_to(
 def invalid(error: RequestValidationError) -> UsageError:
     """The first field that is wrong, without what stood in it."""
     first, *_ = found = error.errors()
-    place = ".".join(str(part) for part in first["loc"][1:]) or "body"
+    place = ".".join(str(part) for part in first["loc"][1:] if not _ALTERNATIVE.search(str(part))) or "body"
     field = "".join(mark if mark.isprintable() else "?" for mark in place[:_LONGEST_FIELD])
     return UsageError("TT-N020", field=field, problem=str(first["msg"])[:200], count=len(found))
 
