@@ -122,13 +122,20 @@ def _writer(desk: Desk, form: _Form, name: str, request: Request) -> str:
 async def _whole(
     form: _Form, answer: _Answer, first: Piece, pieces: Pieces, request: Request, deadline: Deadline
 ) -> Response:
+    text, last = await unless_gone(_to_its_end(first, pieces), request.receive, deadline)
+    assert last.finish is not None
+    _note(noted(request), last)
+    whole = form.whole(answer, text, last.finish, _usage(last))
+    return Response(whole.model_dump_json(), media_type="application/json")
+
+
+async def _to_its_end(first: Piece, pieces: Pieces) -> tuple[str, Piece]:
+    """All of a text, and its last piece."""
     texts, last = [first.text], first
     while last.finish is None:
-        last = await unless_gone(pieces.next(), request.receive, deadline)
+        last = await pieces.next()
         texts.append(last.text)
-    _note(noted(request), last)
-    whole = form.whole(answer, "".join(texts), last.finish, _usage(last))
-    return Response(whole.model_dump_json(), media_type="application/json")
+    return "".join(texts), last
 
 
 async def _events(
