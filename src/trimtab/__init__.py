@@ -1,7 +1,7 @@
 """Trimtab: the balance point between a model, the way it is fine-tuned, and the hardware it runs on.
 
 The public face. Every name in `__all__` is stable; everything else is a room's own business. A name is
-imported when it is first used (PEP 562), so that `import trimtab` stays instant: `predict`, `evaluate`,
+imported when it is first used (PEP 562), so that `import trimtab` stays instant: `predict`, `evaluate`, `serve`,
 `AdapterSet`, merging and importing an adapter, running a `train`, and the events of a training bring torch; the
 rest never does.
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from trimtab.errors import (
         ArtifactError,
         BadInput,
+        Busy,
         DataError,
         Diverged,
         Interrupted,
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
         CompressRequest,
         CostedOffer,
         EngineChoice,
+        HandedOver,
+        HandoverRequest,
         Laddered,
         LadderRequest,
         Ledger,
@@ -53,10 +56,12 @@ if TYPE_CHECKING:
         Planned,
         Pricing,
         Reading,
+        ReadyServer,
         RowEstimate,
         Served,
         ServedHere,
         ServedOffer,
+        ServeRequest,
         ServingCost,
         Shape,
         Throughput,
@@ -81,6 +86,7 @@ if TYPE_CHECKING:
         estimate,
         estimate_rows,
         evaluate,
+        hand_over,
         import_adapter,
         ledger,
         list_adapters,
@@ -88,6 +94,7 @@ if TYPE_CHECKING:
         plan,
         plan_models,
         predict,
+        serve,
         show_adapter,
         train,
     )
@@ -103,6 +110,7 @@ __all__ = [
     "ArtifactRow",
     "ArtifactView",
     "BadInput",
+    "Busy",
     "Candidate",
     "Choices",
     "Climbed",
@@ -121,6 +129,8 @@ __all__ = [
     "ExchangeRate",
     "Figure",
     "Finished",
+    "HandedOver",
+    "HandoverRequest",
     "Interrupted",
     "LadderRequest",
     "Laddered",
@@ -149,10 +159,12 @@ __all__ = [
     "Price",
     "Pricing",
     "Reading",
+    "ReadyServer",
     "RowEstimate",
     "Run",
     "Saved",
     "Score",
+    "ServeRequest",
     "Served",
     "ServedHere",
     "ServedOffer",
@@ -186,6 +198,7 @@ __all__ = [
     "estimate",
     "estimate_rows",
     "evaluate",
+    "hand_over",
     "import_adapter",
     "ledger",
     "list_adapters",
@@ -193,6 +206,7 @@ __all__ = [
     "plan",
     "plan_models",
     "predict",
+    "serve",
     "show_adapter",
     "train",
 ]
@@ -200,7 +214,7 @@ __all__ = [
 # What the imports above tell a type checker, once more for the interpreter; a test holds the two together.
 _NAMES_OF_ROOM = {
     "data": "DataSpec",
-    "errors": "ArtifactError BadInput DataError Diverged Interrupted Message ModelError NothingFits "
+    "errors": "ArtifactError BadInput Busy DataError Diverged Interrupted Message ModelError NothingFits "
     "TrimtabError UsageError",
     "estimation": "Estimate MoneyEstimate",
     "evaluation": "AdapterSet Prediction",
@@ -210,11 +224,12 @@ _NAMES_OF_ROOM = {
     "models": "ModelSpec",
     "planning": "Candidate Limits ModelRow NoPlan Plan Settings",
     "study": "ApiPrice ArtifactRow ArtifactView Climbed CompressRequest Compressed CostedOffer EngineChoice "
-    "LadderRequest Laddered Ledger MadeArtifact Misfit ModelChoice ModelRefusal Planned Pricing Reading "
-    "RowEstimate Served ServedHere ServedOffer ServingCost Shape Throughput Timed TotalCost Traffic "
-    "TrainRequest Trained TrainingCost VariantRecord WayCost bench check compress compress_for cost_serve "
-    "cost_total cost_train deletable_adapter delete_adapter doctor estimate estimate_rows evaluate "
-    "import_adapter ledger list_adapters merge_adapter plan plan_models predict show_adapter train",
+    "HandedOver HandoverRequest LadderRequest Laddered Ledger MadeArtifact Misfit ModelChoice "
+    "ModelRefusal Planned Pricing Reading ReadyServer RowEstimate ServeRequest Served ServedHere "
+    "ServedOffer ServingCost Shape Throughput Timed TotalCost Traffic TrainRequest Trained TrainingCost "
+    "VariantRecord WayCost bench check compress compress_for cost_serve cost_total cost_train "
+    "deletable_adapter delete_adapter doctor estimate estimate_rows evaluate hand_over import_adapter "
+    "ledger list_adapters merge_adapter plan plan_models predict serve show_adapter train",
     "training": "Evaluated Event Finished Notice Preflight Run Saved Started Step",
     "units": "Evidence ExchangeRate Figure Money",
 }

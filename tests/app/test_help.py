@@ -21,6 +21,7 @@ VERBS = [
     "predict",
     "evaluate",
     "bench",
+    "serve",
     "ledger",
     "adapters",
     "compress",

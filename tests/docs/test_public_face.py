@@ -23,6 +23,7 @@ VERBS = {
     "ledger",
     "plan",
     "predict",
+    "serve",
     "train",
 }
 HEAVY = ("numpy", "torch", "transformers", "peft", "accelerate", "sqlalchemy", "huggingface_hub")

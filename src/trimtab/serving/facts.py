@@ -1,4 +1,4 @@
-"""What the service is asked, answers and tells of itself: frozen values, no torch.
+"""What the service is asked, answers and tells of itself: frozen values.
 
 Leaves out HTTP: `serving.http` makes these of bodies, and bodies of these.
 """
@@ -8,6 +8,7 @@ from typing import Literal
 
 from trimtab.data.spec import Task, Turn
 from trimtab.evaluation.prediction import Prediction
+from trimtab.serving.limits import Limits
 
 State = Literal["registered", "loading", "loaded"]
 Finish = Literal["stop", "length"]
@@ -23,23 +24,6 @@ __all__ = [
     "State",
     "WriteRequest",
 ]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Limits:
-    """What a service takes on. `batch_tokens`: padded tokens of one pass; `wait_seconds`: how long a request may
-    wait for others to share its pass; `queued`: requests that wait or run, beyond which one is refused;
-    `deadline_seconds`: after which a request is given up; `adapter_bytes`: memory of loaded adapters together,
-    beyond which the one that was unused longest goes; `chats`: conversations written at once; `context_tokens`:
-    prompt and answer of one."""
-
-    batch_tokens: int = 4096
-    wait_seconds: float = 0.002
-    queued: int = 1024
-    deadline_seconds: float = 30.0
-    adapter_bytes: int = 1 << 30
-    chats: int = 16
-    context_tokens: int = 2048
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

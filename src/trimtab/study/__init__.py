@@ -1,6 +1,6 @@
 """study: the facade. Every verb goes through here to the rooms and the store; it returns values, prints nothing.
 
-`train` and `predict` import torch when they are called; the others never do.
+`train`, `predict` and `serve` import torch when they are called; the others never do.
 """
 
 from collections.abc import Iterator
@@ -21,6 +21,7 @@ from trimtab.study.adapters import (
 from trimtab.study.compressing import Compressed, CompressRequest, Timed, bench, compress
 from trimtab.study.costs import cost_train
 from trimtab.study.engine_choice import EngineChoice
+from trimtab.study.handover import HandedOver, HandoverRequest, hand_over
 from trimtab.study.ladder import Climbed, Laddered, LadderRequest, compress_for
 from trimtab.study.opening import open_training
 from trimtab.study.plans import estimate, plan, plan_models
@@ -39,6 +40,7 @@ from trimtab.study.request import (
 )
 from trimtab.study.results import Ledger, VariantRecord, check, doctor, evaluate, ledger, predict
 from trimtab.study.rows import RowEstimate, estimate_rows
+from trimtab.study.serving import ReadyServer, ServeRequest, serve
 from trimtab.study.serving_costs import cost_serve
 from trimtab.study.serving_request import (
     Served,
@@ -63,6 +65,8 @@ __all__ = [
     "Compressed",
     "CostedOffer",
     "EngineChoice",
+    "HandedOver",
+    "HandoverRequest",
     "LadderRequest",
     "Laddered",
     "Ledger",
@@ -73,7 +77,9 @@ __all__ = [
     "Planned",
     "Pricing",
     "Reading",
+    "ReadyServer",
     "RowEstimate",
+    "ServeRequest",
     "Served",
     "ServedHere",
     "ServedOffer",
@@ -101,6 +107,7 @@ __all__ = [
     "estimate",
     "estimate_rows",
     "evaluate",
+    "hand_over",
     "import_adapter",
     "ledger",
     "list_adapters",
@@ -108,6 +115,7 @@ __all__ = [
     "plan",
     "plan_models",
     "predict",
+    "serve",
     "show_adapter",
     "train",
 ]

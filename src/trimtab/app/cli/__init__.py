@@ -26,6 +26,7 @@ from trimtab.app.cli.ledger import ledger
 from trimtab.app.cli.plan import plan
 from trimtab.app.cli.predict import predict
 from trimtab.app.cli.root import help_if_alone, root
+from trimtab.app.cli.serve import serve
 from trimtab.app.cli.train import train
 
 __all__ = ["main", "run"]
@@ -40,6 +41,7 @@ _VERBS = (
     (predict, "TT-V015"),
     (evaluate, "TT-V016"),
     (bench, "TT-V503"),
+    (serve, "TT-V700"),
     (ledger, "TT-V017"),
 )
 
