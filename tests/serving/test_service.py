@@ -2,17 +2,21 @@
 
 import shutil
 import threading
+from collections.abc import Sequence
 from concurrent.futures import CancelledError, Future
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 import pytest
 
 from tiny_artifacts import TEXTS, moved_artifact, tiny_base
+from trimtab.artifacts import read_facts
 from trimtab.data import Example
+from trimtab.data.spec import Prefixes
 from trimtab.errors import ArtifactError, Busy, UsageError
 from trimtab.evaluation import Prediction, open_artifact
-from trimtab.serving.facts import Limits
+from trimtab.serving.facts import Answered, Limits
 from trimtab.serving.service import Service
 
 TOPICS = ("law", "medicine", "sports", "weather", "film")
@@ -60,7 +64,7 @@ def numbers(found: Prediction) -> list[float]:
     return said + [entity.probability for entity in found.entities or ()]
 
 
-def assert_same(found: list[Prediction], expected: list[Prediction]) -> None:
+def assert_same(found: Sequence[Prediction], expected: list[Prediction]) -> None:
     for one, other in zip(found, expected, strict=True):
         assert one.label == other.label
         assert [(x.type, x.start, x.end) for x in one.entities or ()] == [
@@ -77,7 +81,7 @@ def test_requests_of_all_adapters_at_once_are_answered_as_alone(
     wanted = [(name, start) for name in alone for start in range(len(TEXTS)) for _ in range(3)]
     draw.shuffle(wanted)
     with served(made) as service:
-        answers: list[tuple[str, int, Future[list[Prediction]]]] = []
+        answers: list[tuple[str, int, Future[Answered]]] = []
 
         def ask(part: list[tuple[str, int]]) -> None:
             for name, start in part:
@@ -89,7 +93,7 @@ def test_requests_of_all_adapters_at_once_are_answered_as_alone(
         for thread in threads:
             thread.join()
         for name, start, answer in answers:
-            assert_same(answer.result(timeout=60), alone[name][start:])
+            assert_same(answer.result(timeout=60).predictions, alone[name][start:])
         facts = service.facts
     assert facts.requests == len(wanted)
     assert facts.queued == 0
@@ -111,12 +115,12 @@ def test_loading_and_evicting_while_asked_never_answers_with_another(
         for _ in range(12):
             names = draw.sample(METHODS, 3)
             for name, answer in [(name, service.ask(name, examples(name))) for name in names]:
-                assert_same(answer.result(timeout=60), alone[name])
+                assert_same(answer.result(timeout=60).predictions, alone[name])
             assert service.facts.adapter_bytes <= budget
             assert service.adapter("lora").state == "loaded"
         assert service.facts.evictions > 5
         assert service.unload("lora").state == "registered"
-        assert_same(service.ask("lora", examples("lora")).result(timeout=60), alone["lora"])
+        assert_same(service.ask("lora", examples("lora")).result(timeout=60).predictions, alone["lora"])
         service.forget("lora")
         with pytest.raises(UsageError) as caught:
             service.ask("lora", examples("lora"))
@@ -134,13 +138,13 @@ def test_what_goes_wrong_with_one_request_is_its_own(
         with pytest.raises(ArtifactError) as caught:
             bad.result(timeout=60)
         assert caught.value.code == "TT-A008"
-        assert_same(good.result(timeout=60), alone["lora"])
+        assert_same(good.result(timeout=60).predictions, alone["lora"])
         (broken / "adapter_model.safetensors").write_bytes(b"broken")
         with pytest.raises(ArtifactError) as caught:
             service.ask("broken", examples("ia3")).result(timeout=60)
         assert caught.value.code == "TT-A003"
         assert service.adapter("broken").in_flight == 0
-        assert_same(service.ask("lora", examples("lora")).result(timeout=60), alone["lora"])
+        assert_same(service.ask("lora", examples("lora")).result(timeout=60).predictions, alone["lora"])
 
 
 def test_a_full_queue_a_passed_deadline_a_cancelled_and_a_closed_service(made: dict[str, Path]) -> None:
@@ -157,13 +161,13 @@ def test_a_full_queue_a_passed_deadline_a_cancelled_and_a_closed_service(made: d
     with pytest.raises(Busy) as caught:
         late.result(timeout=60)
     assert caught.value.code == "TT-N002"
-    assert [len(answer.result(timeout=60)) for answer in first[1:]] == [len(TEXTS)] * 2
+    assert [len(answer.result(timeout=60).predictions) for answer in first[1:]] == [len(TEXTS)] * 2
     facts = service.facts
     assert (facts.refused, facts.expired, facts.queued) == (1, 1, 0)
     assert service.adapter("lora").in_flight == 0
     last = service.ask("lora", examples("lora"))
     service.close()
-    assert len(last.result()) == len(TEXTS), "what waits is answered before it closes"
+    assert len(last.result().predictions) == len(TEXTS), "what waits is answered before it closes"
     with pytest.raises(Busy) as caught:
         service.ask("lora", examples("lora"))
     assert caught.value.code == "TT-N003"
@@ -179,3 +183,22 @@ def test_what_is_beyond_the_budget_or_called_otherwise_is_refused_when_registere
             with pytest.raises(UsageError) as refused:
                 service.register(name, made["adapter"])
             assert refused.value.code == code
+
+
+def test_passages_stand_behind_their_own_prefix_and_tokens_are_counted(
+    made: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(made["embed"], tmp_path / "search")
+    facts = read_facts(folder)
+    replace(facts, prefixes=Prefixes(query="good ", passage="bad story ")).write(folder)
+    one = open_artifact(folder)
+    with Service(str(made["base"])) as service:
+        service.register("search", folder)
+        queries = service.ask("search", examples("embed")).result(timeout=60)
+        passages = service.ask("search", examples("embed"), passages=True).result(timeout=60)
+    assert_same(queries.predictions, list(one.predict(examples("embed"))))
+    assert_same(passages.predictions, list(one.of_passages().predict(examples("embed"))))
+    assert numbers(queries.predictions[0]) != pytest.approx(numbers(passages.predictions[0]), abs=1e-3)
+    words = sum(len(f"good {text}".split()) for text in TEXTS)
+    assert queries.tokens == words + 2 * len(TEXTS), "each word is a token, and each text has two more"
+    assert passages.tokens == queries.tokens + len(TEXTS)

@@ -82,6 +82,12 @@ class ArtifactFacts:
         """The folder or model that it was made of."""
         return (self.changes[-1].parent if self.changes else "") or self.base.name
 
+    def of_passages(self) -> "ArtifactFacts":
+        """Of embeddings: the same with what stands before passages in the place of what stands before queries, and
+        without the column of these."""
+        _, before = self.prefixes.put("", "")
+        return replace(self, prefixes=Prefixes(query=before), columns=self.columns[1:])
+
     def without_places(self) -> "ArtifactFacts":
         """The same without what names folders here, as typed or in full: for a folder that others will see."""
         changes = tuple(change.without_places() for change in self.changes)

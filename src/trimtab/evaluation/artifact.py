@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 from trimtab import tuning
 from trimtab.artifacts import FACTS_FILE, ArtifactFacts, read_facts
 from trimtab.data import Split
-from trimtab.data.spec import Example, Prefixes
+from trimtab.data.spec import Example
 from trimtab.errors import ArtifactError
 from trimtab.evaluation.encode import Collator, Encoded
 from trimtab.evaluation.engines import ENGINES, Closed
@@ -74,9 +74,7 @@ class Artifact:
     def of_passages(self) -> "Artifact":
         """The same, taking what it is asked for passages and not for queries: behind another prefix, of a table in
         another column."""
-        _, before = self.facts.prefixes.put("", "")
-        facts = replace(self.facts, prefixes=Prefixes(query=before), columns=self.facts.columns[1:])
-        return replace(self, facts=facts)
+        return replace(self, facts=self.facts.of_passages())
 
     def predict(self, examples: Iterable[Example], *, ahead: int = _WINDOW) -> Iterator[Prediction]:
         """One Prediction an example, in order, reading `ahead` of them at a time (1 = answer each at once). Raises

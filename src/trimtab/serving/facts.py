@@ -14,6 +14,7 @@ State = Literal["registered", "loading", "loaded"]
 Finish = Literal["stop", "length"]
 
 __all__ = [
+    "Answered",
     "Finish",
     "Limits",
     "Piece",
@@ -41,6 +42,14 @@ class ServedAdapter:
     pinned: bool
     own_bytes: int
     in_flight: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answered:
+    """One prediction an input, in order; and how many tokens all inputs had, special ones too."""
+
+    predictions: tuple[Prediction, ...]
+    tokens: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,13 +14,14 @@ from pathlib import Path
 from threading import Condition, Thread
 from time import monotonic
 
+from trimtab.artifacts import ArtifactFacts
 from trimtab.data.spec import Example
 from trimtab.errors import Busy
 from trimtab.evaluation import Encoded
 from trimtab.evaluation.objective import OnePass
 from trimtab.methods import Precision
 from trimtab.serving import writing
-from trimtab.serving.facts import Limits, Prediction, ServedAdapter, ServiceFacts, WriteRequest
+from trimtab.serving.facts import Answered, Limits, ServedAdapter, ServiceFacts, WriteRequest
 from trimtab.serving.lanes import Lane
 from trimtab.serving.roster import Entry, Loaded, Roster, objective_of, require_writing
 from trimtab.serving.scribe import Answer, Scribe
@@ -34,9 +35,10 @@ class _Ticket:
     """A request that waits. `began`: monotonic seconds, as `deadline`."""
 
     entry: Entry
+    facts: ArtifactFacts
     objective: OnePass
     examples: tuple[Example, ...]
-    answer: "Future[list[Prediction]]"
+    answer: "Future[Answered]"
     began: float
     deadline: float
 
@@ -50,7 +52,7 @@ class _Ticket:
         load = self.entry.load
         return load.exception() if load is not None and load.done() else None
 
-    def settle(self, answer: "list[Prediction] | BaseException") -> None:
+    def settle(self, answer: Answered | BaseException) -> None:
         """Unless it was cancelled."""
         with suppress(InvalidStateError):
             if isinstance(answer, BaseException):
@@ -65,7 +67,7 @@ class Service:
 
     >>> with Service("minilm") as service:                             # doctest: +SKIP
     ...     service.register("law", Path("runs/law"))
-    ...     service.ask("law", [Example(("合同纠纷",), None)]).result()[0].label
+    ...     service.ask("law", [Example(("合同纠纷",), None)]).result().predictions[0].label
     """
 
     def __init__(
@@ -132,9 +134,15 @@ class Service:
     # ------------------------------------------------------------------ requests
 
     def ask(
-        self, name: str, examples: Sequence[Example], *, deadline_seconds: float | None = None
-    ) -> "Future[list[Prediction]]":
-        """One Prediction an example, in order. Cancelling the future gives the request up.
+        self,
+        name: str,
+        examples: Sequence[Example],
+        *,
+        passages: bool = False,
+        deadline_seconds: float | None = None,
+    ) -> "Future[Answered]":
+        """One Prediction an example, in order. Cancelling the future gives the request up. `passages`: of
+        embeddings, behind the prefix of passages and not of queries.
 
         Raises at once: UsageError TT-U103, TT-N051 where the adapter writes, Busy TT-N001 where the queue is full,
         TT-N003 where the service is closing. The future raises ArtifactError TT-A008, Busy TT-N002 where its time
@@ -143,7 +151,8 @@ class Service:
         entry = self._roster.entry(name)
         objective, now = objective_of(entry), monotonic()
         seconds = self._limits.deadline_seconds if deadline_seconds is None else deadline_seconds
-        asked = _Ticket(entry, objective, tuple(examples), Future(), now, now + seconds)
+        facts = entry.facts.of_passages() if passages else entry.facts
+        asked = _Ticket(entry, facts, objective, tuple(examples), Future(), now, now + seconds)
         with self._changed:
             self._require_room()
             self._count_in(entry)
@@ -300,15 +309,15 @@ class Service:
             self._rows += sum(len(encoded) for _, encoded in parts)
             self._passes += passes
             for (ticket, _, encoded), found in zip(asked, outputs, strict=True):
-                facts = ticket.entry.facts
-                own = found[:, : facts.outputs or None]
-                ticket.settle(list(ticket.objective.predictions(own, encoded, facts, ticket.examples)))
+                own = found[:, : ticket.facts.outputs or None]
+                said = ticket.objective.predictions(own, encoded, ticket.facts, ticket.examples)
+                ticket.settle(Answered(predictions=tuple(said), tokens=len(encoded.ids)))
         except Exception as error:
             for ticket in window:
                 ticket.settle(error)
 
     def _encoded(self, ticket: _Ticket) -> "tuple[_Ticket, Loaded, Encoded] | None":
-        loaded, facts = ticket.loaded, ticket.entry.facts
+        loaded, facts = ticket.loaded, ticket.facts
         assert loaded is not None, "what is asked is not evicted"
         try:
             rows = ticket.objective.rows_of(facts, ticket.examples)

@@ -1,6 +1,7 @@
 """make_app: the routes, behind the gate, before a service. An ASGI application that any server may run."""
 
 from collections.abc import Callable
+from importlib.metadata import version
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -9,7 +10,6 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 
-from trimtab import __version__
 from trimtab.errors import UsageError
 from trimtab.serving.http import (
     routes_admin,
@@ -50,7 +50,7 @@ def make_app(
     outer = Middleware(Observed, metrics=metrics, traffic=traffic, send_seconds=settings.send_seconds)
     app = FastAPI(
         title="Trimtab",
-        version=__version__,
+        version=version("trimtab"),
         docs_url=None,  # pages that load scripts from elsewhere
         redoc_url=None,
         redirect_slashes=False,

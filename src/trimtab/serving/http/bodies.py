@@ -43,11 +43,13 @@ class ClassifyBody(_Asked):
 
 
 class EmbedBody(_Asked):
-    """`encoding_format` "base64": of each vector the bytes of little-endian fp32."""
+    """`encoding_format` "base64": of each vector the bytes of little-endian fp32. `input_type`: whose prefix
+    stands before the texts, that of queries or that of what they are to find."""
 
     model: Name
     input: Text | Annotated[list[Text], Field(min_length=1, max_length=MOST_INPUTS)]
     encoding_format: Literal["float", "base64"] = "float"
+    input_type: Literal["query", "passage", "document"] = "query"
     user: User | None = None
 
     @property
@@ -178,10 +180,16 @@ class Vector(BaseModel):
     embedding: list[float] | str
 
 
+class ReadUsage(BaseModel):
+    prompt_tokens: int
+    total_tokens: int
+
+
 class EmbedAnswer(BaseModel):
     object: Literal["list"] = "list"
     model: str
     data: list[Vector]
+    usage: ReadUsage
 
 
 class Usage(BaseModel):

@@ -9,8 +9,7 @@ from starlette.requests import Request
 
 from trimtab.data.spec import Example, Task
 from trimtab.errors import UsageError
-from trimtab.evaluation.prediction import Prediction
-from trimtab.serving.facts import ServedAdapter
+from trimtab.serving.facts import Answered, ServedAdapter
 from trimtab.serving.http.metrics import Metrics
 from trimtab.serving.http.observed import Seen, Traffic, seen_of
 from trimtab.serving.http.settings import HttpSettings
@@ -54,11 +53,13 @@ class Desk:
         seen_of(request.scope).model = name
         return found
 
-    async def answers(self, name: str, examples: Sequence[Example], request: Request) -> list[Prediction]:
+    async def answers(
+        self, name: str, examples: Sequence[Example], request: Request, *, passages: bool = False
+    ) -> Answered:
         """What an adapter says. Raises what `Service.ask` and `answer_of` raise."""
         seen_of(request.scope).inputs = len(examples)
         seconds = self.settings.deadline_seconds
-        future = self.service.ask(name, examples, deadline_seconds=seconds)
+        future = self.service.ask(name, examples, passages=passages, deadline_seconds=seconds)
         return await answer_of(future, request.receive, Deadline.after(seconds))
 
 

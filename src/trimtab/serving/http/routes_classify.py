@@ -23,7 +23,7 @@ def doors(desk: Desk) -> tuple[Door, ...]:
         adapter = require_task(desk.adapter(body.model, request), PATH)
         examples = examples_of(adapter, body.inputs)
         found = await desk.answers(adapter.name, examples, request)
-        data = [classified(index, prediction) for index, prediction in enumerate(found)]
+        data = [classified(index, prediction) for index, prediction in enumerate(found.predictions)]
         return ClassifyAnswer(model=adapter.name, task=adapter.task, data=data)
 
     return (Door("POST", PATH, classify, ClassifyAnswer, sparse=True),)

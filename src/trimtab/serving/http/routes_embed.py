@@ -1,5 +1,4 @@
-"""/v1/embeddings: vectors of texts, as OpenAI's clients ask for them. Leaves out a count of tokens: the service
-does not tell."""
+"""/v1/embeddings: vectors of texts, as OpenAI's clients ask for them."""
 
 import base64
 import struct
@@ -8,7 +7,7 @@ from collections.abc import Callable, Mapping
 from starlette.requests import Request
 
 from trimtab.data.spec import Example
-from trimtab.serving.http.bodies import EmbedAnswer, EmbedBody, Vector
+from trimtab.serving.http.bodies import EmbedAnswer, EmbedBody, ReadUsage, Vector
 from trimtab.serving.http.desk import Desk, Door, require_task
 
 PATH = "/v1/embeddings"
@@ -18,10 +17,15 @@ def doors(desk: Desk) -> tuple[Door, ...]:
     async def embed(body: EmbedBody, request: Request) -> EmbedAnswer:
         """A vector of length 1 of each text."""
         adapter = require_task(desk.adapter(body.model, request), PATH)
-        found = await desk.answers(adapter.name, [Example((text,), None) for text in body.inputs], request)
+        examples = [Example((text,), None) for text in body.inputs]
+        found = await desk.answers(adapter.name, examples, request, passages=body.input_type != "query")
         written = _WRITTEN[body.encoding_format]
-        data = [Vector(index=index, embedding=written(one.vector or ())) for index, one in enumerate(found)]
-        return EmbedAnswer(model=adapter.name, data=data)
+        vectors = [written(one.vector or ()) for one in found.predictions]
+        return EmbedAnswer(
+            model=adapter.name,
+            data=[Vector(index=index, embedding=vector) for index, vector in enumerate(vectors)],
+            usage=ReadUsage(prompt_tokens=found.tokens, total_tokens=found.tokens),
+        )
 
     return (Door("POST", PATH, embed, EmbedAnswer),)
 
