@@ -85,7 +85,9 @@ class Bench:
         tuning.cast(self.base.requires_grad_(False).eval(), arguments.precision)
         self.names = [f"a{number}" for number in range(arguments.adapters)]
         adapted = {name: adapter(self.base, self.spec, seed) for seed, name in enumerate(self.names)}
-        self.served = Forked(self.base, self.spec)
+        beneath = tuning.sharing_copy(self.base)
+        tuning.block(beneath, self.spec)  # as a service does
+        self.served = Forked(beneath, self.spec)
         for name, model in adapted.items():
             self.served.add(name, roads_of(model, self.base))
         self.peft = through_peft(self.base, adapted)

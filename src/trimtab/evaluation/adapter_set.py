@@ -63,6 +63,7 @@ class _Held:
 class AdapterSet:
     """Adapters on one base. `base` is what MODEL is on the command line; None = the base of the first adapter.
     `precision`: the number format that all compute in; None = the one they were trained in, which must be one.
+    `blocked`: the base's matrices lie as oneDNN multiplies by them, where that is faster: other rounding.
 
     >>> adapters = AdapterSet()                               # doctest: +SKIP
     >>> adapters.load("law", "runs/law")                      # doctest: +SKIP
@@ -71,9 +72,15 @@ class AdapterSet:
     """
 
     def __init__(
-        self, base: str | None = None, *, precision: Precision | None = None, trust_remote_code: bool = False
+        self,
+        base: str | None = None,
+        *,
+        precision: Precision | None = None,
+        blocked: bool = False,
+        trust_remote_code: bool = False,
     ) -> None:
         self._precision = precision
+        self._blocked = blocked
         self._trusted = trust_remote_code
         self._base = (
             None if base is None else _described(tuning.locate_unpacked(base, trust_remote_code=trust_remote_code))
@@ -243,6 +250,8 @@ class AdapterSet:
             tuning.cast(model, facts.strategy.precision)
             for other in self._bare.values():
                 tuning.share_backbone(model, other)
+            if self._blocked:
+                tuning.block(model, base.spec)
             self._bare[kind] = model.eval()
         return self._bare[kind]
 

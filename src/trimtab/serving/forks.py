@@ -10,6 +10,7 @@ when.
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from threading import local
 
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -101,11 +102,10 @@ class _Pass:
         return inner.masked_fill_(self.strange[side.ranks], 0)
 
 
-@dataclass(slots=True)
-class _Crew:
-    """What runs now."""
+class _Crew(local):
+    """What runs now, in this thread."""
 
-    now: _Pass = _Pass()
+    now = _Pass()
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,11 @@ class Fork(nn.Module):
     def _apart(self, x: torch.Tensor, one: Road | nn.Module | None) -> torch.Tensor:
         if isinstance(one, nn.Module):
             return one(x)
-        return self.base(x) if one is None else one.after(x, self.base(one.before(x)))
+        if one is None:
+            return self.base(x)
+        y = self._own(x, self.base(one.before(x)))
+        one.after(x, y)
+        return y
 
     def _together(self, x: torch.Tensor, groups: list[tuple[Rows, Road]]) -> torch.Tensor:
         if len(groups) == 1 and len(self._crew.now.groups) == 1:
@@ -159,11 +163,19 @@ class Fork(nn.Module):
         side = self._beside() if x.shape[1] <= _FEW_TOKENS else None
         if side is not None:
             groups = [(rows, one) for rows, one in groups if not isinstance(one, LowRank)]
-        y = self.base(_changed(x, [(rows, one.before(x[rows])) for rows, one in groups]))
-        y = _changed(y, [(rows, one.after(x[rows], y[rows])) for rows, one in groups])
-        if side is None:
-            return y
-        return y + F.linear(self._crew.now.own(F.linear(x, side.down), side), side.up)
+        y = self._own(x, self.base(_changed(x, [(rows, one.before(x[rows])) for rows, one in groups])))
+        for rows, one in groups:
+            part = y[rows]
+            one.after(x[rows], part)
+            if not isinstance(rows, slice):  # else it is y itself
+                y[rows] = part
+        if side is not None:
+            y += F.linear(self._crew.now.own(F.linear(x, side.down), side), side.up)
+        return y
+
+    def _own(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """`y` as something that may be changed in place."""
+        return y.clone() if y.data_ptr() == x.data_ptr() else y
 
     def _beside(self) -> _Side | None:
         """The low-rank matrices of the adapters that write now, here; None where there are none."""
@@ -214,8 +226,9 @@ def _joined(parts: list[tuple[Rows, torch.Tensor]], count: int) -> torch.Tensor:
 
 @dataclass(slots=True)
 class Forked:
-    """A model whose rows name their adapters. For one thread at a time. `virtual`: the part whose virtual tokens
-    all of its adapters have, in their number; None = none of them has any."""
+    """A model whose rows name their adapters. Passes may run in several threads at once; adapters come and go in
+    one. `virtual`: the part whose virtual tokens all of its adapters have, in their number; None = none of them
+    has any."""
 
     bare: PreTrainedModel
     spec: ModelSpec
@@ -250,18 +263,19 @@ class Forked:
     def use(self, rows: Sequence[str]) -> Iterator[PreTrainedModel]:
         """Within, the model runs a batch whose row i is of the adapter `rows[i]`; "" = of none, the base alone.
         Rows of one adapter that stand together are computed without a copy; the same rows again cost nothing."""
-        if tuple(rows) != self._last.names:
+        found = self._last
+        if tuple(rows) != found.names:
             unknown = set(rows) - self.adapters - {BASE}
             assert not unknown, f"no roads of {sorted(unknown)}"
-            self._last = self._pass(tuple(rows))
-        self._crew.now = self._last
+            found = self._last = self._pass(tuple(rows), found.beside)
+        self._crew.now = found
         try:
             yield self.model
         finally:
             self._crew.now = _Pass()
 
-    def _pass(self, names: tuple[str, ...]) -> _Pass:
-        wanted, beside = set(names) - {BASE}, self._last.beside
+    def _pass(self, names: tuple[str, ...], beside: tuple[str, ...]) -> _Pass:
+        wanted = set(names) - {BASE}
         if not wanted <= set(beside):
             idle = [name for name in beside if name not in wanted]
             beside = (*sorted(wanted), *idle[: max(0, _BESIDE - len(wanted))])

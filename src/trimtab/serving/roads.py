@@ -26,9 +26,8 @@ class Road:
         """What the base's module gets for `x`."""
         return x
 
-    def after(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """What comes of `x`, for which the base's module gave `y`."""
-        return y
+    def after(self, x: torch.Tensor, y: torch.Tensor) -> None:
+        """Make `y`, which the base's module gave for `x`, what comes of it, in place."""
 
     @property
     def tensors(self) -> tuple[torch.Tensor, ...]:
@@ -43,8 +42,8 @@ class LowRank(Road):
     down: torch.Tensor
     up: torch.Tensor
 
-    def after(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        return y + nn.functional.linear(nn.functional.linear(x, self.down), self.up)
+    def after(self, x: torch.Tensor, y: torch.Tensor) -> None:
+        y += nn.functional.linear(nn.functional.linear(x, self.down), self.up)
 
     @property
     def tensors(self) -> tuple[torch.Tensor, ...]:
@@ -58,8 +57,8 @@ class Behind(Road):
     down: nn.Module
     up: nn.Module
 
-    def after(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        return y + self.up(torch.relu_(self.down(y)))
+    def after(self, x: torch.Tensor, y: torch.Tensor) -> None:
+        y += self.up(torch.relu_(self.down(y)))
 
     @property
     def tensors(self) -> tuple[torch.Tensor, ...]:
@@ -86,8 +85,8 @@ class ScaledOutput(Road):
 
     scale: torch.Tensor
 
-    def after(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        return y * self.scale
+    def after(self, x: torch.Tensor, y: torch.Tensor) -> None:
+        y *= self.scale
 
     @property
     def tensors(self) -> tuple[torch.Tensor, ...]:
@@ -100,8 +99,8 @@ class OtherBias(Road):
 
     difference: torch.Tensor
 
-    def after(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        return y + self.difference
+    def after(self, x: torch.Tensor, y: torch.Tensor) -> None:
+        y += self.difference
 
     @property
     def tensors(self) -> tuple[torch.Tensor, ...]:

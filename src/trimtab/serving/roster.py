@@ -89,7 +89,7 @@ class Roster:
         precision: Precision | None,
         trust_remote_code: bool,
     ) -> None:
-        self._adapters = AdapterSet(base, precision=precision, trust_remote_code=trust_remote_code)
+        self._adapters = AdapterSet(base, precision=precision, blocked=True, trust_remote_code=trust_remote_code)
         self._limits = limits
         self._trusted = trust_remote_code
         self._changed = changed

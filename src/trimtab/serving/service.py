@@ -14,11 +14,14 @@ from pathlib import Path
 from threading import Condition, Thread
 from time import monotonic
 
+import torch
+
 from trimtab.artifacts import ArtifactFacts
 from trimtab.data.spec import Example
 from trimtab.errors import Busy
 from trimtab.evaluation import Encoded
 from trimtab.evaluation.objective import OnePass
+from trimtab.hardware.cpu import allowed_cores
 from trimtab.methods import Precision
 from trimtab.serving import writing
 from trimtab.serving.facts import Answered, Limits, ServedAdapter, ServiceFacts, WriteRequest
@@ -27,6 +30,8 @@ from trimtab.serving.roster import Entry, Loaded, Roster, objective_of, require_
 from trimtab.serving.scribe import Answer, Scribe
 
 _WINDOW = 4  # passes' worth of tokens taken from the queue at once, so that rows of like length meet
+_AT_ONCE = 4  # threads that answer, which share the cores: several small passes use them better than one does
+_LEAST_ROWS = 16  # fewer share too little
 _LOOK_SECONDS = 0.1  # how often requests that have no time left are looked for
 
 
@@ -88,8 +93,11 @@ class Service:
         self._unanswered = 0
         self._closing = False
         self._requests = self._rows = self._passes = self._refused = self._expired = 0
-        self._thread = Thread(target=self._serve, name="answer", daemon=True)
-        self._thread.start()
+        at_once = max(1, min(_AT_ONCE, allowed_cores()))
+        self._cores = max(1, allowed_cores() // at_once)
+        self._threads = [Thread(target=self._serve, name=f"answer-{i}", daemon=True) for i in range(at_once)]
+        for thread in self._threads:
+            thread.start()
 
     # ------------------------------------------------------------------ adapters
 
@@ -217,7 +225,8 @@ class Service:
             left, self._queue = tuple(self._queue), deque()
         for ticket in left:
             ticket.settle(Busy("TT-N003"))
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
         self._roster.close(max(0.0, given_up - monotonic()))
 
     def __enter__(self) -> "Service":
@@ -244,9 +253,10 @@ class Service:
             self._unanswered -= 1
             self._roster.count(entry, -1)
 
-    # ------------------------------------------------------------------ in the answering thread
+    # ------------------------------------------------------------------ in the answering threads
 
     def _serve(self) -> None:
+        torch.set_num_threads(self._cores)  # of this thread alone
         while True:
             with self._changed:
                 self._wait_for_company()
@@ -273,7 +283,7 @@ class Service:
         window: list[_Ticket] = []
         rest: deque[_Ticket] = deque()
         lane: Lane | Scribe | None = None
-        rows, now = 0, monotonic()
+        rows, most, now = 0, self._most_rows(), monotonic()
         for ticket in self._queue:
             if ticket.answer.cancelled():
                 continue
@@ -282,7 +292,7 @@ class Service:
                 ticket.settle(Busy("TT-N002", seconds=ticket.deadline - ticket.began))
             elif ticket.failed is not None:
                 ticket.settle(ticket.failed)
-            elif ticket.loaded and rows < self._most_rows and lane in (None, ticket.loaded.runs_in):
+            elif ticket.loaded and rows < most and lane in (None, ticket.loaded.runs_in):
                 if ticket.answer.set_running_or_notify_cancel():  # from here on it cannot be cancelled
                     lane, rows = ticket.loaded.runs_in, rows + len(ticket.examples)
                     window.append(ticket)
@@ -291,10 +301,12 @@ class Service:
         self._queue = rest
         return window
 
-    @property
     def _most_rows(self) -> int:
-        """Of a window: of short texts, a few passes' worth."""
-        return max(1, _WINDOW * self._limits.batch_tokens // 32)
+        """Of a window: of short texts a few passes' worth, and no more than leaves the other threads their
+        share."""
+        waiting = sum(len(ticket.examples) for ticket in self._queue)
+        share = max(_LEAST_ROWS, -(-waiting // len(self._threads)))
+        return min(share, _WINDOW * self._limits.batch_tokens // 32)
 
     def _answer(self, window: list[_Ticket]) -> None:
         """Every request its answer, or what went wrong with it alone; what goes wrong with all of them."""
@@ -306,8 +318,9 @@ class Service:
             assert isinstance(lane, Lane)
             parts = [(loaded.row_name, encoded) for _, loaded, encoded in asked]
             outputs, passes = lane.outputs(parts, tokens=self._limits.batch_tokens)
-            self._rows += sum(len(encoded) for _, encoded in parts)
-            self._passes += passes
+            with self._changed:
+                self._rows += sum(len(encoded) for _, encoded in parts)
+                self._passes += passes
             for (ticket, _, encoded), found in zip(asked, outputs, strict=True):
                 own = found[:, : ticket.facts.outputs or None]
                 said = ticket.objective.predictions(own, encoded, ticket.facts, ticket.examples)

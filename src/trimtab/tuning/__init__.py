@@ -29,6 +29,7 @@ from trimtab.tuning.adapter import (
     save_adapter,
 )
 from trimtab.tuning.attach import apply, attach, open_only, rate_shares, train_mode, trained_names
+from trimtab.tuning.blocked import block
 from trimtab.tuning.gguf import locate_unpacked
 from trimtab.tuning.gguf_model import open_gguf_model
 from trimtab.tuning.load import (
@@ -56,6 +57,7 @@ __all__ = [
     "apply",
     "attach",
     "bare",
+    "block",
     "cast",
     "count_parameters",
     "is_packed",

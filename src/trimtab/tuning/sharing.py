@@ -10,10 +10,11 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from trimtab.methods import Head, Precision, Strategy, TokenHead
+from trimtab.methods import Head, Lora, Precision, Strategy, TokenHead
 from trimtab.models.spec import ModelSpec
 from trimtab.tuning import structure
 from trimtab.tuning.attach import attach
+from trimtab.tuning.blocked import BlockedLinear, unblock
 from trimtab.tuning.load import DTYPES, quiet_transformers
 from trimtab.tuning.quantised import is_packed
 
@@ -25,6 +26,8 @@ def on_same_weights(
     numbers, unfilled; every frozen tensor is `base`'s. `base` has no parts, is frozen, and stored as the strategy
     stores its base (`quantise`, `cast`)."""
     model = sharing_copy(base)
+    if any(isinstance(part, Lora) and part.variant == "dora" for part in strategy.parts):
+        unblock(model)  # it takes norms of the base's matrices
     if any(isinstance(part, Head | TokenHead) for part in strategy.parts):
         _put_new_head(model, labels, outputs, strategy.precision)
     shared = {id(parameter) for parameter in base.parameters()}
@@ -38,6 +41,11 @@ def on_same_weights(
 
 def share_backbone(model: PreTrainedModel, other: PreTrainedModel) -> None:
     """Let equal tensors of two backbones be one: `model` gives its own up. They are compared bit by bit."""
+    for name, module in structure.backbone(other).named_modules():
+        if isinstance(module, BlockedLinear):
+            own = structure.backbone(model).get_submodule(name)
+            if torch.equal(own.get_parameter("weight"), module.unpacked(module.weight.dtype)):
+                structure.backbone(model).set_submodule(name, module, strict=True)
     theirs = dict(structure.backbone(other).named_parameters())
     for name, parameter in structure.backbone(model).named_parameters():
         known = theirs.get(name)
