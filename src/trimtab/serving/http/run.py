@@ -94,6 +94,7 @@ def _config(app: FastAPI, settings: HttpSettings) -> Config:
         proxy_headers=False,
         server_header=False,
         limit_concurrency=settings.connections,
+        timeout_keep_alive=settings.keep_alive_seconds,
         timeout_graceful_shutdown=_LAST_SECONDS,
     )
 

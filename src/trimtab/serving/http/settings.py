@@ -14,8 +14,9 @@ class HttpSettings:
     """`keys`: any of them opens everything; none = no key is asked for. `hosts`: names that requests may ask
     for, beside the server's own address. `adapters_folder`: from which adapters are loaded at run time.
     `most_bytes`: of an adapter's files. `body_seconds`: from the first byte of a body to the last;
-    `head_seconds`: of what stands before it; `send_seconds`: that a client may leave a piece of an answer
-    untaken; `drain_seconds`: for what is in flight when the server is stopped. `connections`: open at once."""
+    `head_seconds`: of what stands before it; `keep_alive_seconds`: that an idle connection stays open, longer than
+    clients keep theirs, so that none is closed as it is used; `send_seconds`: that a client may leave a piece of an
+    answer untaken; `drain_seconds`: for what is in flight when the server is stopped. `connections`: open at once."""
 
     host: str = "127.0.0.1"
     port: int = 8000
@@ -26,6 +27,7 @@ class HttpSettings:
     body_bytes: int = 1 << 20
     body_seconds: float = 10.0
     head_seconds: float = 10.0
+    keep_alive_seconds: int = 75
     send_seconds: float = 30.0
     json_depth: int = 16
     deadline_seconds: float = 30.0
