@@ -11,12 +11,12 @@ _LEAST_KEY = 16  # characters
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HttpSettings:
-    """`keys`: any of them opens everything; none = no key is asked for. `hosts`: names that requests may ask
-    for, beside the server's own address. `adapters_folder`: from which adapters are loaded at run time.
-    `most_bytes`: of an adapter's files. `body_seconds`: from the first byte of a body to the last;
-    `head_seconds`: of what stands before it; `keep_alive_seconds`: that an idle connection stays open, longer than
-    clients keep theirs, so that none is closed as it is used; `send_seconds`: that a client may leave a piece of an
-    answer untaken; `drain_seconds`: for what is in flight when the server is stopped. `connections`: open at once."""
+    """`keys`: any of them opens everything; none = no key is asked for. `hosts`: names that requests may ask for,
+    beside the server's own address. `adapters_folder`: from which adapters are loaded at run time. `most_bytes`:
+    of an adapter's files. `body_seconds`: from the first byte of a body to the last; `head_seconds`: of what
+    stands before it; `keep_alive_seconds`: that an idle connection stays open, longer than clients keep theirs, so
+    that none is closed as it is used; `send_seconds`: that a client may leave a piece of an answer untaken;
+    `drain_seconds`: for what is in flight when the server is stopped. `connections`: open at once."""
 
     host: str = "127.0.0.1"
     port: int = 8000
