@@ -7,7 +7,7 @@ format for.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import singledispatch
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from peft import PeftConfig, TaskType, inject_adapter_in_model
 from peft.mapping import PEFT_TYPE_TO_PREFIX_MAPPING
 from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load, save_file
 from transformers import PreTrainedModel
 
 from trimtab.artifacts import ADAPTER_CONFIG, ADAPTER_WEIGHTS
@@ -31,6 +31,7 @@ from trimtab.tuning.quantised import unpack
 _ADAPTER = "default"
 _PREFIX = "base_model.model."
 _LENGTHS = "lora_magnitude_vector"
+_SMALL_BYTES = 64 << 20
 
 
 @singledispatch
@@ -156,19 +157,32 @@ def tensors_by_key(part: Adapter, model: PreTrainedModel) -> Mapping[str, torch.
 
 def require_finite(folder: Path) -> None:
     """Read the adapter's file once, tensor by tensor. Raises ArtifactError TT-A006 where a value is not finite."""
-    with safe_open(folder / ADAPTER_WEIGHTS, framework="pt") as file:
-        for name in file.keys():  # noqa: SIM118  it is no dict
-            if not torch.isfinite(file.get_tensor(name)).all():
-                raise ArtifactError("TT-A006", name=name, folder=str(folder))
+    for name, tensor in _tensors(folder / ADAPTER_WEIGHTS):
+        if not torch.isfinite(tensor).all():
+            raise ArtifactError("TT-A006", name=name, folder=str(folder))
 
 
 def load_adapter(strategy: Strategy, model: PreTrainedModel, folder: Path) -> None:
     """Fill a model on which `strategy` was attached, from a file that has been found to fit
     (`artifacts.require_fit`)."""
     opened(adapter_of(strategy), model)
-    with safe_open(folder / ADAPTER_WEIGHTS, framework="pt") as file, torch.no_grad():
-        for name, parameter in parameters_by_key(adapter_of(strategy), model).items():
-            parameter.copy_(file.get_tensor(name))
+    parameters = dict(parameters_by_key(adapter_of(strategy), model))
+    with torch.no_grad():
+        for name, tensor in _tensors(folder / ADAPTER_WEIGHTS):
+            if name in parameters:
+                parameters.pop(name).copy_(tensor)
+    assert not parameters, f"found to fit, and without {sorted(parameters)}"
+
+
+def _tensors(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
+    """Names and tensors of a file. A small one is read whole: safetensors 0.8 loses some 30 bytes with every
+    tensor that `safe_open` gives, which a server that loads adapters all day would feel."""
+    if path.stat().st_size <= _SMALL_BYTES:
+        yield from load(path.read_bytes()).items()
+        return
+    with safe_open(path, framework="pt") as file:
+        for name in file.keys():  # noqa: SIM118  it is no dict
+            yield name, file.get_tensor(name)
 
 
 def load_head(model: PreTrainedModel, folder: Path) -> None:
