@@ -7,15 +7,20 @@ from concurrent.futures import CancelledError, Future
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from time import monotonic
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from tiny_artifacts import TEXTS, moved_artifact, tiny_base
+from tiny_training import tiny_strategy
 from trimtab.artifacts import read_facts
 from trimtab.data import Example
 from trimtab.data.spec import Prefixes
 from trimtab.errors import ArtifactError, Busy, UsageError
 from trimtab.evaluation import Prediction, open_artifact
+from trimtab.methods import Lora
+from trimtab.models import ModelSource
 from trimtab.serving.facts import Answered, Limits
 from trimtab.serving.service import Service
 
@@ -202,3 +207,124 @@ def test_passages_stand_behind_their_own_prefix_and_tokens_are_counted(
     words = sum(len(f"good {text}".split()) for text in TEXTS)
     assert queries.tokens == words + 2 * len(TEXTS), "each word is a token, and each text has two more"
     assert passages.tokens == queries.tokens + len(TEXTS)
+
+
+def test_a_name_that_is_taken_again_answers_as_the_new_one_and_old_requests_as_the_old(
+    made: dict[str, Path], alone: dict[str, list[Prediction]]
+) -> None:
+    with Service(str(made["base"]), Limits(wait_seconds=0.3)) as service:
+        service.register("card", made["lora"])
+        service.load("card")
+        old = service.ask("card", examples("lora"))
+        forgetting = threading.Thread(target=service.forget, args=("card",))
+        forgetting.start()
+        while any(one.name == "card" for one in service.adapters):
+            pass
+        service.register("card", made["adapter"])
+        service.load("card")
+        forgetting.join()
+        assert_same(old.result(timeout=60).predictions, alone["lora"])
+        assert_same(service.ask("card", examples("adapter")).result(timeout=60).predictions, alone["adapter"])
+        assert service.facts.adapter_bytes == service.adapter("card").own_bytes
+
+
+def test_what_was_changed_on_the_disk_since_it_was_registered_is_refused(
+    made: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(made["lora"], tmp_path / "changed")
+    with Service(str(made["base"])) as service:
+        service.register("card", folder)
+        facts = read_facts(folder)
+        replace(facts, labels=facts.labels[::-1]).write(folder)
+        with pytest.raises(ArtifactError) as caught:
+            service.ask("card", examples("lora")).result(timeout=60)
+        assert caught.value.code == "TT-N053"
+
+
+def test_whole_models_answer_too_and_one_with_numbers_that_are_none_is_refused(
+    made: dict[str, Path], alone: dict[str, list[Prediction]], tmp_path: Path
+) -> None:
+    source = ModelSource(folder=made["base"], name=str(made["base"]))
+    whole = moved_artifact(tmp_path / "whole", source, "full", seed=3)
+    broken = shutil.copytree(whole, tmp_path / "broken")
+    tensors = load_file(broken / "model.safetensors")
+    save_file(
+        {**tensors, "classifier.bias": tensors["classifier.bias"] * float("nan")}, broken / "model.safetensors"
+    )
+    read_facts(whole).write(broken)
+    with served(made, "lora") as service:
+        service.register("whole", whole)
+        expected = list(open_artifact(whole).predict(examples("lora")))
+        answers = [service.ask(name, examples("lora")) for name in ("whole", "lora", "whole")]
+        for answer, said in zip(answers, (expected, alone["lora"], expected), strict=True):
+            assert_same(answer.result(timeout=60).predictions, said)
+        with pytest.raises(ArtifactError) as caught:
+            service.register("broken", broken)
+        assert caught.value.code == "TT-A006"
+
+
+def test_adapters_of_another_number_format_are_refused_when_registered(
+    made: dict[str, Path], tmp_path: Path
+) -> None:
+    source = ModelSource(folder=made["base"], name=str(made["base"]))
+    other = moved_artifact(tmp_path / "bf16", source, "lora", precision="bf16")
+    with served(made, "lora") as service:
+        with pytest.raises(ArtifactError) as caught:
+            service.register("other", other)
+        assert caught.value.code == "TT-A042"
+    with Service(str(made["base"]), precision="fp32") as service:
+        service.register("other", other)
+        service.register("lora", made["lora"])
+        assert len(service.ask("other", examples("lora")).result(timeout=60).predictions) == len(TEXTS)
+
+
+def test_pinned_adapters_that_fill_the_memory_hold_nobody_up(made: dict[str, Path]) -> None:
+    with served(made, "lora", "ia3") as probe:
+        both = sum(probe.load(name).own_bytes for name in ("lora", "ia3"))
+    with served(made, "lora", "ia3", adapter_bytes=both - 1) as service:
+        service.load("lora")
+        service.pin("lora")
+        begun = monotonic()
+        with pytest.raises(ArtifactError) as caught:
+            service.ask("ia3", examples("ia3")).result(timeout=60)
+        assert caught.value.code == "TT-N055"
+        assert monotonic() - begun < 10, "and not after the deadline of 30 s"
+
+
+def test_dora_brings_no_more_of_the_base_than_the_matrices_it_is_on(made: dict[str, Path], tmp_path: Path) -> None:
+    source = ModelSource(folder=made["base"], name=str(made["base"]))
+    parts = tuple(tiny_strategy(source, "head").parts)
+    folder = moved_artifact(tmp_path / "dora", source, "lora", parts=(Lora(rank=2, variant="dora"), *parts))
+    with Service(str(made["base"])) as service:
+        service.register("dora", folder)
+        service.load("dora")
+        expected = list(open_artifact(folder).predict(examples("lora")))
+        assert_same(service.ask("dora", examples("lora")).result(timeout=60).predictions, expected)
+        layers = 2 * 2 * 32 * 32 * 4  # queries and values of two layers, 32 wide
+        assert (
+            service.adapter("dora").own_bytes < layers + 2 * (folder / "adapter_model.safetensors").stat().st_size
+        )
+
+
+def test_what_is_told_may_be_read_while_adapters_come_and_go(made: dict[str, Path]) -> None:
+    with served(made, "lora", "ia3") as service:
+        ends, wrong = threading.Event(), []
+
+        def read() -> None:
+            while not ends.is_set():
+                try:
+                    _ = service.facts, service.adapters
+                except Exception as error:
+                    wrong.append(error)
+
+        readers = [threading.Thread(target=read) for _ in range(2)]
+        for reader in readers:
+            reader.start()
+        for _ in range(10):
+            for name in ("lora", "ia3"):
+                service.load(name)
+                service.unload(name)
+        ends.set()
+        for reader in readers:
+            reader.join()
+        assert not wrong

@@ -124,3 +124,56 @@ def test_late_long_and_too_many_requests_are_refused_and_a_closing_service_ends_
     with pytest.raises(Busy) as caught:
         service.write("lora", question(draw))
     assert caught.value.code == "TT-N003"
+
+
+def test_a_service_closes_while_a_chat_adapter_is_loaded(made: dict[str, Path]) -> None:
+    service = served(made, "lora", "ia3")
+    loading = Thread(target=lambda: suppressed(service.load, "lora"))
+    loading.start()
+    begun = monotonic()
+    service.close(drain_seconds=0.1)
+    loading.join(timeout=30)
+    assert not loading.is_alive() and monotonic() - begun < 30
+
+
+def suppressed(do, *args):  # type: ignore[no-untyped-def]
+    try:
+        return do(*args)
+    except Exception:
+        return None
+
+
+def test_who_waits_for_a_first_piece_is_told_when_it_is_given_up(made: dict[str, Path]) -> None:
+    draw = Random(4)
+    with served(made, "lora", chats=1) as service:
+        writes = service.write("lora", question(draw, most_tokens=400))
+        next(writes)
+        waits = [service.write("lora", question(draw, most_tokens=400)) for _ in range(3)]
+        told: list[BaseException] = []
+
+        def read(one) -> None:  # type: ignore[no-untyped-def]
+            try:
+                list(one)
+            except BaseException as error:
+                told.append(error)
+
+        readers = [Thread(target=read, args=(one,)) for one in waits]
+        for reader in readers:
+            reader.start()
+        for one in waits:
+            one.close()
+        for reader in readers:
+            reader.join(timeout=20)
+        assert not any(reader.is_alive() for reader in readers)
+        writes.close()
+    late = served(made, "lora")
+    late.load("lora")
+    scribe = late._roster.scribes[0]
+    late.close()
+    asked = late._roster.entry("lora").loaded
+    assert asked is not None
+    from trimtab.serving.writing import ticket
+
+    answer_ = scribe.write(ticket(asked.row_name, question(draw), asked.tokenizer), monotonic() + 5, lambda: None)
+    with pytest.raises(Busy):
+        list(answer_)

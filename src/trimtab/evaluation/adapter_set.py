@@ -134,8 +134,10 @@ class AdapterSet:
 
     def check(self, folder: str | Path) -> ArtifactFacts:
         """What `folder` holds. Raises what `load` raises of it; nothing is loaded. For as long as its files have
-        the same hashes they are not held to the base again."""
-        return self._checked(Path(folder).expanduser())[0]
+        the same hashes they are not held to the base again. The first one decides on the base and its number
+        format."""
+        facts, self._base, self._format = self._checked(Path(folder).expanduser())
+        return facts
 
     def switch(self, name: str) -> None:
         """Let `name` answer where none is named. Raises UsageError TT-U103."""

@@ -90,7 +90,7 @@ class Piece:
 class ServiceFacts:
     """How a service stands. `rows` and `passes`: inputs answered and batches run since it began; `tokens`:
     written; `queued`: requests that wait or run; `evictions`, `loads`: of adapters; `base_bytes`: memory of the
-    base; `adapter_bytes`: of what is loaded on it."""
+    base; `adapter_bytes`: of what is loaded on it; `cache_bytes`: of keys and values."""
 
     base: str
     requests: int
@@ -104,3 +104,4 @@ class ServiceFacts:
     evictions: int
     base_bytes: int
     adapter_bytes: int
+    cache_bytes: int

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from threading import local
 
 import torch
-from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
@@ -32,19 +31,19 @@ _BESIDE = 16  # adapters that stay side by side, so that one who ends and comes 
 
 @dataclass(frozen=True, slots=True)
 class Roads:
-    """What an adapter does, by place in the model; all that is kept of it."""
+    """What an adapter does, by place in the model; all that is kept of it. `own_bytes`: memory of what is not the
+    base's."""
 
     by_place: Mapping[str, Road | nn.Module]
-
-    @property
-    def own_bytes(self) -> int:
-        """Memory of what is not the base's."""
-        return sum(tensor.nbytes for one in self.by_place.values() for tensor in _tensors(one))
+    own_bytes: int = 0
 
 
 def roads_of(model: PreTrainedModel, base: PreTrainedModel) -> Roads:
     """What `model` does where it is not `base`, whose tensors it shares otherwise."""
-    return Roads({place: road(module) for place, module in _differing(model, base, "")})
+    by_place = {place: road(module) for place, module in _differing(model, base, "")}
+    shared = {id(tensor) for tensor in (*base.parameters(), *base.buffers())}
+    own = {id(tensor): tensor.nbytes for one in by_place.values() for tensor in _tensors(one)}
+    return Roads(by_place, sum(size for tensor, size in own.items() if tensor not in shared))
 
 
 def _differing(ours: nn.Module, theirs: nn.Module, place: str) -> Iterator[tuple[str, nn.Module]]:
@@ -62,14 +61,7 @@ def _differing(ours: nn.Module, theirs: nn.Module, place: str) -> Iterator[tuple
 
 
 def _tensors(one: Road | nn.Module) -> tuple[torch.Tensor, ...]:
-    if isinstance(one, Road):
-        return one.tensors
-    shared = (
-        {id(parameter) for parameter in one.get_base_layer().parameters()}
-        if isinstance(one, BaseTunerLayer)
-        else ()
-    )
-    return tuple(parameter for parameter in one.parameters() if id(parameter) not in shared)
+    return one.tensors if isinstance(one, Road) else tuple(one.parameters())
 
 
 Rows = slice | torch.Tensor
@@ -277,7 +269,7 @@ class Forked:
     def _pass(self, names: tuple[str, ...], beside: tuple[str, ...]) -> _Pass:
         wanted = set(names) - {BASE}
         if not wanted <= set(beside):
-            idle = [name for name in beside if name not in wanted]
+            idle = [name for name in beside if name in self.adapters - wanted]
             beside = (*sorted(wanted), *idle[: max(0, _BESIDE - len(wanted))])
         return _Pass(names, tuple(_groups(names)), beside)
 

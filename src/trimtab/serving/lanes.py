@@ -23,7 +23,7 @@ _BUSY_TOKENS = 256  # of a pass: more of them run no faster a token on a core
 @dataclass(slots=True)
 class Lane:
     """`forked` where adapters share the model, else None: `model` answers for its one name. Runs in any thread,
-    one pass at a time."""
+    in several at once; adapters come and go in one."""
 
     objective: OnePass
     collator: Collator

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from threading import Condition
 from time import monotonic
@@ -16,6 +17,7 @@ from time import monotonic
 from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
+from trimtab import tuning
 from trimtab.artifacts import ArtifactFacts, read_facts, require_name
 from trimtab.errors import ArtifactError, Busy, UsageError
 from trimtab.evaluation import OBJECTIVES, AdapterSet, Artifact, open_artifact
@@ -33,10 +35,12 @@ _LOOK_SECONDS = 0.05
 
 @dataclass(slots=True)
 class Loaded:
-    """An adapter in memory: where its rows run, under which name, and what makes rows of texts."""
+    """An adapter in memory: where its rows run, and under which name, that of no other load; what makes rows of
+    texts, and answers of outputs."""
 
     runs_in: Lane | Scribe
     row_name: str
+    facts: ArtifactFacts
     tokenizer: Tokenizer
     own_bytes: int
 
@@ -56,12 +60,14 @@ class Entry:
 
     @property
     def loaded(self) -> Loaded | None:
-        done = self.load is not None and self.load.done() and self.load.exception() is None
-        return self.load.result() if done and self.load is not None else None
+        load = self.load  # another thread may change it
+        if load is None or not load.done() or load.cancelled() or load.exception() is not None:
+            return None
+        return load.result()
 
     @property
     def facts_now(self) -> ServedAdapter:
-        facts, loaded = self.facts, self.loaded
+        facts, load, loaded = self.facts, self.load, self.loaded
         return ServedAdapter(
             name=self.name,
             task=facts.task,
@@ -69,7 +75,7 @@ class Entry:
             labels=facts.labels,
             columns=facts.columns,
             file_bytes=sum(size for _, size, _ in facts.files),
-            state="loaded" if loaded else "loading" if self.load is not None else "registered",
+            state="loaded" if loaded else "loading" if load is not None else "registered",
             pinned=self.pinned,
             own_bytes=loaded.own_bytes if loaded else 0,
             in_flight=self.in_flight,
@@ -98,7 +104,10 @@ class Roster:
         self._scribes: dict[int, Scribe] = {}
         self._base: Entry | None = None
         self._loader = ThreadPoolExecutor(1, "load")
-        self.loads = self.evictions = 0
+        self._serial = count()
+        self._leaving: list[Entry] = []
+        self._closed = False
+        self.loads = self.evictions = self._written_before = self._expired_before = 0
 
     @property
     def entries(self) -> tuple[Entry, ...]:
@@ -109,7 +118,8 @@ class Roster:
     @property
     def own_bytes(self) -> int:
         """Memory of all that is loaded, but the base."""
-        return sum(entry.loaded.own_bytes for entry in self.entries if entry.loaded)
+        loaded = [entry.loaded for entry in (*self.entries, *self._leaving)]
+        return sum(one.own_bytes for one in loaded if one is not None)
 
     @property
     def base_bytes(self) -> int:
@@ -117,11 +127,12 @@ class Roster:
         return self._adapters.base_bytes
 
     def register(self, name: str, folder: Path) -> Entry:
-        """Raises as `AdapterSet.load`, and ArtifactError TT-N050 where it alone is beyond the budget."""
+        """Raises as `AdapterSet.load`; ArtifactError TT-N050 where it alone is beyond the budget, TT-A006 where a
+        whole model has numbers that are not finite."""
         require_name(name)
         facts = self._loader.submit(self._checked, folder).result()
         entry = Entry(name=name, folder=folder, facts=facts, plugged=_is_plugged(facts))
-        if facts.adapter and _weight_bytes(facts) > self._limits.adapter_bytes:
+        if not is_head_alone(facts) and _weight_bytes(facts) > self._limits.adapter_bytes:
             raise _too_large(entry, _weight_bytes(facts), self._limits)
         with self._changed:
             if name in self._entries:
@@ -152,13 +163,29 @@ class Roster:
         found = [one.runs_in for one in loaded if one is not None and isinstance(one.runs_in, Scribe)]
         return tuple(dict.fromkeys((*self._scribes.values(), *found)))
 
+    @property
+    def written_tokens(self) -> int:
+        return self._written_before + sum(scribe.written_tokens for scribe in self.scribes)
+
+    @property
+    def expired(self) -> int:
+        """Answers that were given up at their deadline."""
+        return self._expired_before + sum(scribe.expired for scribe in self.scribes)
+
+    @property
+    def cache_bytes(self) -> int:
+        """Memory of keys and values."""
+        return sum(scribe.cache_bytes for scribe in self.scribes)
+
     def wanted(self, entry: Entry) -> "Future[Loaded]":
         """The loading of an adapter, begun where it was not. One that failed is tried again."""
         with self._changed:
-            failed = entry.load is not None and entry.load.done() and entry.load.exception() is not None
-            if entry.load is None or failed:
-                entry.load = self._loader.submit(self._load, entry)
-            return entry.load
+            if self._closed:
+                raise Busy("TT-N003")
+            load = entry.load
+            if load is None or (load.done() and entry.loaded is None):
+                load = entry.load = self._loader.submit(self._load, entry)
+            return load
 
     @contextmanager
     def holding(self, entry: Entry) -> Iterator[None]:
@@ -170,11 +197,13 @@ class Roster:
             self.count(entry, -1)
 
     def count(self, entry: Entry, requests: int) -> None:
-        """So many more requests are in flight, or fewer."""
+        """So many more requests are in flight, or fewer. With the last one a forgotten adapter goes."""
         with self._changed:
             entry.in_flight += requests
             entry.used = monotonic()
             self._changed.notify_all()
+            if entry in self._leaving and not entry.in_flight and not self._closed:
+                self._loader.submit(self._let_go, entry)
 
     def unload(self, entry: Entry, *, forget: bool = False) -> None:
         """Let its memory go, once nothing of it is in flight; with `forget` it answers no more. Raises Busy
@@ -183,6 +212,7 @@ class Roster:
         if forget:
             with self._changed:
                 self._entries.pop(entry.name, None)
+                self._leaving.append(entry)
         given_up = monotonic() + seconds
         while not gone:
             with self._changed:
@@ -191,17 +221,23 @@ class Roster:
             gone = self._loader.submit(self._let_go, entry).result()
 
     def close(self, drain_seconds: float) -> None:
-        """End what is being written within so long, then load no more."""
+        """Load no more, and end what is being written within so long."""
         given_up = monotonic() + drain_seconds
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        self._loader.shutdown(wait=True, cancel_futures=True)  # a load may be waiting for a scribe's next step
         for scribe in self.scribes:
             scribe.close(max(0.0, given_up - monotonic()))
-        self._loader.shutdown(wait=True, cancel_futures=True)
 
     # ------------------------------------------------------------------ in the loader's thread
 
     def _checked(self, folder: Path) -> ArtifactFacts:
         facts = read_facts(folder)
-        return self._adapters.check(folder) if _is_plugged(facts) else facts
+        if _is_plugged(facts):
+            return self._adapters.check(folder)
+        tuning.require_finite_model(folder)
+        return facts
 
     def _load(self, entry: Entry) -> Loaded:
         loaded = (self._plugged if entry.plugged else self._whole)(entry)
@@ -218,31 +254,32 @@ class Roster:
     def _plugged(self, entry: Entry) -> Loaded:
         """Takes the adapter's roads out of a model of its own, and lets the rest of that go."""
         assert entry.folder is not None
-        entry.facts = self._adapters.load(entry.name, entry.folder)
+        facts = self._adapters.load(entry.name, entry.folder)
         try:
+            _require_the_same(entry, facts)
             artifact, bare = self._adapters.artifact(entry.name), self._adapters.bare(entry.name)
-            roads = roads_of(artifact.model, bare)
+            row_name, roads = f"{entry.name}#{next(self._serial)}", roads_of(artifact.model, bare)
+            runs_in: Lane | Scribe
             if isinstance(artifact.objective, OnePass):
-                lane = self._lane(artifact, artifact.objective, bare)
-                lane.add(entry.name, roads, artifact.collator)
-                return Loaded(lane, entry.name, artifact.tokenizer, roads.own_bytes)
-            scribe = self._scribe(artifact, bare)
-            scribe.add(entry.name, roads, opening(artifact.facts.strategy, artifact.model, artifact.spec))
-            return Loaded(scribe, entry.name, artifact.tokenizer, roads.own_bytes)
+                runs_in = self._lane(artifact, artifact.objective, bare)
+                runs_in.add(row_name, roads, artifact.collator)
+            else:
+                runs_in = self._scribe(artifact, bare)
+                runs_in.add(row_name, roads, opening(facts.strategy, artifact.model, artifact.spec))
+            return Loaded(runs_in, row_name, facts, artifact.tokenizer, roads.own_bytes)
         finally:
             self._adapters.unload(entry.name)
 
     def _whole(self, entry: Entry) -> Loaded:
         """A model by itself: the base, or a whole one."""
-        is_base = entry.folder is None
-        artifact = self._adapters.own() if entry.folder is None else self._opened(entry.folder)
-        if isinstance(artifact.objective, OnePass):
-            return Loaded(Lane.alone(artifact), BASE, artifact.tokenizer, _weight_bytes(entry.facts))
-        scribe = self._scribe(artifact, artifact.model) if is_base else self._new_scribe(artifact, artifact.model)
-        return Loaded(scribe, BASE, artifact.tokenizer, 0 if is_base else _weight_bytes(entry.facts))
-
-    def _opened(self, folder: Path) -> Artifact:
-        return open_artifact(folder, trust_remote_code=self._trusted)
+        if entry.folder is None:
+            artifact = self._adapters.own()
+            return Loaded(self._scribe(artifact, artifact.model), BASE, artifact.facts, artifact.tokenizer, 0)
+        artifact = open_artifact(entry.folder, trust_remote_code=self._trusted)
+        _require_the_same(entry, artifact.facts)
+        is_one_pass = isinstance(artifact.objective, OnePass)
+        runs_in = Lane.alone(artifact) if is_one_pass else self._new_scribe(artifact, artifact.model)
+        return Loaded(runs_in, BASE, artifact.facts, artifact.tokenizer, _weight_bytes(artifact.facts))
 
     def _scribe(self, artifact: Artifact, bare: PreTrainedModel) -> Scribe:
         """The one on the base."""
@@ -256,8 +293,8 @@ class Roster:
     def _lane(self, artifact: Artifact, objective: OnePass, bare: PreTrainedModel) -> Lane:
         strategy = artifact.facts.strategy
         virtual = next((part for part in strategy.parts if isinstance(part, VirtualTokens)), None)
-        count = None if virtual is None else (type(virtual), virtual.tokens)
-        key = (id(bare), type(objective), count, replace(artifact.collator, max_length=0))
+        tokens = None if virtual is None else (type(virtual), virtual.tokens)
+        key = (id(bare), type(objective), tokens, replace(artifact.collator, max_length=0))
         if key not in self._lanes:
             forked = Forked(bare, artifact.spec, virtual)
             self._lanes[key] = Lane(objective, artifact.collator, forked.model, forked)
@@ -271,6 +308,11 @@ class Roster:
             raise _too_large(entry, needed, self._limits)
         given_up = monotonic() + self._limits.deadline_seconds
         while self.own_bytes + needed > most:
+            pinned = sum(one.own_bytes for one in self._pinned_beside(entry))
+            if pinned + needed > most:
+                raise ArtifactError("TT-N055", name=entry.name, own=needed, pinned=pinned, most=most)
+            if self._closed:
+                raise Busy("TT-N003")
             idle = self._longest_unused(entry)
             if idle is not None:
                 self.evictions += self._let_go(idle)
@@ -279,6 +321,10 @@ class Roster:
             else:
                 with self._changed:
                     self._changed.wait(_LOOK_SECONDS)
+
+    def _pinned_beside(self, entry: Entry) -> list[Loaded]:
+        found = [one.loaded for one in self.entries if one.pinned and one is not entry]
+        return [loaded for loaded in found if loaded is not None]
 
     def _longest_unused(self, but: Entry) -> Entry | None:
         idle = [
@@ -294,6 +340,8 @@ class Roster:
             if entry.in_flight:
                 return False
             loaded, entry.load = entry.loaded, None
+            if entry in self._leaving:
+                self._leaving.remove(entry)
             self._changed.notify_all()
         if loaded is not None:
             self._taken_out(loaded)
@@ -304,6 +352,14 @@ class Roster:
             loaded.runs_in.remove(loaded.row_name)
         elif isinstance(loaded.runs_in, Scribe) and loaded.runs_in not in self._scribes.values():
             loaded.runs_in.close(0)
+            self._written_before += loaded.runs_in.written_tokens
+            self._expired_before += loaded.runs_in.expired
+
+
+def _require_the_same(entry: Entry, facts: ArtifactFacts) -> None:
+    """Raises ArtifactError TT-N053 where another artifact lies there than was registered."""
+    if facts != entry.facts:
+        raise ArtifactError("TT-N053", name=entry.name, folder=str(entry.folder))
 
 
 def _is_plugged(facts: ArtifactFacts) -> bool:

@@ -8,7 +8,7 @@ up by `close`, or when its time has passed.
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from queue import Empty, SimpleQueue
-from threading import Thread
+from threading import Lock, Thread
 from time import monotonic
 
 from trimtab.errors import Busy
@@ -67,6 +67,8 @@ class Scribe:
         self._writer = Writer(forked, limits)
         self._answers: dict[Ticket, Answer] = {}
         self._asked: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._lock = Lock()
+        self._ended = False
         self._closing_at: float | None = None
         self.expired = 0
         self._thread = Thread(target=self._serve, name="write", daemon=True)
@@ -112,11 +114,12 @@ class Scribe:
             except Exception as error:
                 self._finish(answer, error)
 
-        self._asked.put(admit)
+        if not self._ask(admit):
+            self._finish(answer, Busy("TT-N003"))
         return answer
 
     def give_up(self, answer: Answer) -> None:
-        self._asked.put(lambda: self._drop(answer, None))
+        self._ask(lambda: self._drop(answer, Busy("TT-N003")))
 
     def close(self, drain_seconds: float) -> None:
         """End what is being written within so long, then give it up."""
@@ -133,6 +136,8 @@ class Scribe:
                 break
             if not self._writer.idle:
                 self._step()
+        with self._lock:
+            self._ended = True
         self._do_what_was_asked()
         for answer in tuple(self._answers.values()):
             self._drop(answer, Busy("TT-N003"))
@@ -168,14 +173,14 @@ class Scribe:
                 del self._answers[ticket]
                 written.end()
 
-    def _drop(self, answer: Answer, why: BaseException | None) -> None:
+    def _drop(self, answer: Answer, why: BaseException) -> None:
+        """`why` also where nobody seems to read: one may be waiting for the first piece."""
         if self._answers.pop(answer.ticket, None) is not None:
             self._writer.drop(answer.ticket)
             self._finish(answer, why)
 
-    def _finish(self, answer: Answer, why: BaseException | None) -> None:
-        if why is not None:
-            answer.put(why)
+    def _finish(self, answer: Answer, why: BaseException) -> None:
+        answer.put(why)
         answer.end()
 
     def _between_steps(self, do: Callable[[], None]) -> "Future[None]":
@@ -188,8 +193,16 @@ class Scribe:
             except BaseException as error:
                 done.set_exception(error)
 
-        self._asked.put(ask)
+        if not self._ask(ask):
+            done.set_exception(Busy("TT-N003"))
         return done
+
+    def _ask(self, do: Callable[[], None]) -> bool:
+        """Whether it will be done: not where the thread has ended."""
+        with self._lock:
+            if not self._ended:
+                self._asked.put(do)
+            return not self._ended
 
 
 def _nothing() -> None:

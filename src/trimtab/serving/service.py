@@ -7,18 +7,19 @@ thread (`serving.roster`), so a request for what is not loaded holds nobody up. 
 
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import CancelledError, Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Condition, Thread
 from time import monotonic
 
+import numpy as np
 import torch
 
 from trimtab.artifacts import ArtifactFacts
 from trimtab.data.spec import Example
-from trimtab.errors import Busy
+from trimtab.errors import ArtifactError, Busy, UsageError
 from trimtab.evaluation import Encoded
 from trimtab.evaluation.objective import OnePass
 from trimtab.hardware.cpu import allowed_cores
@@ -29,7 +30,9 @@ from trimtab.serving.lanes import Lane
 from trimtab.serving.roster import Entry, Loaded, Roster, objective_of, require_writing
 from trimtab.serving.scribe import Answer, Scribe
 
-_WINDOW = 4  # passes' worth of tokens taken from the queue at once, so that rows of like length meet
+_PASSES = 4  # worth of tokens taken from the queue at once, so that rows of like length meet
+_SHORT_TOKENS = 32  # of a text, where that is reckoned
+_COMPANY = 4  # requests for which nobody waits any longer
 _AT_ONCE = 4  # threads that answer, which share the cores: several small passes use them better than one does
 _LEAST_ROWS = 16  # fewer share too little
 _LOOK_SECONDS = 0.1  # how often requests that have no time left are looked for
@@ -40,7 +43,7 @@ class _Ticket:
     """A request that waits. `began`: monotonic seconds, as `deadline`."""
 
     entry: Entry
-    facts: ArtifactFacts
+    passages: bool
     objective: OnePass
     examples: tuple[Example, ...]
     answer: "Future[Answered]"
@@ -55,7 +58,7 @@ class _Ticket:
     def failed(self) -> BaseException | None:
         """Why its adapter could not be loaded."""
         load = self.entry.load
-        return load.exception() if load is not None and load.done() else None
+        return load.exception() if load is not None and load.done() and not load.cancelled() else None
 
     def settle(self, answer: Answered | BaseException) -> None:
         """Unless it was cancelled."""
@@ -64,6 +67,16 @@ class _Ticket:
                 self.answer.set_exception(answer)
             else:
                 self.answer.set_result(answer)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """A request as rows of tokens."""
+
+    ticket: _Ticket
+    loaded: Loaded
+    facts: ArtifactFacts
+    encoded: Encoded
 
 
 class Service:
@@ -98,6 +111,11 @@ class Service:
         self._threads = [Thread(target=self._serve, name=f"answer-{i}", daemon=True) for i in range(at_once)]
         for thread in self._threads:
             thread.start()
+
+    @property
+    def base(self) -> str:
+        """What MODEL was."""
+        return self._base
 
     # ------------------------------------------------------------------ adapters
 
@@ -159,8 +177,7 @@ class Service:
         entry = self._roster.entry(name)
         objective, now = objective_of(entry), monotonic()
         seconds = self._limits.deadline_seconds if deadline_seconds is None else deadline_seconds
-        facts = entry.facts.of_passages() if passages else entry.facts
-        asked = _Ticket(entry, facts, objective, tuple(examples), Future(), now, now + seconds)
+        asked = _Ticket(entry, passages, objective, tuple(examples), Future(), now, now + seconds)
         with self._changed:
             self._require_room()
             self._count_in(entry)
@@ -193,8 +210,11 @@ class Service:
             return loaded.runs_in.write(asked, deadline, lambda: self._answered(entry))
         except BaseException as error:
             self._answered(entry)
+            if isinstance(error, CancelledError):
+                raise Busy("TT-N003") from None
             if isinstance(error, TimeoutError):
-                self._expired += 1
+                with self._changed:
+                    self._expired += 1
                 raise Busy("TT-N002", seconds=seconds) from None
             raise
 
@@ -205,14 +225,15 @@ class Service:
             requests=self._requests,
             rows=self._rows,
             passes=self._passes,
-            tokens=sum(scribe.written_tokens for scribe in self._roster.scribes),
+            tokens=self._roster.written_tokens,
             queued=self._unanswered,
             refused=self._refused,
-            expired=self._expired + sum(scribe.expired for scribe in self._roster.scribes),
+            expired=self._expired + self._roster.expired,
             loads=self._roster.loads,
             evictions=self._roster.evictions,
             base_bytes=self._roster.base_bytes,
             adapter_bytes=self._roster.own_bytes,
+            cache_bytes=self._roster.cache_bytes,
         )
 
     def close(self, *, drain_seconds: float = 10.0) -> None:
@@ -271,7 +292,7 @@ class Service:
         if not any(ticket.loaded for ticket in self._queue):
             self._changed.wait(_LOOK_SECONDS)
         first = next((ticket for ticket in self._queue if ticket.loaded), None)
-        while first is not None and not self._closing and len(self._queue) < _WINDOW:
+        while first is not None and not self._closing and len(self._queue) < _COMPANY:
             left = first.began + self._limits.wait_seconds - monotonic()
             if left <= 0:
                 return
@@ -306,35 +327,49 @@ class Service:
         share."""
         waiting = sum(len(ticket.examples) for ticket in self._queue)
         share = max(_LEAST_ROWS, -(-waiting // len(self._threads)))
-        return min(share, _WINDOW * self._limits.batch_tokens // 32)
+        return min(share, _PASSES * self._limits.batch_tokens // _SHORT_TOKENS)
 
     def _answer(self, window: list[_Ticket]) -> None:
-        """Every request its answer, or what went wrong with it alone; what goes wrong with all of them."""
+        """Every request its answer. What goes wrong with several of them is tried one by one, so that each has
+        what goes wrong with it alone."""
         try:
-            asked = [one for one in (self._encoded(ticket) for ticket in window) if one is not None]
-            if not asked:
-                return
-            lane = asked[0][1].runs_in
-            assert isinstance(lane, Lane)
-            parts = [(loaded.row_name, encoded) for _, loaded, encoded in asked]
-            outputs, passes = lane.outputs(parts, tokens=self._limits.batch_tokens)
-            with self._changed:
-                self._rows += sum(len(encoded) for _, encoded in parts)
-                self._passes += passes
-            for (ticket, _, encoded), found in zip(asked, outputs, strict=True):
-                own = found[:, : ticket.facts.outputs or None]
-                said = ticket.objective.predictions(own, encoded, ticket.facts, ticket.examples)
-                ticket.settle(Answered(predictions=tuple(said), tokens=len(encoded.ids)))
+            asked = [one for one in map(self._encoded, window) if one is not None]
+            if asked:
+                self._run(asked)
         except Exception as error:
+            if len(window) == 1:
+                window[0].settle(error)
+                return
             for ticket in window:
-                ticket.settle(error)
+                if not ticket.answer.done():
+                    self._answer([ticket])
 
-    def _encoded(self, ticket: _Ticket) -> "tuple[_Ticket, Loaded, Encoded] | None":
-        loaded, facts = ticket.loaded, ticket.facts
+    def _run(self, asked: list[_Rows]) -> None:
+        lane = asked[0].loaded.runs_in
+        assert isinstance(lane, Lane)
+        parts = [(one.loaded.row_name, one.encoded) for one in asked]
+        outputs, passes = lane.outputs(parts, tokens=self._limits.batch_tokens)
+        with self._changed:
+            self._rows += sum(len(one.encoded) for one in asked)
+            self._passes += passes
+        for one, found in zip(asked, outputs, strict=True):
+            own = found[:, : one.facts.outputs or None]
+            if not np.isfinite(own).all():
+                one.ticket.settle(ArtifactError("TT-N054", name=one.ticket.entry.name))
+                continue
+            said = one.ticket.objective.predictions(own, one.encoded, one.facts, one.ticket.examples)
+            one.ticket.settle(Answered(predictions=tuple(said), tokens=len(one.encoded.ids)))
+
+    def _encoded(self, ticket: _Ticket) -> "_Rows | None":
+        loaded = ticket.loaded
         assert loaded is not None, "what is asked is not evicted"
+        facts = loaded.facts.of_passages() if ticket.passages else loaded.facts
         try:
             rows = ticket.objective.rows_of(facts, ticket.examples)
-            return ticket, loaded, ticket.objective.encode(rows, loaded.tokenizer, facts.strategy.max_length)
+            encoded = ticket.objective.encode(rows, loaded.tokenizer, facts.strategy.max_length)
+            if len(encoded) and not encoded.widths.all():
+                raise UsageError("TT-N056", name=ticket.entry.name)
+            return _Rows(ticket, loaded, facts, encoded)
         except Exception as error:
             ticket.settle(error)
             return None

@@ -26,6 +26,7 @@ from trimtab.tuning.adapter import (
     opened,
     parameters_by_key,
     require_finite,
+    require_finite_model,
     save_adapter,
 )
 from trimtab.tuning.attach import apply, attach, open_only, rate_shares, train_mode, trained_names
@@ -81,6 +82,7 @@ __all__ = [
     "quiet_transformers",
     "rate_shares",
     "require_finite",
+    "require_finite_model",
     "require_recompute",
     "save_adapter",
     "share_backbone",

@@ -162,6 +162,17 @@ def require_finite(folder: Path) -> None:
             raise ArtifactError("TT-A006", name=name, folder=str(folder))
 
 
+def require_finite_model(folder: Path) -> None:
+    """Read the safetensors files of a whole model once, tensor by tensor; nothing where it has none. Raises
+    ArtifactError TT-A006."""
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118  it is no dict
+                tensor = file.get_tensor(name)
+                if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+                    raise ArtifactError("TT-A006", name=name, folder=str(folder))
+
+
 def load_adapter(strategy: Strategy, model: PreTrainedModel, folder: Path) -> None:
     """Fill a model on which `strategy` was attached, from a file that has been found to fit
     (`artifacts.require_fit`)."""

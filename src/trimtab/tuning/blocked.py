@@ -6,7 +6,7 @@ is a shape. Forward alone; leaves out training, GPUs, and matrices stored transp
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cache
 
 import torch
@@ -55,10 +55,10 @@ def block(model: PreTrainedModel, spec: ModelSpec) -> None:
             structure.layers(model, spec).set_submodule(name, BlockedLinear(module), strict=True)
 
 
-def unblock(model: PreTrainedModel) -> None:
-    """Plain matrices again, in place: for what reads weights themselves."""
+def unblock(model: PreTrainedModel, named: Collection[str]) -> None:
+    """Plain matrices again where a module's name ends so, in place: for what reads weights themselves."""
     for name, module in list(model.named_modules()):
-        if isinstance(module, BlockedLinear):
+        if isinstance(module, BlockedLinear) and name.endswith(tuple(f".{one}" for one in named)):
             model.set_submodule(name, _plain(module), strict=True)
 
 

@@ -26,8 +26,9 @@ def on_same_weights(
     numbers, unfilled; every frozen tensor is `base`'s. `base` has no parts, is frozen, and stored as the strategy
     stores its base (`quantise`, `cast`)."""
     model = sharing_copy(base)
-    if any(isinstance(part, Lora) and part.variant == "dora" for part in strategy.parts):
-        unblock(model)  # it takes norms of the base's matrices
+    for part in strategy.parts:
+        if isinstance(part, Lora) and part.variant == "dora":  # it takes norms of the base's matrices
+            unblock(model, {linear.module for linear in part.matrices(spec)})
     if any(isinstance(part, Head | TokenHead) for part in strategy.parts):
         _put_new_head(model, labels, outputs, strategy.precision)
     shared = {id(parameter) for parameter in base.parameters()}

@@ -87,4 +87,5 @@ _GAUGED = {
     "queued": "Requests that wait or run.",
     "base_bytes": "Memory of the base.",
     "adapter_bytes": "Memory of loaded adapters.",
+    "cache_bytes": "Memory of keys and values.",
 }
