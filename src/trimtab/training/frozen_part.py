@@ -199,7 +199,8 @@ class FrozenPart:
         the states that each row has alone."""
         model, spec = self._whole.model, self._whole.spec
         sequences = prefix_cache.sequences_of(train)
-        order = np.argsort(sequences.lengths, kind="stable")
+        some = np.flatnonzero(sequences.lengths)
+        order = some[np.argsort(sequences.lengths[some], kind="stable")]
         rows = sorted({int(order[0]), int(order[-1])})
         inputs, backbone = self._batch(sequences, rows), structure.backbone(model)
         try:

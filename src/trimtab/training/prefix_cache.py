@@ -118,6 +118,9 @@ def _runs(
     """Rows of each batch, and the states of each, (tokens, width) on the CPU."""
     device = device_of(model)
     for rows in row_batches(sequences.lengths, EVALUATION_TOKENS, collator.max_length):
+        rows = rows[sequences.lengths[rows] > 0]  # of a text without tokens there is nothing
+        if not len(rows):
+            continue
         inputs = {name: x.to(device) for name, x in collator.batch(sequences, rows).items()}
         states, _ = lower_states(model, spec, depth, inputs)
         states = states.cpu()
