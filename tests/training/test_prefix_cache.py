@@ -1,16 +1,14 @@
 """The frozen part run once: the same losses as when it is run in every step, the memory of it really given back."""
 
-import gc
-import weakref
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from tiny_training import assert_equal, run, run_until, tiny_job, trained
+from tiny_training import run, tiny_job
 from trimtab.methods import Choices, method_named, parts_for
-from trimtab.training import Evaluated, Finished, Notice, PrefixReady, Preflight, Step, Training
+from trimtab.training import Evaluated, Notice, PrefixReady, Step
 
 
 def cached(job):

@@ -12,7 +12,6 @@ from io import FileIO
 import numpy as np
 import torch
 
-HELD_BYTES = 256 * 2**20  # what is larger stays in its file
 Piece = tuple[int, int, int]  # first token, tokens, and where they go in the batch
 
 

@@ -27,8 +27,8 @@ from trimtab.training.events import (
     Event,
     Finished,
     Notice,
-    Preflight,
     PrefixReady,
+    Preflight,
     Saved,
     StageStarted,
     Started,
@@ -164,6 +164,7 @@ class _Loop:
             yield event
             if isinstance(event, PrefixReady):
                 progress.prefix_bytes = max(progress.prefix_bytes, event.bytes)
+                progress.prefix_built = progress.prefix_built or not event.reused
             if self.stop.status is not None:
                 yield from self._interrupt()
         if self.strategy.prefix_cache:
@@ -465,6 +466,7 @@ class _Loop:
                 stages=stages,
                 prefix_bytes=progress.prefix_bytes,
                 prefix_seconds=progress.prefix_seconds,
+                prefix_built=progress.prefix_built,
                 seed=self.strategy.seed,
                 precision=self.strategy.precision,
                 micro_batch=progress.micro_batch,

@@ -29,14 +29,14 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from trimtab.data.spec import EVALUATION_TOKENS
+from trimtab.estimation.prefix import HELD_BYTES, KEPT_BYTES
 from trimtab.evaluation.encode import Collator, Encoded
 from trimtab.evaluation.predict import device_of, row_batches
-from trimtab.evaluation.states import HELD_BYTES, States, raw, read_into
+from trimtab.evaluation.states import States, raw, read_into
 from trimtab.home import folder_atomically
 from trimtab.models.spec import ModelSpec
 from trimtab.tuning import lower_states, structure
 
-KEPT_BYTES = 32 * 2**30  # of all states that are kept for later runs
 _FREE_SHARE = 0.05  # of a disk, which is left to others
 _STATES, _FACTS = "states.bin", "facts.json"
 _CHUNK_TOKENS = 1 << 14

@@ -39,7 +39,7 @@ class Run:
     were kept, 0 where no training was better than none; `stages`: one by one, where there were several;
     `untrained_metric` the main dev metric of the model as it came, where it could do the task. `prefix_seconds`, a
     part of `seconds`, were taken to run the frozen part once, whose states are `prefix_bytes`; 0 where it was run in
-    every step."""
+    every step. `prefix_built`: not all of them were found as another run had left them."""
 
     seconds: float
     load_seconds: float
@@ -65,6 +65,7 @@ class Run:
     stages: tuple[StageRun, ...] = ()
     prefix_bytes: int = 0
     prefix_seconds: float = 0.0
+    prefix_built: bool = False
 
     @property
     def samples_per_second(self) -> float:

@@ -138,7 +138,10 @@ class Session:
         self.train, self.dev = self.frozen.with_states(self.train, self.dev)
 
     def complete(self) -> None:
-        """The whole model, on texts."""
+        """The whole model, on texts; what an optimiser holds for further steps is given up for it."""
+        if self.frozen.runs_upper_part:
+            self.optimizer.zero()
+            self.optimizer.forget()
         self.frozen.end()
         self.train, self.dev = self.frozen.with_states(self.train, self.dev)
 
@@ -200,7 +203,8 @@ def prepare(job: Job, corpus: Corpus) -> Session:
     def again() -> PreTrainedModel:
         with torch.random.fork_rng():
             fresh = objective.model(opening)
-            fresh, _, _ = _opened(fresh, strategy, job.spec, accelerator.device, None, tokenizer)
+            _attach(fresh, strategy, job.spec, accelerator.device, tokenizer)
+            _make_quick(fresh, strategy, accelerator.device)
         return fresh
 
     whole = Whole(model=model, spec=job.spec, collator=collator, opened=opened, again=again)
@@ -246,6 +250,22 @@ def _opened(
     also: tuple[nn.Module, ...] = (),
 ) -> tuple[PreTrainedModel, Optimizer, tuple[str, ...]]:
     """As `make_trainable`, with the names of what any stage trains, modules of `also` among it."""
+    _attach(model, strategy, spec, device, tokenizer, also)
+    opened, first = tuning.trained_names(model), strategy.stages[0]
+    tuning.open_only(first, model, spec, opened)
+    optimizer = Optimizer(model, first, tokens, tuning.rate_shares(first, model, spec))
+    _make_quick(model, strategy, device)
+    return model, optimizer, opened
+
+
+def _attach(
+    model: PreTrainedModel,
+    strategy: Strategy,
+    spec: ModelSpec,
+    device: torch.device,
+    tokenizer: Tokenizer | None,
+    also: tuple[nn.Module, ...] = (),
+) -> None:
     torch.manual_seed(strategy.seed)
     tuning.apply(strategy, model, spec)
     for module in also:
@@ -255,9 +275,10 @@ def _opened(
     if strategy.precision == "fp32":
         model.float()
     model.to(device)
-    opened, first = tuning.trained_names(model), strategy.stages[0]
-    tuning.open_only(first, model, spec, opened)
-    optimizer = Optimizer(model, first, tokens, tuning.rate_shares(first, model, spec))
+
+
+def _make_quick(model: PreTrainedModel, strategy: Strategy, device: torch.device) -> None:
+    """Its precision and kernels, once masters have been taken."""
     tuning.cast(model, strategy.precision)
     if device.type == "cpu":
         use_cpu_kernels(model)
@@ -265,7 +286,6 @@ def _opened(
         tuning.require_recompute(strategy)
         recompute_layers(model)
     model.config.use_cache = False
-    return model, optimizer, opened
 
 
 def recompute_layers(model: PreTrainedModel) -> None:
