@@ -217,9 +217,9 @@ def describe(
     approximate: bool = False,
     unreachable: str = "",
 ) -> DataSpec:
-    """The facts of a corpus. `tokens` are those of its train split, `dev` those of dev; `approximate` says that they
-    come from `approximate_tokens`, which is then one of the problems. `unreachable`: the hub that did not give the
-    tokenizer, where that is why."""
+    """The facts of a corpus. `tokens` are those of its train split, `dev` those of dev; `approximate` says that
+    they come from `approximate_tokens`, which is then one of the problems. `unreachable`: the hub that did not
+    give the tokenizer, where that is why."""
     problems, lengths = corpus.problems, tokens.lengths
     if approximate:
         mean = round(lengths.mean(lengths.longest))

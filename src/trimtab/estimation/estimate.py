@@ -56,8 +56,9 @@ _bytes_of = attrgetter(*(field.name for field in fields(MemoryParts)))
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Phase:
     """What is alive at the worst moment of one phase of a training: ask (a teacher, before the training), load,
-    prefix (the frozen part is run once), forward-backward, optimizer, evaluate, or save (what was saved is opened again, to be held to the trained
-    model, which has gone by then). Where it stands alone its parts are live tensors, without a runtime."""
+    prefix (the frozen part is run once), forward-backward, optimizer, evaluate, or save (what was saved is opened
+    again, to be held to the trained model, which has gone by then). Where it stands alone its parts are live
+    tensors, without a runtime."""
 
     name: str
     parts: MemoryParts

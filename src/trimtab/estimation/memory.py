@@ -179,8 +179,8 @@ def _phases(sizes: _Sizes, strategy: Strategy) -> tuple[Phase, ...]:
 
 
 def _built(sizes: _Sizes) -> tuple[Phase, ...]:
-    """The run of a frozen part, by the whole model; in a later stage that is read again first, beside what has been
-    trained."""
+    """The run of a frozen part, by the whole model; in a later stage that is read again first, beside what has
+    been trained."""
     if not sizes.builds:
         return ()
     whole = sizes.weights + sizes.masters

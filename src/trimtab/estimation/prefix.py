@@ -7,7 +7,7 @@
                 model
     released    weights of the embeddings and of layers that run in no stage
 
-`training.frozen_part` does it. Leaves out what an earlier run may have left to be found again: then nothing is built.
+`training.frozen_part` does it. Leaves out what an earlier run may have left, of which nothing is built again.
 """
 
 from trimtab.data.spec import DataSpec

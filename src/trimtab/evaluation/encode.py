@@ -217,7 +217,7 @@ class Collator:
         if encoded.states is not None:
             lengths, places = encoded.lengths[rows], mask.argmax(axis=1) + np.arange(len(rows)) * mask.shape[1]
             pieces = zip(encoded.starts[rows].tolist(), lengths.tolist(), places.tolist(), strict=True)
-            batch[STATES] = encoded.states.laid_out(pieces, mask.shape)
+            batch[STATES] = encoded.states.laid_out(pieces, (len(rows), mask.shape[1]))
         return batch
 
     def next_tokens(self, encoded: Encoded, rows: np.ndarray) -> torch.Tensor:
@@ -268,7 +268,7 @@ class EndToEnd(Collator):
             lengths = encoded.lengths[rows]
             places = np.cumsum(lengths) - lengths
             pieces = zip(starts.tolist(), lengths.tolist(), places.tolist(), strict=True)
-            batch[STATES] = encoded.states.laid_out(pieces, tuple(batch["input_ids"].shape))
+            batch[STATES] = encoded.states.laid_out(pieces, (1, batch["input_ids"].shape[1]))
         return batch
 
     def next_tokens(self, encoded: Encoded, rows: np.ndarray) -> torch.Tensor:

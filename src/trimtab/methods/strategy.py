@@ -51,19 +51,17 @@ class Strategy:
     """Everything that decides memory, time and result of a training.
 
     `precision`: fp32; or bf16/fp16 weights and arithmetic with an fp32 master copy of what is trained.
-    `base_precision`: how the frozen matrices of the layers are stored; they are multiplied in `precision`.
-    `batch` is the global batch of one optimiser step, cut into micro-batches of at most `micro_batch`.
-    `recompute`: gradient checkpointing, activations of a layer are computed again in backward. `packed`: the rows
-    of a micro-batch are laid end to end, each attended by itself, and only their sequence is filled up.
-    `prefix_cache`: what lies below the lowest trained layer is run once over the data, and training runs the rest
-    on what it gave. `max_length`: tokens after which a text is cut. `ema_decay`: an exponential moving average of the trained
+    `base_precision`: how the frozen matrices of the layers are stored; they are multiplied in `precision`. `batch`
+    is the global batch of one optimiser step, cut into micro-batches of at most `micro_batch`. `recompute`:
+    gradient checkpointing, activations of a layer are computed again in backward. `packed`: the rows of a
+    micro-batch are laid end to end, each attended by itself, and only their sequence is filled up. `prefix_cache`:
+    what lies below the lowest trained layer is run once over the data, and training runs the rest on what it gave.
+    `max_length`: tokens after which a text is cut. `ema_decay`: an exponential moving average of the trained
     weights is kept with this decay, between 0 and 1, and is what is evaluated and saved; None = the weights
-    themselves are.
-    `label_smoothing`: that share of each target is spread over all classes; `class_weights`: what a
-    row of each class counts in the loss, empty = all the same. `temperature`: what cosines are divided by in the
+    themselves are. `label_smoothing`: that share of each target is spread over all classes; `class_weights`: what
+    a row of each class counts in the loss, empty = all the same. `temperature`: what cosines are divided by in the
     loss of embeddings. `span`: of one stage, the lowest and the highest layer that it trains (see `Stage`); None =
-    the whole training.
-    """
+    the whole training."""
 
     method: str
     parts: tuple[Part, ...]

@@ -1,9 +1,9 @@
 """The frozen part of a training: run once before a stage, let go while the rest is trained, put back at the end.
 
-Between `prepare` and `complete` the session's model runs from the stage's lowest trained layer up, and its rows carry
-the states of what lies below (`evaluation.states`). Where the model's class turns out not to run in two parts, or
-nothing can be kept, it is trained whole, with a line said. Leaves out where states are kept (`prefix_cache`).
-"""
+Between `prepare` and `complete` the session's model runs from the stage's lowest trained layer up, and its rows
+carry the states of what lies below (`evaluation.states`). Where the model's class turns out not to run in two
+parts, or nothing can be kept, it is trained whole, with a line said. Leaves out where states are kept
+(`prefix_cache`)."""
 
 import errno
 import os
@@ -87,7 +87,7 @@ class FrozenPart:
         self.complete()
         if not depth:
             return
-        found = yield from self._states(depth, train, dev)
+        found = yield from self._states(depth, *self.with_states(train, dev))
         if found is None:
             self._off = True
             self.complete()

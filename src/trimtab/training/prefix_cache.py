@@ -3,10 +3,10 @@
     FOLDER/KEY/states.bin    (tokens, width) numbers, row after row as in `Encoded.ids`
                facts.json    how many of which kind, and their sum; read first
 
-KEY is made of everything that decides the numbers: the weights of the lower part as they are in memory, the shape of
-the model, tokens and token types, the layer, number format, threads and library versions. So what is found under it is
-what would be computed, whatever run computed it. A folder is written beside and renamed when it is whole; what is
-found is held to its sum, and a row is computed again to compare.
+KEY is made of everything that decides the numbers: the weights of the lower part as they are in memory, the shape
+of the model, tokens and token types, the layer, number format, threads and library versions. So what is found
+under it is what would be computed, whatever run computed it. A folder is written beside and renamed when it is
+whole; what is found is held to its sum, and a row is computed again to compare.
 
 Leaves out which part of the model is run (`tuning.upper_part`) and when it pays (`estimation.prefix`).
 """
@@ -89,7 +89,7 @@ def _hash_module(digest: Any, module: nn.Module) -> None:
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         if tensor.numel():
-            digest.update(raw(tensor.detach().cpu().contiguous()).data)
+            digest.update(raw(tensor.detach().cpu().contiguous()))
 
 
 def build(
@@ -117,8 +117,8 @@ def _runs(
 ) -> Iterator[tuple[np.ndarray, list[torch.Tensor]]]:
     """Rows of each batch, and the states of each, (tokens, width) on the CPU."""
     device = device_of(model)
-    for rows in row_batches(sequences.lengths, EVALUATION_TOKENS, collator.max_length):
-        rows = rows[sequences.lengths[rows] > 0]  # of a text without tokens there is nothing
+    for batch in row_batches(sequences.lengths, EVALUATION_TOKENS, collator.max_length):
+        rows = batch[sequences.lengths[batch] > 0]  # of a text without tokens there is nothing
         if not len(rows):
             continue
         inputs = {name: x.to(device) for name, x in collator.batch(sequences, rows).items()}
@@ -195,14 +195,14 @@ def _reserve(file: Any, size: int) -> None:
 
 
 def _write(file: Any, rows: torch.Tensor) -> None:
-    left = memoryview(raw(rows))
+    left = raw(rows)
     while left:
         left = left[file.write(left) :]
 
 
 def _sum(rows: torch.Tensor) -> int:
     """Of the numbers as whole ones: whatever the order of rows, what is torn or half-written has another."""
-    return int(raw(rows).view(_WORDS[rows.element_size()]).sum(dtype=np.uint64))
+    return int(np.frombuffer(raw(rows), _WORDS[rows.element_size()]).sum(dtype=np.uint64))
 
 
 def find(folder: Path, encoded: Encoded) -> States | None:
@@ -245,8 +245,8 @@ def _pieces(states: States) -> Iterator[torch.Tensor]:
 
 
 def require_room(folder: Path, needed: int) -> None:
-    """Delete of what is kept in `folder` the least recently used, until `needed` bytes more are within what is kept
-    and what the disk has. Raises OSError where they never are."""
+    """Delete of what is kept in `folder` the least recently used, until `needed` bytes more are within what is
+    kept and what the disk has. Raises OSError where they never are."""
     folder.mkdir(parents=True, exist_ok=True)
     sizes = {entry: _size(entry) for entry in folder.iterdir() if (entry / _FACTS).is_file()}
     for entry in sorted(sizes, key=lambda entry: entry.stat().st_mtime):

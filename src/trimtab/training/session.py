@@ -38,8 +38,8 @@ _LIBRARIES = ("torch", "transformers", "peft", "accelerate", "trimtab")
 class Job:
     """What to train, on what, how, and where to keep it. `threads` 0 = what torch finds. A checkpoint is written
     after every evaluation and whenever `save_seconds` have passed or `save_steps` steps are done (0 = never).
-    `objective`: what is learned, None = the task's own. `prefix_folder`: where what a frozen part gives is kept for
-    other runs too; None = in the job's folder, until it ends."""
+    `objective`: what is learned, None = the task's own. `prefix_folder`: where what a frozen part gives is kept
+    for other runs too; None = in the job's folder, until it ends."""
 
     source: ModelSource
     spec: ModelSpec

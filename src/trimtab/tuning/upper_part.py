@@ -1,10 +1,10 @@
 """The upper part of a model: it runs from some layer up, on states that the layers below gave for its texts.
 
-What makes these states is taken out of the model, which stays the class it was: in the places of the embeddings and
-of the lower layers stand modules that hand the states on, whatever they are called with. Ids, masks, token types and
-positions go in as ever, so that all that the class makes of them (masks, rotary tables, the last token that is no
-padding) is what it is in the whole model; the states travel beside them, as the input `STATES`. Numbers of layers
-stay, and names of weights that are trained in another stage.
+What makes these states is taken out of the model, which stays the class it was: in the places of the embeddings
+and of the lower layers stand modules that hand the states on, whatever they are called with. Ids, masks, token
+types and positions go in as ever, so that all that the class makes of them (masks, rotary tables, the last token
+that is no padding) is what it is in the whole model; the states travel beside them, as the input `STATES`. Numbers
+of layers stay, and names of weights that are trained in another stage.
 
 Leaves out how states are kept (`evaluation.states`) and when it pays (`estimation.prefix`).
 """
