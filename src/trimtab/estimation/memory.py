@@ -195,9 +195,7 @@ def _phase(name: str, **bytes_of: int) -> Phase:
 def _in_process(phase: Phase, bare: int, sizes: _Sizes, spec: ModelSpec, machine: Machine) -> Phase:
     """What a phase takes as a process measures it: with the runtime, compiled kernels from the first step on, and
     what the heap loses while a step runs."""
-    kernels = {"ask": 0, "load": 0, "prefix": 0, "forward-backward": sizes.kernels_so_far}.get(
-        phase.name, sizes.kernels
-    )
+    kernels = {"ask": 0, "load": 0, "forward-backward": sizes.kernels_so_far}.get(phase.name, sizes.kernels)
     runtime = bare + working_bytes(spec, machine) + kernels
     lost = {"forward-backward": sizes.holes, "save": sizes.left}.get(phase.name, 0)
     inside = replace(

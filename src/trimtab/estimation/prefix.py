@@ -11,7 +11,6 @@
 """
 
 from trimtab.data.spec import DataSpec
-from trimtab.errors import Message, message
 from trimtab.estimation.held import BYTES, layer_held_bytes
 from trimtab.methods import Strategy
 from trimtab.models.spec import ModelSpec
@@ -64,15 +63,6 @@ def released_bytes(strategy: Strategy, spec: ModelSpec, depth: int) -> int:
 def copied_bytes(size: int) -> float:
     """Bytes moved to keep states of `size`."""
     return _PASSES * size
-
-
-def cannot(strategy: Strategy, spec: ModelSpec) -> Message | None:
-    """Why no stage of a strategy has a part that can be run once; None where one has."""
-    if strategy.positions:
-        return message("TT-P361", method=strategy.method)
-    if not any(stage.lowest_layer(spec) > 0 for stage in strategy.stages):
-        return message("TT-P360", method=strategy.method)
-    return None
 
 
 def _split_bytes(strategy: Strategy, spec: ModelSpec, data: DataSpec) -> tuple[int, ...]:

@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from trimtab.data.spec import DataSpec
-from trimtab.estimation.prefix import KEPT_BYTES, cannot, prefix_bytes
-from trimtab.estimation.time import time
 from trimtab.hardware.machine import Machine
 from trimtab.methods import (
     DEFAULT_TEMPERATURE,
@@ -27,6 +25,7 @@ from trimtab.methods import (
     update_rule_named,
 )
 from trimtab.models.spec import ModelSpec
+from trimtab.planning.once import runs_once
 from trimtab.planning.request import Request, can_compute, can_update
 
 DEFAULT_BATCH = 32
@@ -91,22 +90,7 @@ def strategies(variant: Variant, request: Request, rule: UpdateRule | None = Non
         precisions(request.machine, settings.precision), recomputes, cuts(base.batch)
     ):
         cut = replace(base, precision=precision, recompute=recompute, micro_batch=micro_batch)
-        yield replace(cut, prefix_cache=_runs_prefix_once(cut, request))
-
-
-def _runs_prefix_once(strategy: Strategy, request: Request) -> bool:
-    """As the user wants it, where there is anything to run once; of itself where that saves time, and is no more
-    than is kept of such states."""
-    wanted, spec, data = request.settings.prefix_cache, request.spec, request.data.cut_at(strategy.max_length)
-    if wanted == "off" or cannot(strategy, spec) is not None:
-        return False
-    once = replace(strategy, prefix_cache=True)
-    if wanted == "on":
-        return True
-    if prefix_bytes(once, spec, data) > KEPT_BYTES:
-        return False
-    took, takes = (time(one, spec, data, request.machine).total_seconds.value for one in (strategy, once))
-    return takes < took
+        yield replace(cut, prefix_cache=runs_once(cut, spec, request.data, request.machine, settings.prefix_cache))
 
 
 def asked_rule(request: Request) -> UpdateRule:

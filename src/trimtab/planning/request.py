@@ -8,7 +8,6 @@ from typing import Literal
 
 from trimtab.data.spec import DataSpec
 from trimtab.errors import ModelError, UsageError
-from trimtab.estimation.prefix import cannot
 from trimtab.hardware.machine import Machine
 from trimtab.methods import (
     DECAYS,
@@ -38,6 +37,7 @@ from trimtab.models import TRAINED_FAMILIES
 from trimtab.models.families import transposed
 from trimtab.models.sentence import POOLINGS
 from trimtab.models.spec import Kind, ModelSpec
+from trimtab.planning.once import PREFIX_CHOICES, PrefixChoice, cannot
 from trimtab.planning.plan import GOALS, Goal, Limits
 from trimtab.planning.words import span_word
 
@@ -53,8 +53,6 @@ _KINDS: Mapping[str, tuple[Kind, str]] = {
     "embed": ("encoder", "TT-M065"),
     "text": ("decoder", "TT-M066"),
 }
-PrefixChoice = Literal["auto", "on", "off"]
-PREFIX_CHOICES: tuple[PrefixChoice, ...] = ("auto", "on", "off")
 _FEWEST_EPOCHS = 2  # no training that is left to the planner has fewer
 
 

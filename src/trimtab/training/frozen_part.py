@@ -55,6 +55,10 @@ class _Kept:
     def bytes(self) -> int:
         return self.train.bytes + self.dev.bytes
 
+    def close(self) -> None:
+        for states in (self.train, self.dev):
+            states.file.close()
+
 
 class FrozenPart:
     """Of one training. `folder`: where states are kept, `passing` whether only until it ends. Mutable."""
@@ -78,16 +82,19 @@ class FrozenPart:
 
     # ---------------------------------------------------------------- from stage to stage
 
+    def is_ready_for(self, stage: Strategy) -> bool:
+        """Whether the states that are there are those of `stage`."""
+        depth = stage.cached_layers(self._whole.spec)
+        return self._kept is not None and self._kept.depth == depth and not self._below_is_trained(depth)
+
     def prepare(self, stage: Strategy, train: Encoded, dev: Encoded) -> Iterator[Event]:
-        """Run the frozen part of `stage` over both splits, or find what it gave, and train without it from now on;
-        where the stage has none that is kept, make the model whole."""
+        """Run the frozen part of `stage` over both splits, which have no states, or find what it gave, and train
+        without it from now on; where the stage has none that is kept, make the model whole."""
         depth = 0 if self._off else stage.cached_layers(self._whole.spec)
-        if self._kept is not None and self._kept.depth == depth and not self._below_is_trained(depth):
-            return
         self.complete()
         if not depth:
             return
-        found = yield from self._states(depth, *self.with_states(train, dev))
+        found = yield from self._states(depth, train, dev)
         if found is None:
             self._off = True
             self.complete()
@@ -108,13 +115,10 @@ class FrozenPart:
         if self._upper is not None:
             self._upper.run_from(0)
 
-    def take_up(self) -> None:
-        """After `put_aside`."""
-        if self._upper is not None and self._kept is not None:
-            self._upper.run_from(self._kept.depth)
-
     def complete(self) -> None:
         """Make the model whole; what was let go is read again."""
+        if self._kept is not None:
+            self._kept.close()
         self._kept = None
         if self._upper is not None:
             self._upper.complete(self._whole.again() if self._upper.lacks else None)

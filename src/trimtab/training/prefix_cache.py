@@ -41,6 +41,8 @@ _FREE_SHARE = 0.05  # of a disk, which is left to others
 _STATES, _FACTS = "states.bin", "facts.json"
 _CHUNK_TOKENS = 1 << 14
 _WORDS = {2: np.uint16, 4: np.uint32}
+# Of a config, what says nothing about the lower part.
+_OF_THE_TOP = {"_name_or_path", "architectures", "id2label", "label2id", "problem_type", "transformers_version"}
 _DTYPES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
 
@@ -70,7 +72,7 @@ def key_of(model: PreTrainedModel, spec: ModelSpec, depth: int, encoded: Encoded
     digest = hashlib.sha256()
     kind = {
         "class": type(structure.backbone(model)).__name__,
-        "config": model.config.to_json_string(use_diff=False),
+        "config": {name: value for name, value in model.config.to_dict().items() if name not in _OF_THE_TOP},
         "depth": depth,
         "padding": [collator.left, collator.max_length, collator.pad_token_id, collator.token_types],
         "computed": [torch.__version__, transformers.__version__, torch.get_num_threads(), str(device_of(model))],

@@ -4,7 +4,7 @@ import hashlib
 import importlib.metadata
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -134,7 +134,11 @@ class Session:
 
     def prepare_frozen(self, number: int) -> Iterator[Event]:
         """Run once what stage `number` leaves as it is, where the strategy wants it, and train without it."""
-        yield from self.frozen.prepare(self.job.strategy.stages[number], self.train, self.dev)
+        stage = self.job.strategy.stages[number]
+        if self.frozen.is_ready_for(stage):
+            return
+        self._on_texts()
+        yield from self.frozen.prepare(stage, self.train, self.dev)
         self.train, self.dev = self.frozen.with_states(self.train, self.dev)
 
     def complete(self) -> None:
@@ -142,8 +146,12 @@ class Session:
         if self.frozen.runs_upper_part:
             self.optimizer.zero()
             self.optimizer.forget()
+        self._on_texts()
         self.frozen.end()
-        self.train, self.dev = self.frozen.with_states(self.train, self.dev)
+
+    def _on_texts(self) -> None:
+        """Let states go, before others take their place."""
+        self.train, self.dev = (replace(split, states=None) for split in (self.train, self.dev))
 
     def open_all(self) -> None:
         """What has been trained, in any stage, counts as trained again: it is what is saved."""

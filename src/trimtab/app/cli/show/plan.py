@@ -268,7 +268,7 @@ def _prefix_lines(face: Face, planned: "Planned") -> list[Flow]:
     return [
         Flow(
             face.say(
-                "TT-P366",
+                "TT-V852",
                 layers=layers,
                 of=planned.model.layers,
                 seconds=built.value,
