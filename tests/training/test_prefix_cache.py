@@ -31,7 +31,7 @@ from trimtab.estimation.prefix import KEPT_BYTES, prefix_bytes, released_bytes
 from trimtab.estimation.question import questions_of
 from trimtab.hardware import this_machine
 from trimtab.methods import Choices, method_named, parts_for, stages_from
-from trimtab.models import read_spec
+from trimtab.models import ModelSource, read_spec
 from trimtab.planning import Settings, plan
 from trimtab.training import (
     Evaluated,
@@ -52,6 +52,11 @@ def cached(job):
     return replace(job, strategy=replace(job.strategy, prefix_cache=True))
 
 
+def short(job):
+    """Of one epoch."""
+    return replace(job, strategy=replace(job.strategy, schedule=replace(job.strategy.schedule, epochs=1)))
+
+
 def ready_in(events) -> list[PrefixReady]:
     return [event for event in events if isinstance(event, PrefixReady)]
 
@@ -70,16 +75,17 @@ def top_job(folder: Path, family: str, method: str, top: int | None, **changed):
     return job, corpus
 
 
-CASES = [("head", None), ("freeze", 1), ("freeze", 2), ("lora", 1), ("adapter", 2), ("staged", 2)]
+SOAK = pytest.mark.soak
+CASES = [("head", None), ("freeze", 1), ("lora", 1), ("staged", 2)]
+MORE = [("freeze", 2), ("adapter", 2), ("lora", 2)]
 
 
 @pytest.mark.parametrize(
     ("family", "method", "top"),
     [
-        *(("bert", *case) for case in CASES),
-        *(("llama", *case) for case in CASES if case[0] in ("head", "freeze", "staged")),
-        ("llama", "lora", 1),
-        ("bert", "bitfit", 1),
+        *((family, *case) for family in ("bert", "llama") for case in CASES),
+        *(pytest.param(family, *case, marks=SOAK) for family in ("bert", "llama") for case in MORE),
+        pytest.param("bert", "bitfit", 1, marks=SOAK),
     ],
 )
 def test_the_loss_curve_is_that_of_the_whole_model(
@@ -103,11 +109,17 @@ def test_the_loss_curve_is_that_of_the_whole_model(
     assert not (job.folder / "prefix").exists()
 
 
-FAMILIES = ("roberta", "distilbert", "electra", "qwen2", "qwen3", "mistral", "gemma", "gpt_neox", "phi")
+FAMILIES = ("roberta", "distilbert", "electra", "qwen2", "qwen3", "mistral", "gpt_neox", "phi")
 
 
 @pytest.mark.parametrize(
-    ("family", "precision"), [*((family, "fp32") for family in FAMILIES), ("roberta", "bf16"), ("gemma", "bf16")]
+    ("family", "precision"),
+    [
+        ("gemma", "fp32"),
+        ("roberta", "bf16"),
+        *(pytest.param(family, "fp32", marks=SOAK) for family in FAMILIES),
+        pytest.param("gemma", "bf16", marks=SOAK),
+    ],
 )
 def test_every_family_runs_in_two_parts(family: str, precision: str, tmp_path: Path) -> None:
     job, corpus = top_job(tmp_path, family, "lora", 1, precision=precision)
@@ -123,7 +135,8 @@ def test_every_family_runs_in_two_parts(family: str, precision: str, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("family", "method", "top"), [("bert", "freeze", 1), ("llama", "lora", 2), ("bert", "head", None)]
+    ("family", "method", "top"),
+    [("bert", "freeze", 1), ("llama", "lora", 2), pytest.param("bert", "head", None, marks=SOAK)],
 )
 def test_the_formula_is_near_the_dry_run(family: str, method: str, top: int | None, tmp_path: Path) -> None:
     job, _ = top_job(tmp_path, family, method, top, hidden=64)
@@ -199,7 +212,7 @@ def test_the_head_of_a_language_model_keeps_its_shared_table(tmp_path: Path) -> 
     assert session.model.get_output_embeddings().weight is session.model.get_input_embeddings().weight
 
 
-@pytest.mark.parametrize("task", ["tag", "embed", "packed", "pair"])
+@pytest.mark.parametrize("task", ["tag", "embed", "packed", pytest.param("pair", marks=SOAK)])
 def test_other_tasks_read_states_as_they_read_ids(task: str, tmp_path: Path) -> None:
     makers = {
         "tag": lambda: tag_job(tmp_path, method="lora"),
@@ -236,7 +249,7 @@ def pair_job(folder: Path):
 
 def test_a_later_run_finds_what_an_earlier_one_made_and_nothing_else(tmp_path: Path) -> None:
     job, corpus = top_job(tmp_path, "bert", "lora", 1)
-    job = replace(cached(job), prefix_folder=tmp_path / "kept")
+    job = replace(short(cached(job)), prefix_folder=tmp_path / "kept")
 
     def reused(name: str, **changed) -> bool:
         events, session = run(
@@ -256,10 +269,12 @@ def test_a_later_run_finds_what_an_earlier_one_made_and_nothing_else(tmp_path: P
     assert not reused("changed"), "other weights under the same name"
 
 
-@pytest.mark.parametrize("damage", ["flipped", "short", "no facts"])
+@pytest.mark.parametrize(
+    "damage", ["flipped", *(pytest.param(damage, marks=SOAK) for damage in ("short", "no facts"))]
+)
 def test_damaged_states_are_made_again(damage: str, tmp_path: Path) -> None:
     job, corpus = top_job(tmp_path, "bert", "lora", 1)
-    job = replace(cached(job), prefix_folder=tmp_path / "kept")
+    job = replace(short(cached(job)), prefix_folder=tmp_path / "kept")
     _, one = run(replace(job, folder=tmp_path / "first"), corpus)
     files = list((tmp_path / "kept").rglob("states.bin"))
     assert len(files) == 2
@@ -279,9 +294,10 @@ def test_states_too_many_for_memory_are_read_from_their_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job, corpus = top_job(tmp_path, "bert", "lora", 1)
-    events, one = run(replace(cached(job), folder=tmp_path / "held"), corpus)
+    job = short(cached(job))
+    events, one = run(replace(job, folder=tmp_path / "held"), corpus)
     monkeypatch.setattr(prefix_cache, "HELD_BYTES", 100)
-    others, other = run(cached(job), corpus)
+    others, other = run(job, corpus)
     assert losses(events) == losses(others)
     assert_equal(trained(one), trained(other))
 
@@ -324,7 +340,7 @@ def test_a_resumed_training_ends_with_the_same_bits(tmp_path: Path) -> None:
 
 def test_a_killed_build_leaves_nothing_that_is_read(tmp_path: Path) -> None:
     job, corpus = top_job(tmp_path, "bert", "freeze", 1)
-    job = replace(cached(job), prefix_folder=tmp_path / "kept")
+    job = replace(short(cached(job)), prefix_folder=tmp_path / "kept")
     _, straight = run(replace(job, folder=tmp_path / "straight", prefix_folder=None), corpus)
     left = tmp_path / "kept" / ".half-written"  # as a kill leaves it
     left.mkdir(parents=True)
@@ -338,6 +354,7 @@ def test_a_killed_build_leaves_nothing_that_is_read(tmp_path: Path) -> None:
 
 def test_a_stop_while_it_is_built_is_heard(tmp_path: Path) -> None:
     job, corpus = top_job(tmp_path, "bert", "freeze", 1)
+    job = short(job)
 
     def stopped() -> None:
         for event in Training(cached(job), corpus):
@@ -354,7 +371,7 @@ def test_a_stop_while_it_is_built_is_heard(tmp_path: Path) -> None:
 STAGES = [
     ("full", "layers=2; layers=1-2", [2, 1]),
     ("full", "layers=embeddings-1; layers=2", [2]),  # the second on what the first has trained
-    ("lora", "layers=2; layers=0-2; layers=2", [2, 2]),
+    pytest.param("lora", "layers=2; layers=0-2; layers=2", [2, 2], marks=SOAK),
 ]
 
 
@@ -371,3 +388,24 @@ def test_every_stage_has_states_of_its_own(method: str, text: str, depths: list[
     run_until(cached(job), corpus, Saved, count=5)  # in the second stage
     _, resumed = run(replace(cached(job), resume=True), corpus)
     assert_equal(trained(resumed), trained(straight))
+
+
+@pytest.mark.model
+def test_a_real_encoder_learns_the_same(real_model, shared, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for split, rows in (("train", 84), ("dev", 16), ("test", 16)):
+        lines = (Path(shared("sst2")) / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()[:rows]
+        (folder / f"{split}.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    corpus, source = open_corpus(str(folder)), ModelSource(folder=real_model("all-minilm-l6-v2"), name="minilm")
+    strategy = replace(tiny_strategy(source, "head"), batch=4, micro_batch=4, max_length=32)
+    strategy = replace(strategy, schedule=replace(strategy.schedule, epochs=1))
+    job = Job(
+        source=source, spec=read_spec(source), data=facts(corpus, source), strategy=strategy,
+        folder=tmp_path / "out", threads=1,
+    )  # fmt: skip
+    whole, _, events, _ = both(on_top(job), corpus)
+    assert ready_in(events)[0].depth == 5
+    assert len(losses(events)) >= 20
+    assert losses(events) == pytest.approx(losses(whole), rel=1e-6, abs=1e-6)
+    assert events[-1].run.dev.loss == pytest.approx(whole[-1].run.dev.loss, rel=1e-5)

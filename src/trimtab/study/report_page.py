@@ -86,7 +86,7 @@ class _Writer:
         plan, run = self.report.plan, self.report.run
         score = run.test or run.dev
         main = score.main
-        memory, time, _ = self.report.comparisons
+        memory, time = self.report.comparisons[:2]
         verdict = self.say(
             "TT-R001",
             method=plan.chosen.estimate.strategy.method,

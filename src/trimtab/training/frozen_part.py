@@ -120,8 +120,11 @@ class FrozenPart:
         if self._kept is not None:
             self._kept.close()
         self._kept = None
+        if self._upper is not None and self._upper.lacks:
+            give_back_heap()
+            self._upper.complete(self._whole.again())
         if self._upper is not None:
-            self._upper.complete(self._whole.again() if self._upper.lacks else None)
+            self._upper.complete(None)
             self._upper.leave()
             self._upper = None
 
