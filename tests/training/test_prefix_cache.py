@@ -399,7 +399,7 @@ def test_a_real_encoder_learns_the_same(real_model, shared, tmp_path: Path) -> N
         (folder / f"{split}.jsonl").write_text("\n".join(lines), encoding="utf-8")
     corpus, source = open_corpus(str(folder)), ModelSource(folder=real_model("all-minilm-l6-v2"), name="minilm")
     strategy = replace(tiny_strategy(source, "head"), batch=4, micro_batch=4, max_length=32)
-    strategy = replace(strategy, schedule=replace(strategy.schedule, epochs=1))
+    strategy = replace(strategy, schedule=replace(strategy.schedule, epochs=1, learning_rate=5e-4))
     job = Job(
         source=source, spec=read_spec(source), data=facts(corpus, source), strategy=strategy,
         folder=tmp_path / "out", threads=1,
