@@ -8,7 +8,7 @@ three epochs; `head` alone for five. Contenders: `trimtab` (the frozen part run 
 order), `trainer-sorted` (batches of like length) and `trainer-bf16` (bf16 as well); each in a process of its own,
 interleaved. What is timed is training without its evaluations, from the first step or the build on; medians and
 ratios of samples a second, peak resident memory, accuracy on test, and the predicted beside the measured time.
-`--rows`: of the training split so many, 0 = all. Run nothing else beside it. """
+`--rows`: of the training split so many, 0 = all. Run nothing else beside it."""
 
 import argparse
 import json
