@@ -30,16 +30,19 @@ TRAINER_SETTINGS: dict[str, dict] = {
     "trainer-bf16": {"train_sampling_strategy": "group_by_length", "bf16": True},
 }
 CONTENDERS = ("trimtab", *TRAINER_SETTINGS)
-LEARNING_RATES = {"full": 5e-5, "lora": 5e-4}
+LEARNING_RATES = {"full": 5e-5, "lora": 5e-4, "freeze": 5e-5, "head": 1e-3}
 EPOCHS, WARMUP_SHARE, MAX_LENGTH, WARMUP_STEPS = 3, 0.06, 128, 10
 
 
 def run_trimtab(task: dict) -> dict:
-    """One training by Trimtab's loop, cut after the window where one is asked for."""
+    """One training by Trimtab's loop, cut after the window where one is asked for. `task` as in `run_trainer`,
+    with "prefix" (the planner's word for --prefix-cache), and "states", a folder for what the frozen part
+    gives."""
     from dataclasses import replace
 
     from trimtab import planning
     from trimtab.hardware import calibration_key, this_machine
+    from trimtab.methods import Choices
     from trimtab.models import locate, read_spec
     from trimtab.planning import Settings
     from trimtab.study import Reading, gather
@@ -53,30 +56,46 @@ def run_trimtab(task: dict) -> dict:
     facts = gather.describe(corpus, gather.TokenizerFile(source.folder / "tokenizer.json"))
     spec = read_spec(source)
     settings = Settings(
-        epochs=EPOCHS,
+        epochs=task.get("epochs", EPOCHS),
         batch=task["batch"],
         learning_rate=LEARNING_RATES[task["method"]],
         max_length=MAX_LENGTH,
+        prefix_cache=task.get("prefix", "off"),
         seed=task["seed"],
     )
-    plan = planning.plan(spec, facts, machine, method=task["method"], settings=settings)
+    choices = Choices(top_layers=task.get("top_layers"))
+    plan = planning.plan(spec, facts, machine, method=task["method"], choices=choices, settings=settings)
     strategy = plan.chosen.estimate.strategy
     threads = int(os.environ.get("OMP_NUM_THREADS", machine.cores))
     seconds: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         job = Job(source=source, spec=spec, data=facts, strategy=strategy, folder=Path(folder), threads=threads)
+        if task.get("states"):
+            job = replace(job, prefix_folder=Path(task["states"]))
         for event in Training(job, corpus):
             if isinstance(event, Step):
                 seconds.append(event.seconds)
                 if task["steps"] and event.step == WARMUP_STEPS + task["steps"]:
                     return _window(task, sum(seconds[WARMUP_STEPS:]))
             if isinstance(event, Finished):
-                return {"accuracy": event.run.test.main.value, "seconds": event.run.seconds}
+                run = event.run
+                return {
+                    "accuracy": run.test.main.value,
+                    "seconds": run.seconds,
+                    "evaluate_seconds": run.evaluate_seconds,
+                    "prefix_seconds": run.prefix_seconds,
+                    "prefix_built": run.prefix_built,
+                    "prefix_bytes": run.prefix_bytes,
+                    "predicted_seconds": plan.chosen.estimate.time.total_seconds.value,
+                    "samples": run.samples,
+                    "peak_bytes": run.peak_memory_bytes,
+                }
     raise AssertionError("the training ended early")
 
 
 def run_trainer(task: dict, settings: dict) -> dict:
-    """The same by transformers' Trainer, with PEFT's LoRA."""
+    """The same by transformers' Trainer, with PEFT's LoRA. `task`: "epochs" of whole trainings, "top_layers" that
+    are trained (None = all), "evaluate": whether a whole training is scored after every epoch."""
     import numpy as np
     from transformers import (
         AutoModelForSequenceClassification,
@@ -95,14 +114,25 @@ def run_trainer(task: dict, settings: dict) -> dict:
     if task["method"] == "lora":
         from peft import LoraConfig, TaskType, get_peft_model
 
-        config = LoraConfig(task_type=TaskType.SEQ_CLS, r=8, lora_alpha=16, target_modules=["query", "value"])
+        config = LoraConfig(
+            task_type=TaskType.SEQ_CLS,
+            r=8,
+            lora_alpha=16,
+            target_modules=["query", "value"],
+            layers_to_transform=_top(model, task),
+        )
         model = get_peft_model(model, config)
+    else:
+        _freeze(model, task)
 
     class Clock(TrainerCallback):
         start = 0.0
 
+        def on_train_begin(self, args, state, control, **kwargs):  # type: ignore[no-untyped-def]
+            self.start = time.perf_counter()
+
         def on_step_end(self, args, state, control, **kwargs):  # type: ignore[no-untyped-def]
-            if state.global_step == WARMUP_STEPS:
+            if task["steps"] and state.global_step == WARMUP_STEPS:
                 self.start = time.perf_counter()
 
         def on_train_end(self, args, state, control, **kwargs):  # type: ignore[no-untyped-def]
@@ -110,6 +140,7 @@ def run_trainer(task: dict, settings: dict) -> dict:
 
     clock = Clock()
     whole = not task["steps"]
+    scored = whole and task.get("evaluate", True)
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
             output_dir=folder,
@@ -120,12 +151,12 @@ def run_trainer(task: dict, settings: dict) -> dict:
             weight_decay=0.01,
             per_device_train_batch_size=task["batch"],
             per_device_eval_batch_size=64,
-            num_train_epochs=EPOCHS,
+            num_train_epochs=task.get("epochs", EPOCHS),
             max_steps=-1 if whole else WARMUP_STEPS + task["steps"],
-            eval_strategy="epoch" if whole else "no",
-            save_strategy="epoch" if whole else "no",
-            load_best_model_at_end=whole,
-            metric_for_best_model="accuracy" if whole else None,
+            eval_strategy="epoch" if scored else "no",
+            save_strategy="epoch" if scored else "no",
+            load_best_model_at_end=scored,
+            metric_for_best_model="accuracy" if scored else None,
             report_to="none",
             disable_tqdm=True,
             **settings,
@@ -142,7 +173,29 @@ def run_trainer(task: dict, settings: dict) -> dict:
         trainer.train()
         if not whole:
             return _window(task, clock.seconds)
-        return {"accuracy": trainer.evaluate(splits["test"])["eval_accuracy"], "seconds": clock.seconds}
+        return {
+            "accuracy": trainer.evaluate(splits["test"])["eval_accuracy"],
+            "seconds": clock.seconds,
+            "samples": trainer.args.num_train_epochs * len(splits["train"]),
+            "peak_bytes": _peak_bytes(),
+        }
+
+
+def _top(model, task: dict) -> list[int] | None:  # type: ignore[no-untyped-def]
+    """The numbers of the layers that are trained; None = all."""
+    layers, top = model.config.num_hidden_layers, task.get("top_layers")
+    return None if top is None else list(range(layers - top, layers))
+
+
+def _freeze(model, task: dict) -> None:  # type: ignore[no-untyped-def]
+    """All but the layers that are trained, and what stands above; by the head alone all layers."""
+    if task["method"] == "full" and task.get("top_layers") is None:
+        return
+    open_layers = _top(model, task) if task["method"] != "head" else []
+    for name, parameter in model.base_model.named_parameters():
+        of_layer = name.split(".layer.")[1].split(".")[0] if ".layer." in name else None
+        above = of_layer is None and "pooler" in name
+        parameter.requires_grad_(above or (of_layer is not None and int(of_layer) in (open_layers or [])))
 
 
 def _rows(path: Path, tokenizer) -> list[dict]:  # type: ignore[no-untyped-def]
@@ -154,9 +207,12 @@ def _rows(path: Path, tokenizer) -> list[dict]:  # type: ignore[no-untyped-def]
 
 
 def _window(task: dict, seconds: float) -> dict:
+    return {"samples_per_second": task["steps"] * task["batch"] / seconds, "peak_bytes": _peak_bytes()}
+
+
+def _peak_bytes() -> int:
     with open("/proc/self/status") as status:
-        peak = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:"))
-    return {"samples_per_second": task["steps"] * task["batch"] / seconds, "peak_bytes": peak}
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:"))
 
 
 def in_process(contender: str, task: dict) -> dict:

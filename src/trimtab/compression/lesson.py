@@ -226,6 +226,7 @@ def _plan(
         settings,
         max_length=settings.max_length or was.max_length,
         precision=settings.precision or was.precision,
+        prefix_cache="off",  # full tuning of a student has nothing to run once
     )
     made = planning.plan_for(
         Request(spec=spec, data=job.data, machine=making.machine, method="full", settings=settings)

@@ -241,7 +241,8 @@ class DataSpec:
     and of every choice that decides which rows are used (task, columns, split seed). `vocabulary` is how many
     different tokens the train texts hold; 0 = not counted. `form` is how the files write rows that are no labelled
     texts ("alpaca"), empty for those; of conversations `answers` is what is learned. `texts`: how many a row are
-    run each by itself; `lengths` are then those of the longest text of each row."""
+    run each by itself; `lengths` are then those of the longest text of each row. `dev_lengths`: those
+    of dev; None = not counted."""
 
     name: str
     task: Task
@@ -261,6 +262,7 @@ class DataSpec:
     form: str = ""
     answers: AnswerTokens | None = None
     texts: RowTexts = RowTexts()
+    dev_lengths: LengthHistogram | None = None
 
     @property
     def outputs(self) -> int:
@@ -294,6 +296,7 @@ class DataSpec:
             test_rows=test,
             lengths=LengthHistogram((*[0] * length, blocks)),
             answers=AnswerTokens((length - 1) * blocks, starts),
+            dev_lengths=None,
         )
 
     @property

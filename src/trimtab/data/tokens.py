@@ -209,10 +209,17 @@ def _approximate_conversations(split: Split, batch: int) -> TokenCount:
     return TokenCount(LengthHistogram(tuple(counts.tolist())), answers=answers)
 
 
-def describe(corpus: Corpus, tokens: TokenCount, *, approximate: bool = False, unreachable: str = "") -> DataSpec:
-    """The facts of a corpus. `tokens` are those of its train split; `approximate` says that they come from
-    `approximate_tokens`, which is then one of the problems. `unreachable`: the hub that did not give the
-    tokenizer, where that is why."""
+def describe(
+    corpus: Corpus,
+    tokens: TokenCount,
+    *,
+    dev: TokenCount | None = None,
+    approximate: bool = False,
+    unreachable: str = "",
+) -> DataSpec:
+    """The facts of a corpus. `tokens` are those of its train split, `dev` those of dev; `approximate` says that
+    they come from `approximate_tokens`, which is then one of the problems. `unreachable`: the hub that did not
+    give the tokenizer, where that is why."""
     problems, lengths = corpus.problems, tokens.lengths
     if approximate:
         mean = round(lengths.mean(lengths.longest))
@@ -237,6 +244,7 @@ def describe(corpus: Corpus, tokens: TokenCount, *, approximate: bool = False, u
         form=corpus.form,
         answers=tokens.answers,
         texts=tokens.texts,
+        dev_lengths=None if dev is None else dev.lengths,
     )
 
 

@@ -15,6 +15,7 @@ PARTS = (  # above the runtime
     "logits",
     "temporaries",
     "teacher",
+    "prefix",
 )
 
 
@@ -26,7 +27,7 @@ class MemoryParts:
     bf16); gradients; optimiser: its states; activations: kept for backward; logits: head outputs and their
     gradient; temporaries: buffers of the phase that peaks; runtime: interpreter,
     libraries and the kernels they compile, CUDA context; teacher: a second model that answers while this one
-    learns.
+    learns; prefix: what a frozen part gave for all texts.
     """
 
     weights_bytes: int
@@ -37,6 +38,7 @@ class MemoryParts:
     temporaries_bytes: int
     runtime_bytes: int = 0
     teacher_bytes: int = 0
+    prefix_bytes: int = 0
 
     @property
     def total_bytes(self) -> int:
@@ -54,8 +56,9 @@ _bytes_of = attrgetter(*(field.name for field in fields(MemoryParts)))
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Phase:
     """What is alive at the worst moment of one phase of a training: ask (a teacher, before the training), load,
-    forward-backward, optimizer, evaluate, or save (what was saved is opened again, to be held to the trained
-    model, which has gone by then). Where it stands alone its parts are live tensors, without a runtime."""
+    prefix (the frozen part is run once), forward-backward, optimizer, evaluate, or save (what was saved is opened
+    again, to be held to the trained model, which has gone by then). Where it stands alone its parts are live
+    tensors, without a runtime."""
 
     name: str
     parts: MemoryParts
@@ -78,7 +81,8 @@ class MemoryEstimate:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TimeEstimate:
     """Seconds of wall clock. `train_seconds` covers all epochs, `evaluate_seconds` all dev evaluations,
-    `teacher_seconds` what a teacher answers before the training begins."""
+    `teacher_seconds` what a teacher answers before the training begins, `prefix_seconds`, a part of
+    `train_seconds`, one run of the frozen part, where it is run once a stage."""
 
     step_seconds: Figure
     steps: int
@@ -86,6 +90,7 @@ class TimeEstimate:
     evaluate_seconds: Figure
     total_seconds: Figure
     teacher_seconds: Figure | None = None
+    prefix_seconds: Figure | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,7 +137,7 @@ class Estimate:
     """Everything predicted for one Strategy on one Machine. `kept_bytes`: of the weights that are kept, what was
     added to the base or the whole model; `disk_bytes`: the most that the output folder holds. `money` is of one
     run without idle time; None where the machine has no price. `stages`: one by one, empty where there is
-    but one."""
+    but one. `prefix_bytes`: what the frozen part gives for all texts, where it is run once."""
 
     strategy: Strategy
     trainable_parameters: int
@@ -144,3 +149,4 @@ class Estimate:
     quality: QualityPrior
     money: MoneyEstimate | None = None
     stages: tuple[StageEstimate, ...] = ()
+    prefix_bytes: int = 0

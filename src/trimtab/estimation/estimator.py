@@ -7,6 +7,7 @@ from trimtab.estimation.estimate import Estimate, Phase, QualityPrior, StageEsti
 from trimtab.estimation.held import BYTES
 from trimtab.estimation.memory import memory
 from trimtab.estimation.money import money
+from trimtab.estimation.prefix import prefix_bytes
 from trimtab.estimation.teacher import Teacher
 from trimtab.estimation.time import time
 from trimtab.estimation.updated import updated_parameters, updated_shapes
@@ -52,6 +53,7 @@ def estimate(
         kept_bytes=_kept_bytes(strategy, spec, data),
         quality=_quality(strategy, spec),
         money=money(spent.total_seconds, machine.price) if machine.price else None,
+        prefix_bytes=prefix_bytes(strategy, spec, data),
         stages=tuple(_stage(stage, spec, data, machine) for stage in strategy.stages if stage is not strategy),
     )
 

@@ -28,11 +28,18 @@ def held_bytes(strategy: Strategy, spec: ModelSpec, outputs: int) -> int:
     return plain * BYTES[strategy.precision] + packed.held_bytes
 
 
+def layer_held_bytes(strategy: Strategy, spec: ModelSpec, layer: int) -> int:
+    """Bytes of the base's weights in one layer."""
+    packed = strategy.quantised(spec, layer)
+    plain = spec.layer(layer).layer_parameters - sum(x.inputs * x.outputs for x in packed)
+    return plain * BYTES[strategy.precision] + sum(matrix_bytes(strategy.base_precision, x) for x in packed)
+
+
 def unpacked_numbers(strategy: Strategy, spec: ModelSpec) -> tuple[int, int]:
     """Numbers unpacked in one forward pass, and in forward and backward together: once more where gradients pass,
     and once more with recompute."""
     by_layer = _packed(strategy, spec).by_layer
-    forward = sum(by_layer)
+    forward = sum(by_layer[strategy.cached_layers(spec) :])
     again = sum(by_layer[max(0, strategy.lowest_layer(spec)) :]) if by_layer else 0
     return forward, forward + again * (2 if strategy.recompute else 1)
 

@@ -24,6 +24,7 @@ from trimtab.estimation.heap import (
 from trimtab.estimation.held import BYTES, held_bytes, packing_bytes, unpacked_bytes
 from trimtab.estimation.kept import activation_bytes, drops_probabilities, lowest_layer_bytes, mask_bytes
 from trimtab.estimation.margins import widened
+from trimtab.estimation.prefix import cached_depths, held_prefix_bytes, released_bytes
 from trimtab.estimation.question import evaluated_rows, learned_tokens, longest_batch
 from trimtab.estimation.teacher import Beside, Teacher, beside
 from trimtab.estimation.updated import (
@@ -72,6 +73,10 @@ class _Sizes:
     late_gradients: int
     load: int
     evaluate: int
+    evaluate_whole: int
+    released: int
+    prefix: int
+    builds: bool
     save: int
     kept_states: int
     kernels: int
@@ -89,19 +94,20 @@ def memory(
 ) -> MemoryEstimate:
     """Peak memory of training `strategy`, longest batch included: that of its largest stage. `traced`: phases that
     a dry run has counted, which take the place of the formula's. `teacher`: a model that stands beside."""
-    peaks = (_of_a_stage(stage, spec, data, machine, traced, teacher) for stage in strategy.stages)
+    peaks = (_of_a_stage(stage, strategy, spec, data, machine, traced, teacher) for stage in strategy.stages)
     return max(peaks, key=lambda memory: memory.peak_bytes.value)
 
 
 def _of_a_stage(
     strategy: Strategy,
+    whole: Strategy,
     spec: ModelSpec,
     data: DataSpec,
     machine: Machine,
     traced: tuple[Phase, ...],
     teacher: Teacher | None,
 ) -> MemoryEstimate:
-    sizes = _sizes(strategy, spec, data, machine)
+    sizes = _sizes(strategy, spec, data, machine, least_depth(whole, spec))
     bare, runtime_evidence = runtime_bytes(machine)
     known = {phase.name: phase for phase in (*_phases(sizes, strategy), *traced)}
     taught = _with_teacher(known.values(), beside(teacher, strategy, data))
@@ -129,13 +135,19 @@ def _with_teacher(phases: Iterable[Phase], bytes_of: Beside) -> tuple[Phase, ...
     return (_phase("ask", teacher=bytes_of.before), *taught) if bytes_of.before else taught
 
 
+def least_depth(strategy: Strategy, spec: ModelSpec) -> int:
+    """How many layers run in no stage once their states are there, from below."""
+    return min(cached_depths(strategy, spec))
+
+
 def live_phases(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine) -> tuple[Phase, ...]:
     """Live tensors of every phase, by formula: what a dry run counts."""
-    return _phases(_sizes(strategy, spec, data, machine), strategy)
+    return _phases(_sizes(strategy, spec, data, machine, least_depth(strategy, spec)), strategy)
 
 
 def _phases(sizes: _Sizes, strategy: Strategy) -> tuple[Phase, ...]:
-    held = {"weights": sizes.weights + sizes.masters, "optimizer": sizes.states}
+    weights = sizes.weights - sizes.released + sizes.masters
+    held = {"weights": weights, "optimizer": sizes.states, "prefix": sizes.prefix}
     # While micro-batches add up, the sums of those before are alive during forward and backward; the token table's
     # always is.
     waiting = sizes.gradients if strategy.accumulation > 1 else sizes.table_gradient
@@ -160,9 +172,19 @@ def _phases(sizes: _Sizes, strategy: Strategy) -> tuple[Phase, ...]:
         _phase("forward-backward", **held, **worse),
         _phase("optimizer", **held, gradients=sizes.gradients, temporaries=sizes.update),
         _phase("load", weights=sizes.load),
+        *_built(sizes),
         _phase("evaluate", **held, temporaries=sizes.evaluate),
         _phase("save", weights=sizes.save, optimizer=sizes.kept_states),
     )
+
+
+def _built(sizes: _Sizes) -> tuple[Phase, ...]:
+    """The run of a frozen part, by the whole model; in a later stage that is read again first, beside what has
+    been trained."""
+    if not sizes.builds:
+        return ()
+    whole = sizes.weights + sizes.masters
+    return (_phase("prefix", weights=whole, prefix=sizes.prefix, temporaries=sizes.evaluate_whole),)
 
 
 def _phase(name: str, **bytes_of: int) -> Phase:
@@ -178,14 +200,22 @@ def _in_process(phase: Phase, bare: int, sizes: _Sizes, spec: ModelSpec, machine
     lost = {"forward-backward": sizes.holes, "save": sizes.left}.get(phase.name, 0)
     inside = replace(
         phase.parts,
-        weights_bytes=phase.parts.weights_bytes - (0 if phase.name in ("ask", "save") else sizes.unread),
+        weights_bytes=phase.parts.weights_bytes - _unread_in(phase, sizes),
         temporaries_bytes=phase.parts.temporaries_bytes + lost,
         runtime_bytes=runtime,
     )
     return Phase(name=phase.name, parts=inside)
 
 
-def _sizes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine) -> _Sizes:
+def _unread_in(phase: Phase, sizes: _Sizes) -> int:
+    """Nothing of a token table that has been let go."""
+    if phase.name in ("ask", "save") or (sizes.released and phase.name not in ("load", "prefix")):
+        return 0
+    return sizes.unread
+
+
+def _sizes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine, least: int) -> _Sizes:
+    """`least`: layers that run in no stage, once their states are there."""
     rule, shapes = strategy.optimizer, updated_shapes(strategy, spec, data)
     updated = updated_parameters(strategy, spec, data)
     table = table_parameters(strategy, spec, data)
@@ -203,6 +233,8 @@ def _sizes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine
     holes = hole_bytes(strategy, spec, data, grown, machine)
     kernels = kernel_bytes(strategy, spec, data, machine)
     adapter = any(part.adapter for part in strategy.parts)
+    released = released_bytes(strategy, spec, least)
+    again = loaded + weights - released + masters if least else 0  # read again beside what was trained
     states = sum(rule.device_bytes(shape) * count for shape, count in shapes)
     return _Sizes(
         weights=weights,
@@ -226,8 +258,15 @@ def _sizes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine
         late_gradients=_late_gradient_bytes(strategy, spec, updated),
         load=loaded + masters,
         evaluate=_evaluate_bytes(strategy, spec, length, data),
-        save=_saved_bytes(loaded - unread, _written_bytes(strategy, spec, data) + masters, adapter, machine),
-        kept_states=0 if adapter or machine.device.kind != "cpu" else states,
+        evaluate_whole=_evaluate_bytes(replace(strategy, prefix_cache=False), spec, length, data),
+        released=released,
+        prefix=held_prefix_bytes(strategy, spec, data) if strategy.cached_layers(spec) else 0,
+        builds=bool(strategy.cached_layers(spec)),
+        save=max(
+            again,
+            _saved_bytes(loaded - unread, _written_bytes(strategy, spec, data) + masters, adapter, machine),
+        ),
+        kept_states=0 if adapter or strategy.prefix_cache or machine.device.kind != "cpu" else states,
         kernels=kernels,
         kernels_so_far=round(max(grown.same, grown.mixed) * kernels),
     )
@@ -287,6 +326,8 @@ def _evaluate_bytes(strategy: Strategy, spec: ModelSpec, length: int, data: Data
     widest = max(spec.ffn * arrays, 4 * spec.heads * spec.head_dim) * tokens * number
     multiplied = spec.ffn * (arrays - 1) * tokens * number + unpacked_bytes(strategy, spec)
     layer = max(widest, multiplied, _renorm_bytes(strategy, spec)) + 3 * spec.hidden * tokens * number
+    if strategy.cached_layers(spec) == spec.layers:
+        layer = 2 * spec.hidden * tokens * number  # states, and what a norm makes of them
     if strategy.language_head is None:
         return layer
     positions = learned_tokens(data, length) * rows
@@ -384,6 +425,8 @@ def _temporary_bytes(strategy: Strategy, spec: ModelSpec, rows: int, length: int
     one layer kept for its MLP has gone when attention's turn comes (without it too: there the fitted shares of
     what a heap loses stand on the sum as it is)."""
     number, tokens = BYTES[strategy.precision], rows * length
+    if strategy.cached_layers(spec) == spec.layers:
+        return 2 * tokens * spec.hidden * number  # no layer runs: states, and what a norm makes of them
     backward = strategy.lowest_layer(spec) < spec.layers
     arrays = spec.ffn * (2 if spec.gated_ffn else 1)
     inner = number * (2 * arrays + 2 * spec.hidden)

@@ -4,9 +4,10 @@ The dry run itself is below the torch line (`training.dry_run`).
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trimtab.data.spec import EVALUATION_TOKENS, DataSpec, Task, padded_length, padded_tokens
+from trimtab.estimation.prefix import cached_depths
 from trimtab.estimation.updated import table_rows
 from trimtab.hardware.machine import DeviceKind, Machine
 from trimtab.methods import Strategy
@@ -18,7 +19,7 @@ class Question:
     """One training step: `rows` of `length` tokens, padding included, are its largest micro-batch; of embeddings
     each row of the data is `texts` of them. `tokens`: rows of the token embedding that training reads. `learned`:
     tokens a row that have a loss, where not the row has one (instruct). `evaluated`: rows of an evaluation batch.
-    `device`: whose kernels run."""
+    `device`: whose kernels run. `held_below`: what is run once here runs in another stage, and stays."""
 
     spec: ModelSpec
     strategy: Strategy
@@ -31,11 +32,16 @@ class Question:
     device: DeviceKind
     learned: int = 0
     texts: int = 1
+    held_below: bool = False
 
 
 def questions_of(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine) -> tuple[Question, ...]:
     """The largest step of every stage of a training."""
-    return tuple(question_of(stage, spec, data, machine) for stage in strategy.stages)
+    least = min(cached_depths(strategy, spec))
+    return tuple(
+        replace(question_of(stage, spec, data, machine), held_below=least < stage.cached_layers(spec))
+        for stage in strategy.stages
+    )
 
 
 def question_of(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine) -> Question:

@@ -11,12 +11,13 @@ docs/formulas.md (benchmarks/real_runs.py). Leaves out: loading, saving, tokenis
 
 import math
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from trimtab.data.spec import EVALUATION_TOKENS, DataSpec, LengthHistogram, padded_tokens
 from trimtab.estimation.estimate import TimeEstimate
 from trimtab.estimation.held import unpacked_numbers
 from trimtab.estimation.margins import widened
+from trimtab.estimation.prefix import cached_depths, copied_bytes, prefix_bytes, prefix_tokens
 from trimtab.estimation.teacher import Teacher, Writing
 from trimtab.estimation.updated import updated_parameters
 from trimtab.estimation.work import forward_work, head_work, layers_work, renorm_work, training_work
@@ -64,20 +65,50 @@ def time(
     if teacher is not None and teacher.writing is not None:
         before += _writing_seconds(teacher, teacher.writing, strategy, data, machine)
     step = train / steps
-    epochs = sum(stage.schedule.epochs for stage in strategy.stages)
-    evaluations = epochs * strategy.schedule.evaluations + 1
-    if strategy.starts_scored:
-        # It is scored before it is trained, and its base where that is another.
-        evaluations += 1 if all(part.starts_at_base for part in strategy.parts) else 2
-    evaluate = evaluations * _forward_seconds(spec, data, machine, costs, strategy) * data.dev_rows
+    evaluate = _evaluate_seconds(strategy, spec, data, machine, costs)
+    prefix = _prefix_seconds(strategy, spec, data, machine, costs)
+    train += prefix
     return TimeEstimate(
         step_seconds=Figure.within(step, spread, shown),
         steps=steps,
         train_seconds=Figure.within(train, spread, shown),
         evaluate_seconds=Figure.within(evaluate, spread, shown),
         total_seconds=widened(Figure.within(before + train + evaluate, spread, shown), machine.time_margin),
+        prefix_seconds=Figure.within(prefix, spread, shown) if prefix else None,
         teacher_seconds=Figure.within(before, spread, shown) if before else None,
     )
+
+
+def _evaluate_seconds(
+    strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine, costs: StepCosts
+) -> float:
+    """All evaluations of dev: of the layers that a stage runs, and at the end of the whole model."""
+    row = partial(_forward_seconds, spec, data, machine, costs)
+    seconds = sum(
+        stage.schedule.epochs * stage.schedule.evaluations * row(stage, stage.cached_layers(spec))
+        for stage in strategy.stages
+    )
+    if strategy.starts_scored:
+        # It is scored before it is trained, and its base where that is another.
+        before = 1 if all(part.starts_at_base for part in strategy.parts) else 2
+        seconds += before * row(strategy.stages[0], strategy.stages[0].cached_layers(spec))
+    return (seconds + row(strategy)) * data.dev_rows
+
+
+def _prefix_seconds(
+    strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine, costs: StepCosts
+) -> float:
+    """All runs of frozen parts, one before every stage whose part is another than that of the stage before."""
+    depths = cached_depths(strategy, spec)
+    tokens = sum(prefix_tokens(strategy, data))
+    length = _padded_length(strategy, data)
+    padded = tokens * length / max(1e-9, data.lengths.mean(strategy.max_length))
+    seconds = 0.0
+    for depth, before in zip(depths, (0, *depths), strict=False):
+        if depth and depth != before:
+            seconds += padded * costs.seconds(forward_work(spec, length, range(depth)))
+            seconds += copied_bytes(prefix_bytes(strategy, spec, data)) / _bandwidth(machine)
+    return seconds
 
 
 def _teacher_seconds(teacher: Teacher, strategy: Strategy, data: DataSpec, machine: Machine) -> float:
@@ -124,11 +155,12 @@ def _step_seconds(
 
 
 def _forward_seconds(
-    spec: ModelSpec, data: DataSpec, machine: Machine, costs: StepCosts, strategy: Strategy
+    spec: ModelSpec, data: DataSpec, machine: Machine, costs: StepCosts, strategy: Strategy, lowest: int = 0
 ) -> float:
-    """Seconds to score one row."""
+    """Seconds to score one row, from layer `lowest` on."""
     length = _padded_length(strategy, data)
-    seconds = length * data.texts.mean * costs.seconds(forward_work(spec, length))
+    run = range(lowest, spec.layers)
+    seconds = length * data.texts.mean * costs.seconds(forward_work(spec, length, run))
     seconds += _learned(strategy, data) * costs.seconds(head_work(strategy, spec, backward=False))
     unpacked, _ = unpacked_numbers(strategy, spec)
     shared = unpacked * _unpack_seconds(strategy, machine) * length / EVALUATION_TOKENS  # by the rows of a batch

@@ -18,15 +18,18 @@ _ATTENTION: tuple[Role, ...] = ("q", "k", "v", "qkv", "o")
 
 @lru_cache(maxsize=4096)
 def training_flop(strategy: Strategy, spec: ModelSpec, length: float) -> float:
-    """FLOP a token (padding counts) of one forward and backward at padded length `length`. Kept, since it is the
-    same on every machine that is asked about."""
-    return sum(_layer_flop(strategy, spec, layer, length) for layer in range(spec.layers))
+    """FLOP a token (padding counts) of one forward and backward at padded length `length`, through the layers that
+    run. Kept, since it is the same on every machine that is asked about."""
+    return sum(
+        _layer_flop(strategy, spec, layer, length) for layer in range(strategy.cached_layers(spec), spec.layers)
+    )
 
 
-def forward_flop(spec: ModelSpec, length: float) -> float:
-    """FLOP a token of a forward pass alone."""
-    layers = map(spec.layer, range(spec.layers))  # those of a pruned model are not alike
-    return sum(2.0 * _matrix_numbers(layer) + _attention_flop(layer, length) for layer in layers)
+def forward_flop(spec: ModelSpec, length: float, layers: range | None = None) -> float:
+    """FLOP a token of a forward pass alone, through `layers`; None = all."""
+    run = range(spec.layers) if layers is None else layers
+    of = map(spec.layer, run)  # those of a pruned model are not alike
+    return sum(2.0 * _matrix_numbers(layer) + _attention_flop(layer, length) for layer in of)
 
 
 @lru_cache(maxsize=4096)
@@ -44,9 +47,10 @@ def training_work(strategy: Strategy, spec: ModelSpec, length: float) -> StepWor
     )
 
 
-def forward_work(spec: ModelSpec, length: float) -> StepWork:
-    """A forward pass that keeps nothing, a token."""
-    return StepWork(flop=forward_flop(spec, length), frozen_numbers=spec.layers * layer_numbers(spec, length))
+def forward_work(spec: ModelSpec, length: float, layers: range | None = None) -> StepWork:
+    """A forward pass that keeps nothing, a token, through `layers`; None = all."""
+    run = range(spec.layers) if layers is None else layers
+    return StepWork(flop=forward_flop(spec, length, run), frozen_numbers=len(run) * layer_numbers(spec, length))
 
 
 @lru_cache(maxsize=1024)
@@ -68,7 +72,7 @@ def layers_work(strategy: Strategy, spec: ModelSpec) -> StepWork:
 
 @dataclass(frozen=True, slots=True)
 class _Layers:
-    """How many layers are trained, passed by gradients alone, and frozen below those."""
+    """How many layers are trained, passed by gradients alone, and run frozen below those."""
 
     trained: int
     passed: int
@@ -80,7 +84,7 @@ def _layers(strategy: Strategy, spec: ModelSpec) -> _Layers:
     frozen = min(max(0, strategy.lowest_layer(spec)), spec.layers)
     loads = (strategy.loads(spec, layer) for layer in range(frozen, spec.layers))
     trained = sum(any(load.trained for load in layer) for layer in loads)
-    return _Layers(trained, spec.layers - frozen - trained, frozen)
+    return _Layers(trained, spec.layers - frozen - trained, frozen - strategy.cached_layers(spec))
 
 
 @lru_cache(maxsize=1024)

@@ -16,7 +16,9 @@ import torch
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from trimtab.data.spec import Example, padded_length, padded_tokens
+from trimtab.evaluation.states import States
 from trimtab.methods import Strategy
+from trimtab.tuning.upper_part import STATES
 
 NO_LABEL, NO_LABELS = -1, -2  # of a row that has none, where a row has one label, and where it has several
 _BLOCK = 1024
@@ -65,7 +67,7 @@ class Encoded:
     text of a pair begins, 0 for a single text; `labels` int64 or float32 (rows), or where a row has several int64
     (rows, most), filled up with -1; of a row without any NO_LABEL, NaN or NO_LABELS. `learned` bool (tokens): of
     conversations, the tokens of answers; `apart`: the texts of a row, where they are run one by one; `words`: of
-    sentences whose words have tags."""
+    sentences whose words have tags; `states`: of every token, where a model's frozen part has been run."""
 
     ids: np.ndarray
     starts: np.ndarray
@@ -74,6 +76,7 @@ class Encoded:
     learned: np.ndarray | None = None
     apart: Apart | None = None
     words: Words | None = None
+    states: States | None = None
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -101,7 +104,7 @@ class Encoded:
         """The texts that are run one by one, as rows of one text each."""
         assert self.apart is not None, "rows are one sequence each"
         nothing = np.zeros(len(self.apart.keys), np.int32)
-        return Encoded(self.ids, self.apart.starts, nothing, nothing.astype(np.int64))
+        return Encoded(self.ids, self.apart.starts, nothing, nothing.astype(np.int64), states=self.states)
 
     def first(self, count: int) -> "Encoded":
         """The first `count` rows, or all where there are fewer."""
@@ -119,6 +122,7 @@ class Encoded:
             learned=None if self.learned is None else self.learned[:end],
             apart=apart,
             words=None if self.words is None else self.words.first(rows),
+            states=self.states,
         )
 
     @classmethod
@@ -209,7 +213,12 @@ class Collator:
         if self.token_types:
             seconds = encoded.seconds[rows][:, None]
             inputs["token_type_ids"] = (mask & (seconds > 0) & (columns >= seconds)).astype(np.int64)
-        return {name: torch.from_numpy(array) for name, array in inputs.items()}
+        batch = {name: torch.from_numpy(array) for name, array in inputs.items()}
+        if encoded.states is not None:
+            lengths, places = encoded.lengths[rows], mask.argmax(axis=1) + np.arange(len(rows)) * mask.shape[1]
+            pieces = zip(encoded.starts[rows].tolist(), lengths.tolist(), places.tolist(), strict=True)
+            batch[STATES] = encoded.states.laid_out(pieces, (len(rows), mask.shape[1]))
+        return batch
 
     def next_tokens(self, encoded: Encoded, rows: np.ndarray) -> torch.Tensor:
         """The learned tokens of a batch of `rows`, int64 (2, tokens): the place before each in the flattened
@@ -254,7 +263,13 @@ class EndToEnd(Collator):
         """Model inputs of `rows`, as `end_to_end` gives them."""
         starts, ends = encoded.starts[rows], encoded.starts[rows + 1]
         texts = [torch.from_numpy(encoded.ids[start:end]) for start, end in zip(starts, ends, strict=True)]
-        return end_to_end(texts, self.pad_token_id)
+        batch = end_to_end(texts, self.pad_token_id)
+        if encoded.states is not None:
+            lengths = encoded.lengths[rows]
+            places = np.cumsum(lengths) - lengths
+            pieces = zip(starts.tolist(), lengths.tolist(), places.tolist(), strict=True)
+            batch[STATES] = encoded.states.laid_out(pieces, (1, batch["input_ids"].shape[1]))
+        return batch
 
     def next_tokens(self, encoded: Encoded, rows: np.ndarray) -> torch.Tensor:
         """As of a padded batch, with places in the one sequence."""

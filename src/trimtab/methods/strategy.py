@@ -51,18 +51,17 @@ class Strategy:
     """Everything that decides memory, time and result of a training.
 
     `precision`: fp32; or bf16/fp16 weights and arithmetic with an fp32 master copy of what is trained.
-    `base_precision`: how the frozen matrices of the layers are stored; they are multiplied in `precision`.
-    `batch` is the global batch of one optimiser step, cut into micro-batches of at most `micro_batch`.
-    `recompute`: gradient checkpointing, activations of a layer are computed again in backward. `packed`: the rows
-    of a micro-batch are laid end to end, each attended by itself, and only their sequence is filled up.
+    `base_precision`: how the frozen matrices of the layers are stored; they are multiplied in `precision`. `batch`
+    is the global batch of one optimiser step, cut into micro-batches of at most `micro_batch`. `recompute`:
+    gradient checkpointing, activations of a layer are computed again in backward. `packed`: the rows of a
+    micro-batch are laid end to end, each attended by itself, and only their sequence is filled up. `prefix_cache`:
+    what lies below the lowest trained layer is run once over the data, and training runs the rest on what it gave.
     `max_length`: tokens after which a text is cut. `ema_decay`: an exponential moving average of the trained
     weights is kept with this decay, between 0 and 1, and is what is evaluated and saved; None = the weights
-    themselves are.
-    `label_smoothing`: that share of each target is spread over all classes; `class_weights`: what a
-    row of each class counts in the loss, empty = all the same. `temperature`: what cosines are divided by in the
+    themselves are. `label_smoothing`: that share of each target is spread over all classes; `class_weights`: what
+    a row of each class counts in the loss, empty = all the same. `temperature`: what cosines are divided by in the
     loss of embeddings. `span`: of one stage, the lowest and the highest layer that it trains (see `Stage`); None =
-    the whole training.
-    """
+    the whole training."""
 
     method: str
     parts: tuple[Part, ...]
@@ -75,6 +74,7 @@ class Strategy:
     max_length: int = 128
     recompute: bool = False
     packed: bool = False
+    prefix_cache: bool = False
     max_grad_norm: float = 1.0
     ema_decay: float | None = None
     label_smoothing: float = 0.0
@@ -194,6 +194,11 @@ class Strategy:
         """Whether the head over the vocabulary is trained; one that is the token embedding too, where that is."""
         head = self.language_head
         return head is not None and head.trained and (not spec.tied_embeddings or self.trains(spec, -1))
+
+    def cached_layers(self, spec: ModelSpec) -> int:
+        """How many layers, from below, are run once over the data and no more while this trains; 0 = none are.
+        Virtual tokens are trained below them all, so that there is nothing to keep."""
+        return max(0, self.lowest_layer(spec)) if self.prefix_cache and not self.positions else 0
 
     def rate_share(self, spec: ModelSpec, layer: int) -> float:
         """The learning rate of a layer over the schedule's: -1 the embeddings, `spec.layers` what is above all."""

@@ -4,6 +4,7 @@ one to run, with the reason for each in numbers. Pure arithmetic: nothing is loa
 
 from trimtab.planning.feasible import usable_bytes
 from trimtab.planning.models import ModelRow, rank_models
+from trimtab.planning.once import PrefixChoice
 from trimtab.planning.plan import GOALS, Candidate, Goal, Limits, NoPlan, Plan
 from trimtab.planning.request import Request, Settings, needs_price
 from trimtab.planning.search import compare, confirm, no_plan, plan, plan_for
@@ -17,6 +18,7 @@ __all__ = [
     "ModelRow",
     "NoPlan",
     "Plan",
+    "PrefixChoice",
     "Request",
     "Settings",
     "compare",

@@ -25,6 +25,7 @@ from trimtab.methods import (
     update_rule_named,
 )
 from trimtab.models.spec import ModelSpec
+from trimtab.planning.once import runs_once
 from trimtab.planning.request import Request, can_compute, can_update
 
 DEFAULT_BATCH = 32
@@ -88,7 +89,8 @@ def strategies(variant: Variant, request: Request, rule: UpdateRule | None = Non
     for precision, recompute, micro_batch in product(
         precisions(request.machine, settings.precision), recomputes, cuts(base.batch)
     ):
-        yield replace(base, precision=precision, recompute=recompute, micro_batch=micro_batch)
+        cut = replace(base, precision=precision, recompute=recompute, micro_batch=micro_batch)
+        yield replace(cut, prefix_cache=runs_once(cut, spec, request.data, request.machine, settings.prefix_cache))
 
 
 def asked_rule(request: Request) -> UpdateRule:

@@ -24,6 +24,7 @@ from trimtab.methods import (
     Method,
     Part,
     Precision,
+    Schedule,
     Stage,
     Strategy,
     UpdateRule,
@@ -36,6 +37,7 @@ from trimtab.models import TRAINED_FAMILIES
 from trimtab.models.families import transposed
 from trimtab.models.sentence import POOLINGS
 from trimtab.models.spec import Kind, ModelSpec
+from trimtab.planning.once import PREFIX_CHOICES, PrefixChoice, cannot
 from trimtab.planning.plan import GOALS, Goal, Limits
 from trimtab.planning.words import span_word
 
@@ -59,7 +61,8 @@ class Settings:
     """What a user may wish about a training; None leaves it to the planner.
 
     `batch` is the global batch, in rows. `max_length` is in tokens. `recompute` is gradient checkpointing,
-    `packed` lays rows end to end.
+    `packed` lays rows end to end. `prefix_cache`: whether what lies below all that is trained is run once over the
+    data ("auto": where that is quicker).
     `base_precision`: how frozen matrices are stored, None = as the method has it. `optimizer` names an update
     rule. `layer_decay` is the learning rate of a layer over that of the one above it. `ema` is the decay of a
     moving average of the weights, None = none is kept.
@@ -76,6 +79,7 @@ class Settings:
     base_precision: BasePrecision | None = None
     recompute: bool | None = None
     packed: bool = False
+    prefix_cache: PrefixChoice = "auto"
     optimizer: str | None = None
     decay: Decay | None = None
     layer_decay: float | None = None
@@ -205,6 +209,7 @@ class Request:
         _check_moved(self)
         _check_loss(self.data, self.settings)
         _check_packed(self)
+        _check_prefix(self)
         _check_layered(self)
         _check_stages(self)
 
@@ -310,6 +315,8 @@ def _check_words(settings: Settings, choices: Choices) -> None:
         raise UsageError("TT-P019", precision=settings.precision, known=", ".join(PRECISIONS))
     if settings.decay is not None and settings.decay not in DECAYS:
         raise UsageError("TT-P060", decay=settings.decay, known=", ".join(DECAYS))
+    if settings.prefix_cache not in PREFIX_CHOICES:
+        raise UsageError("TT-P365", choice=settings.prefix_cache, known=", ".join(PREFIX_CHOICES))
     if settings.class_weights not in (None, "balanced"):
         raise UsageError("TT-P061", weights=settings.class_weights)
 
@@ -508,6 +515,20 @@ def _check_packed(request: Request) -> None:
         raise UsageError("TT-P066", task=request.data.task)
     if request.method is not None and not request.packs(method_named(request.method)):
         raise UsageError("TT-P067", method=request.method)
+
+
+def _check_prefix(request: Request) -> None:
+    """What is run once has to be there, of every method that competes where none is named."""
+    settings = request.settings
+    if settings.prefix_cache != "on" or request.method is None:
+        return
+    method = method_named(request.method)
+    parts = request.parts(method, request.choices)
+    stages = request.stages(method, parts, epochs=settings.epochs or _FEWEST_EPOCHS)
+    asked = Strategy(method=method.name, parts=parts, schedule=Schedule(stages=stages), prefix_cache=True)
+    refused = cannot(asked, request.spec)
+    if refused is not None:
+        raise UsageError("TT-P364", why=refused)
 
 
 def _check_layered(request: Request) -> None:

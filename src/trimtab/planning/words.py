@@ -13,6 +13,7 @@ _PARTS = {
     "temporaries": "TT-P406",
     "runtime": "TT-P407",
     "teacher": "TT-C131",
+    "prefix": "TT-P362",
 }
 _PHASES = {
     "load": "TT-P411",
@@ -21,6 +22,7 @@ _PHASES = {
     "evaluate": "TT-P414",
     "save": "TT-P415",
     "ask": "TT-C132",
+    "prefix": "TT-P363",
 }
 _HOURLY: dict[Basis, str] = {"list": "TT-P424", "median": "TT-P425", "lowest": "TT-P426"}
 

@@ -151,7 +151,8 @@ def describe(corpus: Corpus, tokenizer: TokenizerFile) -> DataSpec:
     if tokenizer.path is None:
         lengths = data_room.approximate_tokens(corpus.train)
         return data_room.describe(corpus, lengths, approximate=True, unreachable=tokenizer.unreachable)
-    return data_room.describe(corpus, data_room.count_tokens(corpus.train, tokenizer.path))
+    train, dev = (data_room.count_tokens(split, tokenizer.path) for split in (corpus.train, corpus.dev))
+    return data_room.describe(corpus, train, dev=dev)
 
 
 def checked(data: str, reading: Reading) -> Corpus | None:

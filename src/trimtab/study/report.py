@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from trimtab.data.spec import DataSpec
 from trimtab.errors import Message, message
+from trimtab.estimation.estimate import Estimate
 from trimtab.hardware.machine import Machine
 from trimtab.metrics import Confusion, Sample, WorstExample
 from trimtab.models.spec import ModelSpec
@@ -32,11 +33,16 @@ _EVIDENCE = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """One predicted figure beside its measurement, in bytes (memory) or seconds (time, step)."""
+    """One predicted figure beside its measurement, in bytes (memory, prefix_states) or seconds (time, step,
+    prefix)."""
 
-    quantity: Literal["memory", "time", "step"]
+    quantity: Literal["memory", "time", "step", "prefix", "prefix_states"]
     predicted: Figure
     measured: float
+
+    @property
+    def is_bytes(self) -> bool:
+        return self.quantity in ("memory", "prefix_states")
 
     @property
     def error_share(self) -> float:
@@ -80,18 +86,34 @@ def comparisons(plan: Plan, run: "Run") -> tuple[Comparison, ...]:
 
     The predicted time is for the steps that were run: a training that stopped early after half of its steps
     is compared with half of the predicted time. What a teacher answers before the training begins is measured in
-    neither: its seconds are taken off, and where it is the peak, memory is left out.
+    neither: its seconds are taken off, and where it is the peak, memory is left out. Of a frozen part that was run
+    once there are the seconds of that, unless an earlier run had left what it gives, and the bytes of its states.
     """
     estimate = plan.chosen.estimate
     share = run.steps / estimate.time.steps if estimate.time.steps else 1.0
     trained = _without(estimate.time.total_seconds, estimate.time.teacher_seconds)
+    built = estimate.time.prefix_seconds
+    if built is not None and not run.prefix_built:
+        trained = _without(trained, built)
     time = Comparison(quantity="time", predicted=_scaled(trained, share), measured=run.seconds)
     memory = Comparison(quantity="memory", predicted=estimate.memory.peak_bytes, measured=run.peak_memory_bytes)
     return (
         *(() if estimate.memory.phase == "ask" else (memory,)),
         time,
         Comparison(quantity="step", predicted=estimate.time.step_seconds, measured=run.step_seconds),
+        *_of_prefix(estimate, run),
     )
+
+
+def _of_prefix(estimate: Estimate, run: "Run") -> tuple[Comparison, ...]:
+    built = estimate.time.prefix_seconds
+    if built is None or not run.prefix_bytes:
+        return ()
+    states = Figure.within(estimate.prefix_bytes, 0.02, Evidence.FORMULA)
+    size = Comparison(quantity="prefix_states", predicted=states, measured=run.prefix_bytes)
+    if not run.prefix_built:
+        return (size,)
+    return (Comparison(quantity="prefix", predicted=built, measured=run.prefix_seconds), size)
 
 
 def report_json(report: Report, language: str = "en") -> dict[str, Any]:
@@ -163,7 +185,7 @@ def _candidate_facts(candidate: dict[str, Any]) -> dict[str, Any]:
 def _comparison_facts(entry: Comparison) -> dict[str, Any]:
     predicted = entry.predicted
     return {
-        "unit": "bytes" if entry.quantity == "memory" else "seconds",
+        "unit": "bytes" if entry.is_bytes else "seconds",
         "predicted": predicted.value,
         "low": predicted.low,
         "high": predicted.high,

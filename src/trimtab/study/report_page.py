@@ -25,11 +25,19 @@ from trimtab.units import format_bytes, format_count, format_seconds, format_sha
 _SHOWN_LABELS = 12  # rows of a table or chart before the rest is folded away
 _SHOWN_CANDIDATES = 12
 _LONGEST_TEXT = 600  # characters of a worst example
-_WORDS = {"memory": "TT-R201", "time": "TT-R202", "step": "TT-R203"}
+_WORDS = {
+    "memory": "TT-R201",
+    "time": "TT-R202",
+    "step": "TT-R203",
+    "prefix": "TT-R303",
+    "prefix_states": "TT-R304",
+}
 _FORMATS: dict[str, Callable[[float], str]] = {
     "memory": format_bytes,
     "time": format_seconds,
     "step": format_seconds,
+    "prefix": format_seconds,
+    "prefix_states": format_bytes,
 }
 
 
@@ -78,7 +86,7 @@ class _Writer:
         plan, run = self.report.plan, self.report.run
         score = run.test or run.dev
         main = score.main
-        memory, time, _ = self.report.comparisons
+        memory, time = self.report.comparisons[:2]
         verdict = self.say(
             "TT-R001",
             method=plan.chosen.estimate.strategy.method,
@@ -145,7 +153,7 @@ class _Writer:
         run, steps = self.report.run, self.report.plan.chosen.estimate.time.steps
         cards = [self.comparison(entry) for entry in self.report.comparisons[:2]]
         cards.append(self.memory_parts())
-        cards.append(self.comparison(self.report.comparisons[2]))
+        cards += [self.comparison(entry) for entry in self.report.comparisons[2:]]
         early = self.say("TT-R007", steps=run.steps, planned=steps)
         note = element("p", early, class_="note") if run.stopped_early else Html()
         return join((element("div", *cards, class_="grid"), note))

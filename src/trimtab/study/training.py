@@ -21,7 +21,7 @@ from trimtab.errors import BadInput, TrimtabError, system_reason
 from trimtab.estimation import estimate
 from trimtab.evaluation import open_artifact, require_equal, save_artifact
 from trimtab.hardware.calibration import calibration_key
-from trimtab.home import write_atomically
+from trimtab.home import cache_folder, write_atomically
 from trimtab.methods import Strategy, strategy_from_json, strategy_to_json
 from trimtab.metrics import Findings
 from trimtab.models import ModelSource
@@ -120,6 +120,8 @@ def command_of(request: TrainRequest) -> str:
         words += ["--text", column]
     if settings.packed:
         words.append("--pack")
+    if settings.prefix_cache != "auto":
+        words += ["--prefix-cache", settings.prefix_cache]
     if reading.keep_overlap:
         words.append("--keep-overlap")
     if request.trust_remote_code:
@@ -176,6 +178,7 @@ def _job(request: TrainRequest, source: ModelSource, planned: Planned) -> Job:
         resume=request.resume,
         allow_changed=request.allow_changed,
         trust_remote_code=request.trust_remote_code,
+        prefix_folder=cache_folder() / "prefix",
     )
 
 

@@ -49,6 +49,9 @@ class Progress:
     tokens: int = 0
     seconds: float = 0.0
     evaluate_seconds: float = 0.0
+    prefix_seconds: float = 0.0
+    prefix_bytes: int = 0
+    prefix_built: bool = False
     loss_sum: float = 0.0
     loss_count: int = 0
     best_metric: float | None = None

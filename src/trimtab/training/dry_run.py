@@ -21,6 +21,7 @@ from transformers import PreTrainedModel
 from trimtab import tuning
 from trimtab.estimation.estimate import PARTS, MemoryParts, Phase
 from trimtab.estimation.question import Question
+from trimtab.evaluation.objective import Inputs
 from trimtab.evaluation.objectives import OBJECTIVES
 from trimtab.methods import Part, Strategy
 from trimtab.models.spec import ModelSpec
@@ -77,6 +78,7 @@ def traced(question: Question) -> tuple[Phase, ...]:
             model.tie_weights()  # emptying makes two of a shared table
             optimizer = Optimizer(model, question.strategy, torch.arange(question.tokens))
             _prepare(model, question)
+            inputs, evaluated = _on_states(model, question, inputs, evaluated)
             trace_step(live, model, optimizer, question.strategy, question.spec, inputs, targets, objective)
             trace_evaluation(live, model, evaluated, scored, objective)
     return sites_of(live)
@@ -108,6 +110,23 @@ def _prepare(model: PreTrainedModel, question: Question) -> None:
         recompute_layers(model)
     # The gradient of a padded token is left out of a sparse gradient by looking at the numbers: fakes have none.
     model.get_input_embeddings().padding_idx = None
+
+
+def _on_states(model: PreTrainedModel, question: Question, *batches: Inputs) -> tuple[Inputs, ...]:
+    """Where the frozen part is run once: `model` without it, and the batches with states of it."""
+    strategy, spec = question.strategy, question.spec
+    depth = strategy.cached_layers(spec)
+    if not depth:
+        return batches
+    model.eval()
+    found = [tuning.lower_states(model, spec, depth, batch) for batch in batches]
+    upper = tuning.UpperPart(model, spec, found[0][1])
+    upper.run_from(depth)
+    if not question.held_below:
+        upper.let_go(depth, tuning.trained_names(model))
+    # Of one number each: a step makes its own, as it reads them.
+    states = [states.new_zeros(()).expand(states.shape) for states, _ in found]
+    return tuple(batch | {tuning.STATES: one} for batch, one in zip(batches, states, strict=True))
 
 
 def _inputs(rows: int, length: int) -> dict[str, torch.Tensor]:

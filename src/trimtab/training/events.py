@@ -41,6 +41,30 @@ class StageStarted(Event):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PrefixProgress(Event):
+    """What lies below layer `depth` has been run over so many `tokens` `of` all, in `seconds`."""
+
+    depth: int
+    tokens: int
+    of: int
+    seconds: float
+    eta_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PrefixReady(Event):
+    """What the lower `depth` of `layers` layers give is there for all `tokens`, in `bytes`; `reused`: an earlier
+    run had it. From now on the layers above alone are run."""
+
+    depth: int
+    layers: int
+    tokens: int
+    bytes: int
+    seconds: float
+    reused: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Preflight(Event):
     """The longest batch went through one whole step of every stage without changing anything."""
 

@@ -27,6 +27,7 @@ from trimtab.training.events import (
     Event,
     Finished,
     Notice,
+    PrefixReady,
     Preflight,
     Saved,
     StageStarted,
@@ -89,6 +90,7 @@ class Training:
             yield from loop.restore()
             load_seconds = time.perf_counter() - start
             yield loop.started(load_seconds)
+            yield from loop.frozen_part()
             yield from loop.preflight()
             yield from loop.untrained()
             yield from loop.epochs()
@@ -154,6 +156,21 @@ class _Loop:
             resumed_step=self.progress.step,
             load_seconds=load_seconds,
         )
+
+    def frozen_part(self) -> Iterator[Event]:
+        """Run once what this stage leaves as it is, where the strategy wants it; that is training time too."""
+        start, progress = time.perf_counter(), self.progress
+        for event in self.session.prepare_frozen(self.now.number):
+            yield event
+            if isinstance(event, PrefixReady):
+                progress.prefix_bytes = max(progress.prefix_bytes, event.bytes)
+                progress.prefix_built = progress.prefix_built or not event.reused
+            if self.stop.status is not None:
+                yield from self._interrupt()
+        if self.strategy.prefix_cache:
+            seconds = time.perf_counter() - start
+            progress.prefix_seconds += seconds
+            progress.seconds += seconds
 
     def preflight(self) -> Iterator[Event]:
         """One whole step of every stage on the longest rows at learning rate 0, undone, with the optimiser's
@@ -235,6 +252,7 @@ class _Loop:
         progress.stage_ends.append(progress.step)
         progress.without_gain, progress.stopped_early = 0, False
         self.session.enter(self.now.number)
+        yield from self.frozen_part()
         yield self._stage_started()
         yield self._save(None if best is None else self.session.optimizer.weights() | best)
 
@@ -424,6 +442,7 @@ class _Loop:
             session.optimizer.restore_masters(checkpoint.load_best(self.last_path))
         else:
             session.optimizer.use_average()
+        session.complete()
         session.open_all()
         peak_bytes = max(progress.peak_memory_bytes, self.meter.peak_bytes())
         stages = self.now.stages_run()
@@ -445,6 +464,9 @@ class _Loop:
                 untrained_metric=progress.untrained_metric,
                 stopped_early=progress.stopped_early or any(stage.stopped_early for stage in stages),
                 stages=stages,
+                prefix_bytes=progress.prefix_bytes,
+                prefix_seconds=progress.prefix_seconds,
+                prefix_built=progress.prefix_built,
                 seed=self.strategy.seed,
                 precision=self.strategy.precision,
                 micro_batch=progress.micro_batch,

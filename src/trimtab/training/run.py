@@ -37,7 +37,9 @@ class Run:
     is the process' high-water mark (resident set on a CPU, reserved memory plus context on a GPU) and
     `runtime_memory_bytes` what the process held before the model was loaded. `best_step` is the step whose weights
     were kept, 0 where no training was better than none; `stages`: one by one, where there were several;
-    `untrained_metric` the main dev metric of the model as it came, where it could do the task."""
+    `untrained_metric` the main dev metric of the model as it came, where it could do the task. `prefix_seconds`, a
+    part of `seconds`, were taken to run the frozen part once, whose states are `prefix_bytes`; 0 where it was run
+    in every step. `prefix_built`: not all of them were found as another run had left them."""
 
     seconds: float
     load_seconds: float
@@ -61,6 +63,9 @@ class Run:
     versions: tuple[tuple[str, str], ...]
     untrained_metric: float | None = None
     stages: tuple[StageRun, ...] = ()
+    prefix_bytes: int = 0
+    prefix_seconds: float = 0.0
+    prefix_built: bool = False
 
     @property
     def samples_per_second(self) -> float:

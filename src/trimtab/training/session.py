@@ -3,7 +3,8 @@
 import hashlib
 import importlib.metadata
 import json
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,8 @@ from trimtab.evaluation.objectives import OBJECTIVES
 from trimtab.methods import Strategy, strategy_to_json
 from trimtab.models import ModelSource
 from trimtab.models.spec import ModelSpec
+from trimtab.training.events import Event
+from trimtab.training.frozen_part import FrozenPart, Whole
 from trimtab.training.kernels import use_cpu_kernels
 from trimtab.training.optimizer import Optimizer
 from trimtab.training.packing import use_packing
@@ -35,7 +38,8 @@ _LIBRARIES = ("torch", "transformers", "peft", "accelerate", "trimtab")
 class Job:
     """What to train, on what, how, and where to keep it. `threads` 0 = what torch finds. A checkpoint is written
     after every evaluation and whenever `save_seconds` have passed or `save_steps` steps are done (0 = never).
-    `objective`: what is learned, None = the task's own."""
+    `objective`: what is learned, None = the task's own. `prefix_folder`: where what a frozen part gives is kept
+    for other runs too; None = in the job's folder, until it ends."""
 
     source: ModelSource
     spec: ModelSpec
@@ -49,11 +53,17 @@ class Job:
     allow_changed: bool = False
     trust_remote_code: bool = False
     objective: Objective | None = None
+    prefix_folder: Path | None = None
 
     @property
     def learned(self) -> Objective:
         """The objective that is trained with."""
         return self.objective or OBJECTIVES[self.data.task]
+
+    @property
+    def states(self) -> Path:
+        """Where states of a frozen part are kept."""
+        return self.prefix_folder or self.folder / "prefix"
 
     @property
     def checkpoints(self) -> Path:
@@ -90,6 +100,7 @@ class Session:
     train: Encoded
     dev: Encoded
     test: Encoded | None
+    frozen: FrozenPart
 
     def inputs(self, rows: np.ndarray) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """Model inputs and targets of some training rows, on the device."""
@@ -107,6 +118,7 @@ class Session:
     def enter(self, number: int) -> None:
         """Train what stage `number` (0 = first) trains, and nothing else, from now on."""
         stages, spec = self.job.strategy.stages, self.job.spec
+        self.frozen.put_aside()
         touched = set()
         for stage in stages[:number]:
             tuning.open_only(stage, self.model, spec, self.opened)
@@ -118,6 +130,28 @@ class Session:
             self.model, stages[number], self.tokens, shares, before=self.optimizer, settled=settled
         )
         tuning.train_mode(stages[number], self.model, spec)
+        self.frozen.rehearse(stages[number])
+
+    def prepare_frozen(self, number: int) -> Iterator[Event]:
+        """Run once what stage `number` leaves as it is, where the strategy wants it, and train without it."""
+        stage = self.job.strategy.stages[number]
+        if self.frozen.is_ready_for(stage):
+            return
+        self._on_texts()
+        yield from self.frozen.prepare(stage, self.train, self.dev)
+        self.train, self.dev = self.frozen.with_states(self.train, self.dev)
+
+    def complete(self) -> None:
+        """The whole model, on texts; what an optimiser holds for further steps is given up for it."""
+        if self.frozen.runs_upper_part:
+            self.optimizer.zero()
+            self.optimizer.forget()
+        self._on_texts()
+        self.frozen.end()
+
+    def _on_texts(self) -> None:
+        """Let states go, before others take their place."""
+        self.train, self.dev = (replace(split, states=None) for split in (self.train, self.dev))
 
     def open_all(self) -> None:
         """What has been trained, in any stage, counts as trained again: it is what is saved."""
@@ -172,12 +206,22 @@ def prepare(job: Job, corpus: Corpus) -> Session:
     if strategy.packed:
         use_packing(model, strategy.max_length)
     model = accelerator.prepare_model(model)
+    collator = objective.collator(tokenizer, strategy.max_length).beside(strategy)
+
+    def again() -> PreTrainedModel:
+        with torch.random.fork_rng():
+            fresh = objective.model(opening)
+            _attach(fresh, strategy, job.spec, accelerator.device, tokenizer)
+            _make_quick(fresh, strategy, accelerator.device)
+        return fresh
+
+    whole = Whole(model=model, spec=job.spec, collator=collator, opened=opened, again=again)
     return Session(
         job=job,
         objective=objective,
         model=model,
         tokenizer=tokenizer,
-        collator=objective.collator(tokenizer, strategy.max_length).beside(strategy),
+        collator=collator,
         optimizer=optimizer,
         opened=opened,
         tokens=ids,
@@ -185,6 +229,7 @@ def prepare(job: Job, corpus: Corpus) -> Session:
         train=train,
         dev=dev,
         test=test,
+        frozen=FrozenPart(whole, strategy.stages, job.states, passing=job.prefix_folder is None),
     )
 
 
@@ -213,6 +258,22 @@ def _opened(
     also: tuple[nn.Module, ...] = (),
 ) -> tuple[PreTrainedModel, Optimizer, tuple[str, ...]]:
     """As `make_trainable`, with the names of what any stage trains, modules of `also` among it."""
+    _attach(model, strategy, spec, device, tokenizer, also)
+    opened, first = tuning.trained_names(model), strategy.stages[0]
+    tuning.open_only(first, model, spec, opened)
+    optimizer = Optimizer(model, first, tokens, tuning.rate_shares(first, model, spec))
+    _make_quick(model, strategy, device)
+    return model, optimizer, opened
+
+
+def _attach(
+    model: PreTrainedModel,
+    strategy: Strategy,
+    spec: ModelSpec,
+    device: torch.device,
+    tokenizer: Tokenizer | None,
+    also: tuple[nn.Module, ...] = (),
+) -> None:
     torch.manual_seed(strategy.seed)
     tuning.apply(strategy, model, spec)
     for module in also:
@@ -222,9 +283,10 @@ def _opened(
     if strategy.precision == "fp32":
         model.float()
     model.to(device)
-    opened, first = tuning.trained_names(model), strategy.stages[0]
-    tuning.open_only(first, model, spec, opened)
-    optimizer = Optimizer(model, first, tokens, tuning.rate_shares(first, model, spec))
+
+
+def _make_quick(model: PreTrainedModel, strategy: Strategy, device: torch.device) -> None:
+    """Its precision and kernels, once masters have been taken."""
     tuning.cast(model, strategy.precision)
     if device.type == "cpu":
         use_cpu_kernels(model)
@@ -232,7 +294,6 @@ def _opened(
         tuning.require_recompute(strategy)
         recompute_layers(model)
     model.config.use_cache = False
-    return model, optimizer, opened
 
 
 def recompute_layers(model: PreTrainedModel) -> None:

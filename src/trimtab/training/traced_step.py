@@ -28,7 +28,7 @@ from trimtab.models.spec import ModelSpec
 from trimtab.training.live import LiveBytes
 from trimtab.training.optimizer import Optimizer
 from trimtab.training.step import forward_backward
-from trimtab.tuning import structure, train_mode
+from trimtab.tuning import STATES, structure, train_mode
 
 _HOST = "host"  # no part of the device's memory
 
@@ -56,7 +56,7 @@ def trace_step(
             live.site, live.label = "forward", "activations"
             forward_backward(
                 model,
-                inputs,
+                _read(inputs),
                 targets,
                 objective=objective,
                 strategy=strategy,
@@ -92,7 +92,13 @@ def trace_evaluation(
     model.eval()
     live.site, live.label = "evaluate", "temporaries"
     with torch.no_grad():
-        objective.run(model, inputs, targets)
+        objective.run(model, _read(inputs), targets)
+
+
+def _read(inputs: Inputs) -> Inputs:
+    """A batch as it is when it has been put together: states are read for every one."""
+    states = inputs.get(STATES)
+    return inputs if states is None else inputs | {STATES: states.clone(memory_format=torch.contiguous_format)}
 
 
 def _layer_hooks(live: LiveBytes, model: PreTrainedModel, strategy: Strategy, spec: ModelSpec) -> list[Any]:

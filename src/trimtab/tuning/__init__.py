@@ -50,10 +50,13 @@ from trimtab.tuning.sharing import on_same_weights, own_bytes, share_backbone, s
 from trimtab.tuning.shrink import shrink, shrink_built
 from trimtab.tuning.tokens import keep_tokens
 from trimtab.tuning.trained import trained_tensors
+from trimtab.tuning.upper_part import STATES, UpperPart, lower_states
 from trimtab.tuning.virtual_tokens import bare, virtual_tokens
 
 __all__ = [
     "DTYPES",
+    "STATES",
+    "UpperPart",
     "adapter_of",
     "apply",
     "attach",
@@ -71,6 +74,7 @@ __all__ = [
     "load_tagger",
     "load_tokenizer",
     "locate_unpacked",
+    "lower_states",
     "merge",
     "on_same_weights",
     "open_gguf_model",

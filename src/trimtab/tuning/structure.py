@@ -43,6 +43,20 @@ def below_layers(model: PreTrainedModel, spec: ModelSpec) -> tuple[nn.Module, ..
     return _children(model, spec)[0]
 
 
+def feeding(model: PreTrainedModel, spec: ModelSpec) -> dict[str, nn.Module]:
+    """Dotted name -> module of what in the backbone makes the first layer's input and is read by no other layer:
+    the embeddings, and what stands beside them, so far as it has weights."""
+    base = backbone(model)
+    container = layers_path(model, spec).removeprefix(_prefix(model)).split(".")[0]
+    found: dict[str, nn.Module] = {}
+    for name, child in base.named_children():
+        if name == container:
+            break
+        if any(True for _ in child.parameters()):
+            found[f"{_prefix(model)}{name}"] = child
+    return found
+
+
 def above_layers(model: PreTrainedModel, spec: ModelSpec) -> tuple[nn.Module, ...]:
     """Modules of the backbone that run after the last layer, without the pooler: the final norm."""
     pooler = getattr(backbone(model), "pooler", None)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 DATA, LIMITS, METHOD, TRAINING = "TT-V061", "TT-V062", "TT-V063", "TT-V064"
 GOALS = "balanced|quality|memory|time|money"
 METHODS = "auto|full|lora|qlora|adapter|ia3|bitfit|prompt|prefix|ptuning|freeze|staged|head"
+PREFIX_CACHE = "auto|on|off"
 STAGES = "top-down|bottom-up|..."
 LORA_VARIANTS = "dora|rslora"
 PLACEMENTS = "houlsby|pfeiffer"
@@ -146,6 +147,7 @@ class Training:
     max_length: Annotated[int | None, _training("--max-length", metavar="N", help="TT-V133")] = None
     precision: Annotated[str | None, _training("--precision", metavar=PRECISIONS, help="TT-V134")] = None
     pack: Annotated[bool, _training("--pack", help="TT-V194")] = False
+    prefix_cache: Annotated[str, _training("--prefix-cache", metavar=PREFIX_CACHE, help="TT-V850")] = "auto"
     optimizer: Annotated[str | None, _training("--optimizer", metavar=OPTIMIZERS, help="TT-V180")] = None
     decay: Annotated[str | None, _training("--decay", metavar=DECAYS, help="TT-V181")] = None
     layer_decay: Annotated[float | None, _training("--layer-decay", metavar="X", help="TT-V192")] = None
@@ -182,6 +184,7 @@ class Training:
             precision=cast("methods.Precision | None", self.precision),  # the planner refuses an unknown word
             base_precision=cast("methods.BasePrecision | None", self.quantize),  # as above
             packed=self.pack,
+            prefix_cache=cast("planning.PrefixChoice", self.prefix_cache),  # as above
             optimizer=self.optimizer,
             decay=cast("methods.Decay | None", self.decay),
             layer_decay=self.layer_decay,

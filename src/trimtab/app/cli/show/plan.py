@@ -33,6 +33,7 @@ from trimtab.app.cli.show.words import (
 )
 from trimtab.errors.quantities import format_bytes, format_seconds, format_share
 from trimtab.estimation.estimate import MoneyEstimate
+from trimtab.estimation.prefix import cached_depths
 from trimtab.hardware.prices import own_prices
 from trimtab.methods import LayerAdapter, Strategy, Weights
 from trimtab.models.spec import ModelSpec
@@ -43,7 +44,17 @@ if TYPE_CHECKING:
     from trimtab.study import Planned
 
 _ROOM_FOR_REASONS = 118  # columns from which the reasons have a place in the table
-_PART_FIELDS = ("weights", "gradients", "optimizer", "activations", "logits", "temporaries", "teacher", "runtime")
+_PART_FIELDS = (
+    "weights",
+    "gradients",
+    "optimizer",
+    "activations",
+    "logits",
+    "temporaries",
+    "prefix",
+    "teacher",
+    "runtime",
+)
 
 
 def show_plan(face: Face, planned: "Planned", *, next_step: bool = True, model_typed: bool = True) -> None:
@@ -211,7 +222,9 @@ def _show_memory(face: Face, planned: "Planned") -> None:
         epochs=estimate.strategy.schedule.epochs,
         evidence=evidence_word(estimate.time.total_seconds.evidence, face),
     )
-    stages = Padding(Group(*_stage_lines(face, planned)), (0, 0, 0, 2), expand=False)
+    stages = Padding(
+        Group(*_stage_lines(face, planned), *_prefix_lines(face, planned)), (0, 0, 0, 2), expand=False
+    )
     adapter = any(part.adapter for part in estimate.strategy.parts)
     disk = face.say(
         "TT-V235",
@@ -242,6 +255,26 @@ def _stage_lines(face: Face, planned: "Planned") -> list[Flow]:
             )
         )
         for number, stage in enumerate(planned.plan.chosen.estimate.stages, start=1)
+    ]
+
+
+def _prefix_lines(face: Face, planned: "Planned") -> list[Flow]:
+    """What is run once of the chosen row, and what of it is kept; nothing where it is run in every step."""
+    estimate = planned.plan.chosen.estimate
+    depths, built = cached_depths(estimate.strategy, planned.model), estimate.time.prefix_seconds
+    if built is None:
+        return []
+    layers = ", ".join(str(depth) for depth in depths if depth)
+    return [
+        Flow(
+            face.say(
+                "TT-V852",
+                layers=layers,
+                of=planned.model.layers,
+                seconds=built.value,
+                bytes=estimate.prefix_bytes,
+            )
+        )
     ]
 
 

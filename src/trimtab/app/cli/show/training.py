@@ -22,13 +22,25 @@ from trimtab.errors.quantities import format_bytes, format_seconds
 from trimtab.planning import span_word
 from trimtab.study import Planned, Trained
 from trimtab.study.report import Comparison
-from trimtab.training.events import Evaluated, Event, Notice, Preflight, StageStarted, Started, Step
+from trimtab.training.events import (
+    Evaluated,
+    Event,
+    Notice,
+    PrefixProgress,
+    PrefixReady,
+    Preflight,
+    StageStarted,
+    Started,
+    Step,
+)
 
 _PLAIN_LINES = 20
 _QUANTITY = {
     "memory": ("TT-V224", format_bytes),
     "time": ("TT-V225", format_seconds),
     "step": ("TT-V340", format_seconds),
+    "prefix": ("TT-R303", format_seconds),
+    "prefix_states": ("TT-R304", format_bytes),
 }
 
 
@@ -84,6 +96,22 @@ class TrainingView:
             trainable=event.trainable_parameters,
             steps=event.steps,
             rate=f"{event.learning_rate:.1e}",
+        )
+
+    @show.register
+    def _(self, event: PrefixProgress) -> None:
+        share = event.tokens / max(1, event.of)
+        self._line("TT-R300", depth=event.depth, share=share, seconds=event.seconds, left=event.eta_seconds)
+
+    @show.register
+    def _(self, event: PrefixReady) -> None:
+        self._line(
+            "TT-R302" if event.reused else "TT-R301",
+            depth=event.depth,
+            layers=event.layers,
+            tokens=event.tokens,
+            bytes=event.bytes,
+            seconds=event.seconds,
         )
 
     @show.register

@@ -33,6 +33,8 @@ def form_word(strategy: Strategy, face: Face) -> str:
     words = [face.say("TT-V314")] if strategy.recompute else []
     if strategy.packed:
         words.append(face.say("TT-V316"))
+    if strategy.prefix_cache:
+        words.append(face.say("TT-V851"))
     if strategy.optimizer.name != AdamW.name:
         words.append(strategy.optimizer.name)
     if strategy.schedule.stages:
