@@ -107,7 +107,7 @@ def _prefix_seconds(
     for depth, before in zip(depths, (0, *depths), strict=False):
         if depth and depth != before:
             seconds += padded * costs.seconds(forward_work(spec, length, range(depth)))
-            seconds += copied_bytes(prefix_bytes(strategy, spec, data)) / _bandwidth(machine)
+            seconds += copied_bytes(prefix_bytes(strategy, spec, data)) / bandwidth_of(machine)
     return seconds
 
 
