@@ -202,3 +202,14 @@ def test_passages_stand_behind_their_own_prefix_and_tokens_are_counted(
     words = sum(len(f"good {text}".split()) for text in TEXTS)
     assert queries.tokens == words + 2 * len(TEXTS), "each word is a token, and each text has two more"
     assert passages.tokens == queries.tokens + len(TEXTS)
+
+
+def test_sentences_without_words_have_no_entities(
+    made: dict[str, Path], alone: dict[str, list[Prediction]]
+) -> None:
+    with served(made, "tag") as service:
+        assert service.ask("tag", []).result(timeout=30).predictions == ()
+        (nothing,) = service.ask("tag", [Example((), None)]).result(timeout=30).predictions
+        assert nothing.entities == ()
+        mixed = [Example((), None), *examples("tag")]
+        assert_same(service.ask("tag", mixed).result(timeout=30).predictions[1:], alone["tag"])
