@@ -135,6 +135,11 @@ class Service:
         return self._roster.entry(name).facts_now
 
     @property
+    def base(self) -> str:
+        """What MODEL was."""
+        return self._base
+
+    @property
     def adapters(self) -> tuple[ServedAdapter, ...]:
         """All that are registered, in the order of their registration."""
         return tuple(entry.facts_now for entry in self._roster.entries)
