@@ -155,3 +155,10 @@ def test_what_cannot_be_told_is_refused_in_two_lines(
     assert refused.code == exit_code
     what, following = refused.err.splitlines()
     assert what.startswith(f"{code}: ") and following.startswith("-> ")
+
+
+@pytest.mark.parametrize("verb", ["serve", "total"])
+@pytest.mark.parametrize("on", ["", ",", " , "])
+def test_no_machine_between_commas_is_not_all_of_them(tt, verb: str, on: str) -> None:
+    found = tt("cost", verb, "qwen2.5-7b", "--per-day", "10", "--on", on)
+    assert (found.code, found.err.partition(":")[0], found.out) == (2, "TT-P529", "")

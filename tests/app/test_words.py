@@ -9,7 +9,7 @@ import pytest
 from trimtab.errors import LANGUAGES, catalogue
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "trimtab"
-ROOMS = {"TT-V": SOURCE / "app", "TT-P": SOURCE / "planning"}
+ROOMS = {"TT-V": SOURCE / "app", "TT-P": SOURCE}
 
 
 @pytest.mark.parametrize("prefix", ROOMS)

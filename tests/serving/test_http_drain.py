@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import threading
 import time
 from pathlib import Path
 
@@ -10,7 +11,9 @@ from http_served import WritingService, code_of, events_of, made_place, place, r
 from safetensors.torch import load_file, save_file
 
 from trimtab.errors import ArtifactError
+from trimtab.serving.facts import ServedAdapter
 from trimtab.serving.http.run import HttpServer, bound
+from trimtab.serving.service import Service
 
 BODY = {"model": "talk", "messages": [{"role": "user", "content": "good"}], "max_tokens": 40, "stream": True}
 
@@ -74,3 +77,29 @@ def test_an_adapter_that_cannot_be_loaded_ends_the_start(tmp_path: Path) -> None
     told = settings(port=0)
     with pytest.raises(ArtifactError, match="TT-A0"):
         asyncio.run(HttpServer(service, told, bound(told), ["mood"]).serve())
+
+
+class SlowToLoad(Service):
+    """Loads nothing before `may_load`."""
+
+    def __init__(self, base: str) -> None:
+        super().__init__(base)
+        self.may_load = threading.Event()
+
+    def load(self, name: str) -> ServedAdapter:
+        self.may_load.wait(10)
+        return super().load(name)
+
+
+def test_an_end_while_it_loads_is_quiet(caplog: pytest.LogCaptureFixture) -> None:
+    service = SlowToLoad(str(place().base.folder))
+    service.register("mood", place().cards / "mood")
+    told = settings(port=0)
+    server = HttpServer(service, told, bound(told), ["mood"])
+    server.drain()
+    timer = threading.Timer(1, service.may_load.set)  # asyncio waits for the thread, whose task it has cancelled
+    timer.start()
+    with service, caplog.at_level("ERROR", logger="asyncio"):
+        asyncio.run(server.serve())
+    timer.join()
+    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []

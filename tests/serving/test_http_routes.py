@@ -77,6 +77,10 @@ def test_words_of_a_sentence_may_be_given_as_they_are(client: TestClient) -> Non
     assert all("a bad story"[entity["start"] : entity["end"]] == entity["text"] for entity in given["entities"])
 
 
+def test_a_sentence_without_words_has_no_entities(client: TestClient) -> None:
+    assert classified(client, "names", " ") == [{"entities": []}]
+
+
 def test_vectors_in_both_encodings(client: TestClient) -> None:
     asked = {"model": "vector", "input": list(TEXTS)}
     floats = client.post("/v1/embeddings", json=asked).json()["data"]

@@ -328,3 +328,14 @@ def test_what_is_told_may_be_read_while_adapters_come_and_go(made: dict[str, Pat
         for reader in readers:
             reader.join()
         assert not wrong
+
+
+def test_sentences_without_words_have_no_entities(
+    made: dict[str, Path], alone: dict[str, list[Prediction]]
+) -> None:
+    with served(made, "tag") as service:
+        assert service.ask("tag", []).result(timeout=30).predictions == ()
+        (nothing,) = service.ask("tag", [Example((), None)]).result(timeout=30).predictions
+        assert nothing.entities == ()
+        mixed = [Example((), None), *examples("tag")]
+        assert_same(service.ask("tag", mixed).result(timeout=30).predictions[1:], alone["tag"])

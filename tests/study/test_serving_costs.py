@@ -298,3 +298,22 @@ def test_what_cannot_be_told_is_refused_with_a_way_on(
         cost_serve(model, traffic, **asked)
     assert caught.value.code == code
     assert caught.value.message.text("zh") and caught.value.message.next_step("en")
+
+
+@pytest.mark.parametrize(
+    ("traffic", "code"),
+    [
+        (Traffic(per_day=1e-300), "TT-P527"),
+        (Traffic(per_second=3e-7), "TT-P527"),
+        (Traffic(per_second=1e9, peak=1e9), "TT-P528"),
+        (Traffic(per_second=1e8, peak=11), "TT-P528"),
+    ],
+)
+def test_a_load_that_is_a_slip_is_refused(traffic: Traffic, code: str) -> None:
+    with pytest.raises(UsageError, match=code):
+        cost_serve(BERT, traffic, on=("t4",), pricing=DATED)
+
+
+def test_one_request_a_month_has_a_price() -> None:
+    found = cost_serve(BERT, Traffic(per_second=4e-7), on=("t4",), pricing=DATED)
+    assert 0 < found.offers[0].money.million_requests.cny.value < float("inf")

@@ -195,7 +195,8 @@ class Tagged(OnePass):
         tags, words = TagSet(facts.labels), _words(encoded)
         said = _Said.nothing(len(words.tags), tags)
         there = np.flatnonzero(words.places >= 0)
-        said.put(there, outputs[there], words.tags[there])
+        if len(there):  # of no words at all there are no logits, whose width would be that of the tags
+            said.put(there, outputs[there], words.tags[there])
         bounds = iter(pairwise(words.starts))
         for example in examples:
             found = _entities(example, tags, said.part(slice(*next(bounds)))) if example.texts else ()

@@ -54,9 +54,9 @@ class Answered:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sampling:
-    """How the next token is chosen. `temperature` 0 = the likeliest; `top_p`: among the likeliest that make up
-    this share; `seed`: the same request with the same seed writes the same, whatever stands beside it in a batch,
-    but for rounding."""
+    """How the next token is chosen. `temperature` 0, or less than 1e-6 = the likeliest; `top_p`: among the
+    likeliest that make up this share; `seed`: the same request with the same seed writes the same, whatever stands
+    beside it in a batch, but for rounding."""
 
     temperature: float = 0.0
     top_p: float = 1.0

@@ -11,6 +11,7 @@ import torch
 
 from trimtab.serving.facts import Sampling
 
+_COLDEST = 1e-6  # of a temperature; below it logits over it are infinite, and the likeliest is what it means
 _LIKELIEST = 512  # sorted before all of a vocabulary is
 
 
@@ -23,7 +24,7 @@ class Draw:
 
     @classmethod
     def of(cls, sampling: Sampling) -> "Draw":
-        if sampling.temperature == 0:
+        if sampling.temperature < _COLDEST:
             return cls(sampling, None)
         generator = torch.Generator()
         generator.seed() if sampling.seed is None else generator.manual_seed(sampling.seed)

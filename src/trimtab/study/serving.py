@@ -9,8 +9,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trimtab.artifacts import glance, weight_bytes
 from trimtab.errors import UsageError
 from trimtab.heavy import heavy_imports
+from trimtab.methods import PRECISIONS
 from trimtab.serving.http.settings import HttpSettings
 from trimtab.serving.letting_in import base_name, require_served_name
 from trimtab.serving.limits import Limits
@@ -59,9 +61,11 @@ class ReadyServer:
 
 
 def serve(request: ServeRequest) -> ReadyServer:
-    """A service for `request`, ready to be run. Raises UsageError TT-N030, TT-N040 to TT-N048, and what `Service`
-    and its `register` raise of the model and the adapters."""
+    """A service for `request`, ready to be run. Raises UsageError TT-N030, TT-N040 to TT-N048, TT-P019, and what
+    `Service` and its `register` raise of the model and the adapters."""
     settings = request.settings.require_safe()
+    if request.precision not in (None, *PRECISIONS):
+        raise UsageError("TT-P019", precision=request.precision, known=", ".join(PRECISIONS))
     for name, _ in request.adapters:
         require_served_name(name, base_name(request.model))
     if any(find_spec(package) is None for package in _PACKAGES):
@@ -88,18 +92,27 @@ def serve(request: ServeRequest) -> ReadyServer:
         url=url_of(taken),
         base=request.model,
         adapters=service.adapters,
-        first=_first(service.adapters, request.limits.adapter_bytes),
+        first=_first(request, service.adapters),
         service=service,
         settings=settings,
         taken=taken,
     )
 
 
-def _first(adapters: "Sequence[ServedAdapter]", most_bytes: int) -> tuple[str, ...]:
-    """As many as memory is given for, pinned ones before others."""
+def _first(request: ServeRequest, adapters: "Sequence[ServedAdapter]") -> tuple[str, ...]:
+    """Those that memory is given for, pinned ones before others; what does not fit leaves its room to the next."""
+    folders, left = dict(request.adapters), request.limits.adapter_bytes
     first: list[str] = []
     for adapter in sorted(adapters, key=lambda one: not one.pinned):
-        most_bytes -= adapter.file_bytes
-        if most_bytes >= 0:
+        own = _own_bytes(Path(folders[adapter.name]).expanduser())
+        if own <= left:
+            left -= own
             first.append(adapter.name)
     return tuple(first)
+
+
+def _own_bytes(folder: Path) -> int:
+    """Of weights that are not the base's; a head alone, whose file is a whole model, takes next to none."""
+    from trimtab.evaluation.adapter_set import is_head_alone
+
+    return 0 if is_head_alone(glance(folder)) else weight_bytes(folder)

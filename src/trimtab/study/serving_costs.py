@@ -37,6 +37,7 @@ SERVED_ON = (
     "cloud-16vcpu-sapphire",
 )  # fmt: skip
 _MOST_REQUESTS = 1e9  # a second
+_LEAST_REQUESTS = 1.0  # a month
 _MOST_TOKENS = 10**7
 _MOST_ADAPTERS = 10**6
 _LIKE_LENGTH = 4.0  # a text of a quarter to four times the tokens was measured on is judged by it
@@ -47,8 +48,8 @@ def cost_serve(request: ServeCostRequest) -> ServingCost:
     """What it costs to serve `model` under `traffic`: machines, money an hour and a month of 720 hours, a million
     tokens and a million requests, on every offer of each machine, the cheapest first.
 
-    Raises UsageError TT-P511 to TT-P519 for a question that cannot be meant, ModelError, ArtifactError, BadInput
-    for prices; NothingFits TT-P520 (exit 3) where no machine can serve it.
+    Raises UsageError TT-P511 to TT-P519, TT-P527, TT-P528 for a question that cannot be meant, ModelError,
+    ArtifactError, BadInput for prices; NothingFits TT-P520 (exit 3) where no machine can serve it.
 
     >>> traffic = Traffic(per_day=100_000, input_tokens=512, output_tokens=128)
     >>> found = cost_serve("qwen2.5-7b", traffic, on=("a10",))
@@ -136,7 +137,8 @@ def served_model(model: str, *, trust_remote_code: bool = False) -> ServedModel:
 
 
 def check_traffic(traffic: Traffic) -> None:
-    """Raises UsageError TT-P511 unless one of a day and a second is said, TT-U006 for a number that is a slip."""
+    """Raises UsageError TT-P511 unless one of a day and a second is said, TT-P512 to TT-P514, TT-P527, TT-P528 and
+    TT-U006 for a number that is a slip."""
     if (traffic.per_day is None) == (traffic.per_second is None):
         raise UsageError("TT-P511")
     for option, value, example in (
@@ -151,12 +153,22 @@ def check_traffic(traffic: Traffic) -> None:
         raise UsageError("TT-P513", value=traffic.target)
     if traffic.peak is not None and traffic.peak < 1:
         raise UsageError("TT-P514", value=traffic.peak)
+    _check_load(traffic)
     gather.check_range(
         "--input-tokens", traffic.input_tokens, least=1, most=_MOST_TOKENS, example=512, default=128
     )
     gather.check_range(
         "--output-tokens", traffic.output_tokens, least=0, most=_MOST_TOKENS, example=128, default=0
     )
+
+
+def _check_load(traffic: Traffic) -> None:
+    """Raises UsageError TT-P527 for less than a request a month, TT-P528 for a busiest moment beyond reason."""
+    load = traffic.load()
+    if load.requests_per_month < _LEAST_REQUESTS:
+        raise UsageError("TT-P527", value=load.requests_per_month)
+    if load.busiest > _MOST_REQUESTS:
+        raise UsageError("TT-P528", value=load.busiest, most=_MOST_REQUESTS)
 
 
 def check_served(model: ServedModel, workload: Workload) -> None:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from trimtab.errors import UsageError
+
 if TYPE_CHECKING:
     from trimtab import study
 
@@ -77,5 +79,10 @@ class ThroughputSaid:
 
 
 def machine_names(on: str | None) -> tuple[str, ...]:
-    """The machines between commas."""
-    return () if on is None else tuple(name.strip() for name in on.split(",") if name.strip())
+    """The machines between commas; none where nothing is said. Raises UsageError TT-P529 for commas alone."""
+    if on is None:
+        return ()
+    names = tuple(name.strip() for name in on.split(",") if name.strip())
+    if not names:
+        raise UsageError("TT-P529", on=on)
+    return names

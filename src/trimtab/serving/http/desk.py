@@ -45,7 +45,7 @@ class Desk:
     @property
     def base(self) -> str:
         """The base's name as clients know it."""
-        return base_name(self.service.facts.base)
+        return base_name(self.service.base)
 
     def adapter(self, name: str, request: Request) -> ServedAdapter:
         """The adapter that is asked; noted. Raises UsageError TT-U103."""

@@ -4,6 +4,8 @@ With a key alone, and from the one folder that the server was told of. What bloc
 routes are no coroutines): a load stands in no other request's way.
 """
 
+from typing import Any
+
 from fastapi import Depends
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,35 +20,32 @@ _ALL, _ONE = "/admin/adapters", "/admin/adapters/{name}"
 
 
 def doors(desk: Desk) -> tuple[Door, ...]:
-    service, settings = desk.service, desk.settings
-
     def with_key(request: Request) -> None:
         noted(request).letting_in = True
-        if not settings.keys:
+        if not desk.settings.keys:
             raise UsageError("TT-N017")
 
     keyed = Depends(with_key)
+    return (*_doors_of_all(desk, keyed), *_doors_of_one(desk, keyed))
 
+
+def _doors_of_all(desk: Desk, keyed: Any) -> tuple[Door, ...]:
     def list_adapters(_: None = keyed) -> AdapterList:
         """All that are registered, and what lies in the folder."""
-        return AdapterList(data=[card(one) for one in service.adapters], folder=_names_in(desk))
+        return AdapterList(data=[card(one) for one in desk.service.adapters], folder=_names_in(desk))
 
     def let_in(body: LetInBody, request: Request, _: None = keyed) -> AdapterCard:
         """Let a folder of the folder of adapters answer to a name."""
-        name = require_served_name(body.name, desk.base)
-        if settings.adapters_folder is None:
-            raise UsageError("TT-N018")
-        folder = folder_inside(body.folder or name, settings.adapters_folder, settings.most_bytes)
-        service.register(name, folder)
-        noted(request).model = name
-        try:
-            if body.load:
-                service.load(name)
-            return card(service.pin(name, body.pinned))
-        except Exception:
-            service.forget(name)  # what cannot be loaded must not be asked
-            noted(request).model = None
-            raise
+        return card(_let_in(desk, body, request))
+
+    return (
+        Door("GET", _ALL, list_adapters, AdapterList),
+        Door("POST", _ALL, let_in, AdapterCard, 201),
+    )
+
+
+def _doors_of_one(desk: Desk, keyed: Any) -> tuple[Door, ...]:
+    service = desk.service
 
     def load(name: str, request: Request, _: None = keyed) -> AdapterCard:
         """Have a registered adapter in memory now."""
@@ -68,13 +67,30 @@ def doors(desk: Desk) -> tuple[Door, ...]:
         return Response(status_code=204)
 
     return (
-        Door("GET", _ALL, list_adapters, AdapterList),
-        Door("POST", _ALL, let_in, AdapterCard, 201),
         Door("POST", f"{_ONE}/load", load, AdapterCard),
         Door("POST", f"{_ONE}/unload", unload, AdapterCard),
         Door("POST", f"{_ONE}/pin", pin, AdapterCard),
         Door("DELETE", _ONE, forget, None, 204),
     )
+
+
+def _let_in(desk: Desk, body: LetInBody, request: Request) -> ServedAdapter:
+    """Register and load it; it is gone again where that fails. Raises UsageError TT-N018, TT-N030, TT-U101, what
+    `folder_inside` raises, and what `Service.register` and `load` do."""
+    service, settings = desk.service, desk.settings
+    name = require_served_name(body.name, desk.base)
+    if settings.adapters_folder is None:
+        raise UsageError("TT-N018")
+    service.register(name, folder_inside(body.folder or name, settings.adapters_folder, settings.most_bytes))
+    noted(request).model = name
+    try:
+        if body.load:
+            service.load(name)
+        return service.pin(name, body.pinned)
+    except Exception:
+        service.forget(name)  # what cannot be loaded must not be asked
+        noted(request).model = None
+        raise
 
 
 def card(adapter: ServedAdapter) -> AdapterCard:

@@ -112,7 +112,7 @@ def _writer(desk: Desk, form: _Form, name: str, request: Request) -> str:
     TT-U103, TT-N021."""
     if name == desk.base:
         noted(request).model = name
-        return desk.service.facts.base
+        return desk.service.base
     adapter = desk.adapter(name, request)
     if adapter.task not in form.tasks:
         raise UsageError("TT-N021", name=name, task=adapter.task, route=ROUTE_OF_TASK[adapter.task])

@@ -6,8 +6,9 @@ on the second, at once. Leaves out TLS and further processes.
 
 import asyncio
 import socket
-from asyncio import TimerHandle, Transport
+from asyncio import Task, TimerHandle, Transport
 from collections.abc import Sequence
+from functools import partial
 from types import FrameType
 
 from fastapi import FastAPI
@@ -59,7 +60,8 @@ class HttpServer:
         asyncio.run(self.serve())
 
     def drain(self) -> None:
-        """Take no more, answer what is in flight, then end."""
+        """Take no more, answer what is in flight, then end, as on SIGTERM: for who runs it in a thread of a
+        program, where no signal reaches it."""
         self._traffic.draining = True
 
     async def serve(self) -> None:
@@ -68,8 +70,8 @@ class HttpServer:
         loading = asyncio.create_task(asyncio.to_thread(self._load))
         app = make_app(service, settings, traffic=traffic, ready=loading.done)
         server = _Draining(_config(app, settings), traffic, settings.drain_seconds)
-        loading.add_done_callback(lambda task: server.stop() if task.exception() else log("ready"))
-        log("listening", url=url_of(self._taken), base=service.facts.base, adapters=len(service.adapters))
+        loading.add_done_callback(partial(_loaded, server))
+        log("listening", url=url_of(self._taken), base=service.base, adapters=len(service.adapters))
         await server.serve(sockets=[self._taken])
         log("closed", cut_off=traffic.in_flight)
         if loading.done():
@@ -78,6 +80,16 @@ class HttpServer:
     def _load(self) -> None:
         for name in self._first:
             self._service.load(name)
+
+
+def _loaded(server: "_Draining", loading: "Task[None]") -> None:
+    """Ready, or at an end where an adapter failed. One that was cancelled was still loading at the end."""
+    if loading.cancelled():
+        return
+    if loading.exception():
+        server.stop()
+    else:
+        log("ready")
 
 
 def _config(app: FastAPI, settings: HttpSettings) -> Config:
