@@ -100,7 +100,7 @@ def test_a_plan_stays_within_a_sum(tt, reviews: str) -> None:
     assert plan["limits"]["money"]["currency"] == "CNY"
     full = next(row for row in plan["candidates"] if row["method"] == "full")
     assert not full["fits"] and full["reason"]["code"] == "TT-P105" and plan["chosen"]["fits"]
-    refused = tt(*words, "--money", "0.0001")
+    refused = tt(*words, "--money", "0.000001")
     assert refused.code == 3 and "-> --money 0." in refused.err
     amount = refused.err.partition("--money ")[2].split()[0]
     assert tt(*words, "--money", amount).code == 0
@@ -113,7 +113,7 @@ def test_the_goal_money_takes_the_cheapest_and_says_whose_price_it_is(tt, review
     dated = "8.58 CNY (alibaba cn-heyuan ecs.gn7i-c8g1.2xlarge, 2024-12-31, more than 60 days old)"
     assert dated in shown.out
     assert "That price may have changed: put a newer one into" in shown.out
-    refused = tt(*words, "--money", "0.0001CNY")
+    refused = tt(*words, "--money", "0.000001CNY")
     assert refused.code == 3 and f"an hour costs {dated}." in refused.err
     rows = json.loads(tt(*words, "--json").out)["plan"]["candidates"]
     costs = [row["estimate"]["money"]["cny"]["value"] for row in rows]
@@ -141,7 +141,7 @@ def test_a_price_of_a_market_is_told_as_what_it_is(tt, reviews: str) -> None:
     shown = tt(*words)
     assert "an hour costs from 2.68 CNY (suanjiayun(算家云) cn RTX 5090, lowest seller, 2026" in shown.out
     assert "from = the lowest that the sellers of a market ask" in shown.out
-    assert "an hour costs from 2.68 CNY" in tt(*words, "--money", "0.0001").err
+    assert "an hour costs from 2.68 CNY" in tt(*words, "--money", "0.000001").err
     assert "每小时 2.68 CNY 起（suanjiayun" in tt(*words, "--lang", "zh").out
     listed = tt(*COST, "--on", "rtx4090").out
     assert "from 1.24 CNY (2026 !)" in listed and "about 0.40 USD (2025-02-10 !)" in listed

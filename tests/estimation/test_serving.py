@@ -1,12 +1,9 @@
 """What one device answers: by hand, beside published figures, and what cannot be."""
 
-import ast
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-import trimtab
 from trimtab.errors import Message, UsageError
 from trimtab.estimation.serving import (
     ENGINES,
@@ -25,6 +22,7 @@ from trimtab.estimation.serving import (
 from trimtab.hardware import Calibration, Machine, machine_named
 from trimtab.hardware.machine import StepCosts, StepWork
 from trimtab.models import ModelSpec, shape_named
+from trimtab.serving.limits import Limits
 from trimtab.units import GIB, Evidence
 
 LLAMA, BERT = shape_named("llama-2-7b"), shape_named("bert-base-uncased")
@@ -229,11 +227,5 @@ def test_an_engine_that_there_is_not_is_refused_with_those_there_are() -> None:
 
 
 def test_trimtabs_engine_takes_on_what_its_service_does() -> None:
-    """Read, not imported: the service brings torch."""
-    source = (Path(trimtab.__file__).parent / "serving" / "facts.py").read_text(encoding="utf-8")
-    (limits,) = (
-        node for node in ast.parse(source).body if isinstance(node, ast.ClassDef) and node.name == "Limits"
-    )
-    defaults = {node.target.id: ast.unparse(node.value) for node in limits.body if isinstance(node, ast.AnnAssign)}
-    own = engine_named("trimtab")
-    assert (str(own.pass_tokens), str(own.most_rows)) == (defaults["batch_tokens"], defaults["chats"])
+    limits, own = Limits(), engine_named("trimtab")
+    assert (own.pass_tokens, own.most_rows) == (limits.batch_tokens, limits.chats)
