@@ -6,14 +6,16 @@ from threading import Thread
 from time import monotonic, sleep
 
 import pytest
+import torch
 
 from tiny_artifacts import moved_artifact
 from tiny_chat import chat_model
 from tiny_models import WORDS
-from trimtab.data.spec import Turn
+from trimtab.data.spec import Example, Turn
 from trimtab.errors import Busy, ModelError, UsageError
 from trimtab.evaluation import open_artifact
 from trimtab.evaluation.generate import answer
+from trimtab.hardware.cpu import allowed_cores
 from trimtab.serving.facts import Limits, Piece, WriteRequest
 from trimtab.serving.service import Service
 
@@ -177,3 +179,13 @@ def test_who_waits_for_a_first_piece_is_told_when_it_is_given_up(made: dict[str,
     answer_ = scribe.write(ticket(asked.row_name, question(draw), asked.tokenizer), monotonic() + 5, lambda: None)
     with pytest.raises(Busy):
         list(answer_)
+
+
+def test_what_is_written_has_all_cores_though_answers_share_them(made: dict[str, Path]) -> None:
+    with served(made, "lora", "labels") as service:
+        service.ask("labels", [Example(("good film",), None)]).result(timeout=60)
+        service.load("lora")
+        found: list[int] = []
+        (scribe,) = service._roster.scribes
+        scribe._between_steps(lambda: found.append(torch.get_num_threads())).result(timeout=10)
+    assert found == [allowed_cores()]

@@ -45,7 +45,7 @@ class Loaded:
     own_bytes: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Entry:
     """A name; the base itself has no folder. `load` is under way, or done, where it is not None."""
 

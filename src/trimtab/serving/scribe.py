@@ -11,7 +11,10 @@ from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from time import monotonic
 
+import torch
+
 from trimtab.errors import Busy
+from trimtab.hardware.cpu import allowed_cores
 from trimtab.serving.cells import Pairs
 from trimtab.serving.facts import Limits, Piece
 from trimtab.serving.forks import Forked, Roads
@@ -129,6 +132,7 @@ class Scribe:
     # ------------------------------------------------------------------ in the writing thread
 
     def _serve(self) -> None:
+        torch.set_num_threads(allowed_cores())  # else it would begin with those of a thread that answers
         while True:
             self._do_what_was_asked()
             self._drop_what_is_late()

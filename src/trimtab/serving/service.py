@@ -1,8 +1,9 @@
 """Service: one base in memory, adapters on it by name, and requests for any of them from any thread.
 
-Requests wait in one queue. A thread takes the oldest with all that can share passes with it, whosever they are,
-and answers them together; while nothing else waits, a request waits a little for company. Loads happen in another
-thread (`serving.roster`), so a request for what is not loaded holds nobody up. Leaves out HTTP (`serving.http`).
+Requests wait in one queue. Up to four threads share the cores; one that is free takes the oldest request with those
+that can share its passes, whosever they are, and answers them together; while nothing else waits, a request waits a
+little for company. What is written token by token has a thread of its own (`serving.scribe`), as have loads
+(`serving.roster`), so that a request for what is not loaded holds nobody up. Leaves out HTTP (`serving.http`).
 """
 
 from collections import deque
@@ -277,7 +278,7 @@ class Service:
     # ------------------------------------------------------------------ in the answering threads
 
     def _serve(self) -> None:
-        torch.set_num_threads(self._cores)  # of this thread alone
+        torch.set_num_threads(self._cores)  # of this thread, and of such as begin later and say nothing
         while True:
             with self._changed:
                 self._wait_for_company()

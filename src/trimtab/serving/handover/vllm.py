@@ -48,6 +48,7 @@ _PORT = 8000
 _MOST_TOGETHER = 8  # adapters of one batch; a slot is reserved for each
 _DTYPES: Mapping[str, str] = MappingProxyType({"bf16": "bfloat16", "fp16": "float16"})
 _BITS: Mapping[str, tuple[str, ...]] = MappingProxyType({"nf4": ("--quantization", "bitsandbytes")})
+# In the container, whose images run as root.
 _CACHE = Mount(source="hf-cache", target="/root/.cache/huggingface", kind="volume")
 _RULES = (
     other_base,
