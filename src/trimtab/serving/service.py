@@ -1,9 +1,10 @@
 """Service: one base in memory, adapters on it by name, and requests for any of them from any thread.
 
-Requests wait in one queue. Up to four threads share the cores; one that is free takes the oldest request with those
-that can share its passes, whosever they are, and answers them together; while nothing else waits, a request waits a
-little for company. What is written token by token has a thread of its own (`serving.scribe`), as have loads
-(`serving.roster`), so that a request for what is not loaded holds nobody up. Leaves out HTTP (`serving.http`).
+Requests wait in one queue. Up to four threads share the cores; one that is free takes the oldest request with
+those that can share its passes, whosever they are, and answers them together; while nothing else waits, a request
+waits a little for company. What is written token by token has a thread of its own (`serving.scribe`), as have
+loads (`serving.roster`), so that a request for what is not loaded holds nobody up. Leaves out HTTP
+(`serving.http`).
 """
 
 from collections import deque
