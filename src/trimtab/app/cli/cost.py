@@ -20,10 +20,8 @@ def train(
     on: Annotated[
         str | None, typer.Option("--on", metavar="NAME", help="TT-V170", rich_help_panel=options.LIMITS)
     ] = None,
-    runs: Annotated[int, typer.Option(metavar="N", help="TT-V171", rich_help_panel=options.LIMITS)] = 1,
-    idle: Annotated[float, typer.Option(metavar="X", help="TT-V172", rich_help_panel=options.LIMITS)] = 0.0,
-    spot: Annotated[bool, typer.Option("--spot", help="TT-V173", rich_help_panel=options.LIMITS)] = False,
-    prices: options.Prices,
+    runs: options.Runs,
+    offers: options.Offers,
     method: options.Method = "auto",
     training: options.Training,
     trust_remote_code: options.TrustCode = False,
@@ -42,10 +40,10 @@ def train(
         choices=training.choices(),
         settings=training.settings(),
         reading=columns.reading(training.seed),
-        runs=runs,
-        idle_share=idle,
-        spot=spot,
-        pricing=prices.pricing(),
+        runs=runs.runs,
+        idle_share=runs.idle,
+        spot=offers.spot,
+        pricing=offers.pricing(),
         trust_remote_code=trust_remote_code,
     )
     if json:
@@ -64,11 +62,10 @@ def serve(
     on: serving_options.OnMachines = None,
     computed: serving_options.Computed,
     said: serving_options.ThroughputSaid,
-    spot: Annotated[bool, typer.Option("--spot", help="TT-V173", rich_help_panel=options.LIMITS)] = False,
     price: Annotated[
         str | None, typer.Option("--price", metavar="SUM", help="TT-V766", rich_help_panel=options.LIMITS)
     ] = None,
-    prices: options.Prices,
+    offers: options.Offers,
     trust_remote_code: options.TrustCode = False,
     json: options.Json = False,
 ) -> None:
@@ -82,10 +79,10 @@ def serve(
         adapters=adapters,
         on=serving_options.machine_names(on),
         choice=computed.choice(),
-        spot=spot,
+        spot=offers.spot,
         throughput=said.measured(),
         price=options.sum_of(price),
-        pricing=prices.pricing(),
+        pricing=offers.pricing(),
         trust_remote_code=trust_remote_code,
     )
     if json:
@@ -100,29 +97,14 @@ def total(
     *,
     model: serving_options.ServedModel,
     requests: serving_options.Requests,
-    tasks: Annotated[
-        int, typer.Option("--tasks", metavar="N", help="TT-V788", rich_help_panel=serving_options.REQUESTS)
-    ] = 1,
-    months: Annotated[
-        int, typer.Option("--months", metavar="N", help="TT-V789", rich_help_panel=serving_options.REQUESTS)
-    ] = 12,
-    student: Annotated[
-        str | None,
-        typer.Option("--student", metavar="MODEL", help="TT-V790", rich_help_panel=serving_options.HOW),
-    ] = None,
+    ways: serving_options.Ways,
     on: serving_options.OnMachines = None,
     computed: serving_options.Computed,
-    api_price: Annotated[
-        str | None,
-        typer.Option("--api-price", metavar="IN/OUT", help="TT-V791", rich_help_panel=options.LIMITS),
-    ] = None,
     data: options.MaybeData = None,
     shape: options.Shape,
     columns: options.Columns,
-    runs: Annotated[int, typer.Option(metavar="N", help="TT-V171", rich_help_panel=options.LIMITS)] = 1,
-    idle: Annotated[float, typer.Option(metavar="X", help="TT-V172", rich_help_panel=options.LIMITS)] = 0.0,
-    spot: Annotated[bool, typer.Option("--spot", help="TT-V173", rich_help_panel=options.LIMITS)] = False,
-    prices: options.Prices,
+    runs: options.Runs,
+    offers: options.Offers,
     trust_remote_code: options.TrustCode = False,
     json: options.Json = False,
 ) -> None:
@@ -133,19 +115,19 @@ def total(
     found = study.cost_total(
         model,
         requests.traffic(),
-        tasks=tasks,
-        months=months,
-        student=student,
-        api=None if api_price is None else study.ApiPrice.parse(api_price),
+        tasks=ways.tasks,
+        months=ways.months,
+        student=ways.student,
+        api=ways.api(),
         data=data,
         shape=shape.imagined(),
         reading=columns.reading(seed=0),
-        runs=runs,
-        idle_share=idle,
+        runs=runs.runs,
+        idle_share=runs.idle,
         on=serving_options.machine_names(on),
         choice=computed.choice(),
-        spot=spot,
-        pricing=prices.pricing(),
+        spot=offers.spot,
+        pricing=offers.pricing(),
         trust_remote_code=trust_remote_code,
     )
     if json:

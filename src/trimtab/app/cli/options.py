@@ -129,6 +129,21 @@ class Prices:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Offers(Prices):
+    """Machines that are rented out, and what they cost."""
+
+    spot: Annotated[bool, _limits("--spot", help="TT-V173")] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runs:
+    """How often a training is paid."""
+
+    runs: Annotated[int, _limits("--runs", metavar="N", help="TT-V171")] = 1
+    idle: Annotated[float, _limits("--idle", metavar="X", help="TT-V172")] = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Training:
     """What a training may be told: the choices of its method, and its settings."""
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from trimtab.app.cli import options
 from trimtab.errors import UsageError
 
 if TYPE_CHECKING:
@@ -76,6 +77,25 @@ class ThroughputSaid:
         if self.throughput is None:
             return None
         return Throughput(per_second=self.throughput, source=self.throughput_from)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ways:
+    """What ways there are to serve, and over what time they are compared."""
+
+    tasks: Annotated[int, _requests("--tasks", metavar="N", help="TT-V788")] = 1
+    months: Annotated[int, _requests("--months", metavar="N", help="TT-V789")] = 12
+    student: Annotated[str | None, _how("--student", metavar="MODEL", help="TT-V790")] = None
+    api_price: Annotated[
+        str | None,
+        typer.Option("--api-price", metavar="IN/OUT", help="TT-V791", rich_help_panel=options.LIMITS),
+    ] = None
+
+    def api(self) -> "study.ApiPrice | None":
+        """Raises UsageError where it is no price."""
+        from trimtab.study import ApiPrice
+
+        return None if self.api_price is None else ApiPrice.parse(self.api_price)
 
 
 def machine_names(on: str | None) -> tuple[str, ...]:
