@@ -25,25 +25,17 @@ def list_(
 ) -> None:
     from trimtab import study
     from trimtab.app.cli.show.adapters import show_rows
-    from trimtab.study.jsonable import jsonable
 
     rows = study.list_adapters(folder)
-    if json:
-        ctx.obj.print_json(jsonable(rows, ctx.obj.language))
-    else:
-        show_rows(ctx.obj, rows)
+    ctx.obj.show(rows, show_rows)
 
 
 def show(ctx: typer.Context, name: _Name, folder: _In = None, json: options.Json = False) -> None:
     from trimtab import study
     from trimtab.app.cli.show.adapters import show_view
-    from trimtab.study.jsonable import jsonable
 
     view = study.show_adapter(name, folder)
-    if json:
-        ctx.obj.print_json(jsonable(view, ctx.obj.language))
-    else:
-        show_view(ctx.obj, view)
+    ctx.obj.show(view, show_view)
 
 
 def merge(

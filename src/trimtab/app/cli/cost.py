@@ -29,7 +29,6 @@ def train(
 ) -> None:
     from trimtab import study
     from trimtab.app.cli.show.cost import show_training_cost
-    from trimtab.study.jsonable import jsonable
 
     found = study.cost_train(
         model,
@@ -46,10 +45,7 @@ def train(
         pricing=offers.pricing(),
         trust_remote_code=trust_remote_code,
     )
-    if json:
-        ctx.obj.print_json(jsonable(found, ctx.obj.language))
-    else:
-        show_training_cost(ctx.obj, found)
+    ctx.obj.show(found, show_training_cost)
 
 
 @grouped
@@ -71,7 +67,6 @@ def serve(
 ) -> None:
     from trimtab import study
     from trimtab.app.cli.show.serving_cost import show_serving_cost
-    from trimtab.study.jsonable import jsonable
 
     found = study.cost_serve(
         model,
@@ -85,10 +80,7 @@ def serve(
         pricing=offers.pricing(),
         trust_remote_code=trust_remote_code,
     )
-    if json:
-        ctx.obj.print_json(jsonable(found, ctx.obj.language))
-    else:
-        show_serving_cost(ctx.obj, found)
+    ctx.obj.show(found, show_serving_cost)
 
 
 @grouped
@@ -110,7 +102,6 @@ def total(
 ) -> None:
     from trimtab import study
     from trimtab.app.cli.show.total_cost import show_total_cost
-    from trimtab.study.jsonable import jsonable
 
     found = study.cost_total(
         model,
@@ -130,7 +121,4 @@ def total(
         pricing=offers.pricing(),
         trust_remote_code=trust_remote_code,
     )
-    if json:
-        ctx.obj.print_json(jsonable(found, ctx.obj.language))
-    else:
-        show_total_cost(ctx.obj, found)
+    ctx.obj.show(found, show_total_cost)

@@ -23,10 +23,6 @@ def check(
 ) -> None:
     from trimtab import study
     from trimtab.app.cli.show.data import show_data
-    from trimtab.study.jsonable import jsonable
 
     checked = study.check(data, options.reading(task, text, label, seed, keep_overlap), model=model)
-    if json:
-        ctx.obj.print_json(jsonable(checked, ctx.obj.language))
-    else:
-        show_data(ctx.obj, checked)
+    ctx.obj.show(checked, show_data)

@@ -6,15 +6,17 @@ Leaves out what is said: the sentences are in errors/messages/view.toml.
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from trimtab.errors import LANGUAGES, Message, UsageError, message
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+T = TypeVar("T")
 
 # A pipe has no width: lines stay whole, so that grep and awk see one row a line.
 _PIPE_WIDTH = 10_000
@@ -70,6 +72,15 @@ class Face:
     def print_json(self, value: object, *, indent: int | None = 2) -> None:
         """One JSON value on stdout. NaN and infinity, which JSON does not have, must not come here."""
         sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False) + "\n")
+
+    def show(self, found: T, view: "Callable[[Face, T], None]") -> None:
+        """What a verb has found: as JSON where that was asked for, else as `view` shows it."""
+        from trimtab.study.jsonable import jsonable
+
+        if self.json:
+            self.print_json(jsonable(found, self.language))
+        else:
+            view(self, found)
 
 
 def language_of(environment: Mapping[str, str]) -> str:

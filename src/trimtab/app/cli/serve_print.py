@@ -13,13 +13,8 @@ def print_for(face: Face, request: "HandoverRequest") -> None:
     """Hand over and say so. On stdout stands the command alone, so that it can be piped into a shell; JSON where
     that was asked for. Raises as `study.hand_over`."""
     from trimtab.study.handover import hand_over
-    from trimtab.study.jsonable import jsonable
 
-    done = hand_over(request)
-    if face.json:
-        face.print_json(jsonable(done, face.language))
-    else:
-        _show(face, done)
+    face.show(hand_over(request), _show)
 
 
 def _show(face: Face, done: "HandedOver") -> None:
