@@ -324,6 +324,17 @@ def test_the_least_used_states_make_room(tmp_path: Path) -> None:
         prefix_cache.require_room(folder, 2**60)
 
 
+def test_what_a_killed_build_left_goes_after_a_day(tmp_path: Path) -> None:
+    old, new = tmp_path / ".abc-1", tmp_path / ".abc-2"
+    for beside in (old, new):
+        beside.mkdir()
+        (beside / "states.bin").write_bytes(b"half")
+    for path in (old / "states.bin", old):
+        os.utime(path, (0, 0))
+    prefix_cache.require_room(tmp_path, 0)
+    assert not old.exists() and new.exists()
+
+
 # -------------------------------------------------------------------- stops, stages
 
 

@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -40,6 +41,7 @@ from trimtab.tuning import lower_states, structure
 _FREE_SHARE = 0.05  # of a disk, which is left to others
 _STATES, _FACTS = "states.bin", "facts.json"
 _CHUNK_TOKENS = 1 << 14
+_LEFT_SECONDS = 24 * 3600
 _WORDS = {2: np.uint16, 4: np.uint32}
 # Of a config, what says nothing about the lower part.
 _OF_THE_TOP = {"_name_or_path", "architectures", "id2label", "label2id", "problem_type", "transformers_version"}
@@ -250,6 +252,7 @@ def require_room(folder: Path, needed: int) -> None:
     """Delete of what is kept in `folder` the least recently used, until `needed` bytes more are within what is
     kept and what the disk has. Raises OSError where they never are."""
     folder.mkdir(parents=True, exist_ok=True)
+    _delete_leftovers(folder)
     sizes = {entry: _size(entry) for entry in folder.iterdir() if (entry / _FACTS).is_file()}
     for entry in sorted(sizes, key=lambda entry: entry.stat().st_mtime):
         if sum(sizes.values()) + needed <= KEPT_BYTES and _has_room(folder, needed):
@@ -258,6 +261,14 @@ def require_room(folder: Path, needed: int) -> None:
         del sizes[entry]
     if not _has_room(folder, needed):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+
+
+def _delete_leftovers(folder: Path) -> None:
+    """What a build that was killed has left beside, once nobody can be at it any more."""
+    for beside in folder.glob(".*"):
+        touched = [path.stat().st_mtime for path in (beside, *beside.glob("*"))]
+        if max(touched) < time.time() - _LEFT_SECONDS:
+            shutil.rmtree(beside, ignore_errors=True)
 
 
 def _size(entry: Path) -> int:

@@ -26,7 +26,8 @@ _EVIDENCE: dict[Basis, Evidence] = {
     "calibrated": Evidence.PROBE,
     "formula": Evidence.FORMULA,
 }
-# What many adapters in one batch leave of the throughput of one: what Trimtab's service is held to with 32.
+# What many adapters in one batch leave of the throughput of one: what Trimtab's service is held to with 32; 0.87
+# was measured (MiniLM-L6, six methods, two cores, `benchmarks/serving_load.py`).
 _MANY_ADAPTERS = 0.8
 
 
