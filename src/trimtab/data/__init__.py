@@ -9,6 +9,7 @@ from trimtab.data.chats import read_prompts
 from trimtab.data.corpus import Corpus, Rows, Split, with_further
 from trimtab.data.fingerprint import content_hash
 from trimtab.data.opening import open_corpus, open_held_out, open_labelled
+from trimtab.data.sample import Sample, sampled
 from trimtab.data.spec import (
     TASKS,
     AnswerTokens,
@@ -50,6 +51,7 @@ __all__ = [
     "Problem",
     "RowTexts",
     "Rows",
+    "Sample",
     "Severity",
     "Split",
     "Task",
@@ -69,6 +71,7 @@ __all__ = [
     "read_sentences",
     "read_single_texts",
     "read_texts",
+    "sampled",
     "to_json",
     "truncation_problem",
     "with_further",

@@ -8,12 +8,23 @@ which lie in its own folder. Imported by `trimtab.study` alone.
 from typing import TYPE_CHECKING
 
 from trimtab.store.ledger import LedgerEntry, ScoreboardRow, margin, scoreboard
-from trimtab.store.records import RunRecord, VariantRecord
+from trimtab.store.records import RunRecord, TrialRecord, VariantRecord
 
 if TYPE_CHECKING:
     from trimtab.store.database import Store
+    from trimtab.store.trials import Trials
 
-__all__ = ["LedgerEntry", "RunRecord", "ScoreboardRow", "VariantRecord", "margin", "open_store", "scoreboard"]
+__all__ = [
+    "LedgerEntry",
+    "RunRecord",
+    "ScoreboardRow",
+    "Trials",
+    "TrialRecord",
+    "VariantRecord",
+    "margin",
+    "open_store",
+    "scoreboard",
+]
 
 
 def open_store(url: str | None = None) -> "Store":

@@ -18,7 +18,7 @@ from typing import Any
 
 import sqlalchemy
 from sqlalchemy import Connection, Engine, event, select
-from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
 from sqlalchemy.pool import NullPool
 
 from trimtab.errors import TrimtabError
@@ -28,6 +28,7 @@ from trimtab.store import tables
 from trimtab.store.ledger import LedgerEntry, Quantity
 from trimtab.store.migrations import MIGRATIONS, applied, migrate
 from trimtab.store.records import RunRecord, VariantRecord
+from trimtab.store.trials import Trials
 from trimtab.units import Evidence
 
 _BUSY_SECONDS = 30.0
@@ -90,6 +91,10 @@ class Store:
             rows = connection.execute(query).mappings()
             return tuple(VariantRecord(**(dict(row) | {"steps": tuple(json.loads(row["steps"]))})) for row in rows)
 
+    def trials(self, bakeoff: str) -> Trials:
+        """The trials of a bake-off, seen by a worker of its own."""
+        return Trials(bakeoff, uuid.uuid4().hex, self._writing, self._reading, _now)
+
     def entries(
         self,
         *,
@@ -144,6 +149,8 @@ class Store:
             if "locked" in cause or "busy" in cause:
                 raise TrimtabError("TT-S002", path=self.place, seconds=_BUSY_SECONDS) from error
             raise TrimtabError("TT-S004", path=self.place, cause=cause) from error
+        except IntegrityError:
+            raise  # a row that is there already: for who asked to know
         except DatabaseError as error:
             raise TrimtabError("TT-S001", path=self.place, cause=str(error.orig)) from error
 

@@ -64,7 +64,16 @@ _VARIANTS = (
     "CREATE INDEX runs_by_folder ON runs (folder)",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _VARIANTS)
+_TRIALS = (
+    """CREATE TABLE trials (
+        bakeoff VARCHAR(64) NOT NULL, trial VARCHAR(255) NOT NULL,
+        worker TEXT NOT NULL, outcome TEXT NOT NULL,
+        renewed_at DOUBLE PRECISION NOT NULL,
+        created_at VARCHAR(32) NOT NULL,
+        PRIMARY KEY (bakeoff, trial))""",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _VARIANTS, _TRIALS)
 
 
 def applied(connection: Connection) -> int:

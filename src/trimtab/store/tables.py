@@ -66,6 +66,16 @@ variants = Table(
     Column("created_at", String(32)),
 )
 
+trials = Table(
+    "trials",
+    metadata,
+    Column("bakeoff", String(64), primary_key=True),
+    Column("trial", String(255), primary_key=True),
+    *(Column(name, Text) for name in ("worker", "outcome")),
+    Column("renewed_at", Double),
+    Column("created_at", String(32)),
+)
+
 ledger = Table(
     "ledger",
     metadata,

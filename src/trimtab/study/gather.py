@@ -143,7 +143,7 @@ def open_corpus(data: str, reading: Reading, labels: tuple[str, ...] = ()) -> Co
     )
     if corpus.task != "embed" and reading.prefixes != Prefixes():
         raise UsageError("TT-D147", option="--prefix", task=corpus.task)
-    return corpus
+    return data_room.sampled(corpus, reading.sample, reading.seed)
 
 
 def describe(corpus: Corpus, tokenizer: TokenizerFile) -> DataSpec:

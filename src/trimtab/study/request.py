@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import TYPE_CHECKING
 
-from trimtab.data import lost_answers_problem
+from trimtab.data import Sample, lost_answers_problem
 from trimtab.data.spec import DataSpec, Prefixes, Task
 from trimtab.errors import Message, message
 from trimtab.estimation import MoneyEstimate, QualityPrior
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reading:
     """How a data set is to be read; None = inferred. `seed` decides a split that has to be cut. `prefixes`: what
-    stands before the texts that become vectors (task embed)."""
+    stands before the texts that become vectors (task embed). `sample`: how many rows are used at most."""
 
     task: Task | None = None
     text: tuple[str, ...] | None = None
@@ -31,6 +31,7 @@ class Reading:
     seed: int = 0
     keep_overlap: bool = False
     prefixes: Prefixes = Prefixes()
+    sample: Sample = Sample()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

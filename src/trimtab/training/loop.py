@@ -218,9 +218,13 @@ class _Loop:
         if len(self.strategy.stages) > 1:
             yield self._stage_started()
         yield from self._stage()
-        while not self.now.is_last:
+        while not (self.now.is_last or self._time_is_up):
             yield from self._next_stage()
             yield from self._stage()
+
+    @property
+    def _time_is_up(self) -> bool:
+        return self.job.stop_at is not None and time.time() >= self.job.stop_at
 
     def _stage(self) -> Iterator[Event]:
         progress = self.progress
@@ -230,8 +234,9 @@ class _Loop:
             plan = batches.epoch_batches(widths, self.strategy.batch, seed=self.strategy.seed, epoch=epoch)
             for rows in plan[position:]:
                 yield from self._step(rows)
-                if self.now.evaluation_due:
+                if self.now.evaluation_due or self._time_is_up:
                     yield from self._evaluate()
+                    progress.stopped_early |= self._time_is_up and progress.step < self.now.end
                 elif self._checkpoint_due():
                     yield self._save()
                 if self.stop.status is not None:

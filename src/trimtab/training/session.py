@@ -39,7 +39,8 @@ class Job:
     """What to train, on what, how, and where to keep it. `threads` 0 = what torch finds. A checkpoint is written
     after every evaluation and whenever `save_seconds` have passed or `save_steps` steps are done (0 = never).
     `objective`: what is learned, None = the task's own. `prefix_folder`: where what a frozen part gives is kept
-    for other runs too; None = in the job's folder, until it ends."""
+    for other runs too; None = in the job's folder, until it ends. `stop_at`: seconds since 1970 after which no step
+    begins; what is best by then is kept."""
 
     source: ModelSource
     spec: ModelSpec
@@ -54,6 +55,7 @@ class Job:
     trust_remote_code: bool = False
     objective: Objective | None = None
     prefix_folder: Path | None = None
+    stop_at: float | None = None
 
     @property
     def learned(self) -> Objective:

@@ -1,0 +1,242 @@
+"""What `trimtab compare` is asked, what it says while it runs, and what it has found. Values only.
+
+A bake-off trains several strategies on the same data and machine: few rows first, the better ones on more
+(`planning.halving`). Chosen on dev, reported on test.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from trimtab.data import DataSpec
+from trimtab.errors import Message
+from trimtab.estimation import Estimate
+from trimtab.hardware import Machine
+from trimtab.planning.frontier import Costs, frontier, knee
+from trimtab.planning.halving import MOST_SEEDS, Entrant, Trial
+from trimtab.study.request import AskedToChoose
+
+Status = Literal["chosen", "tied", "finalist", "out", "failed", "no time"]
+OBJECTIVES = ("error", "memory", "seconds")  # of the frontier, each to be made small
+DEFAULT_SECONDS = 900.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CompareRequest(AskedToChoose):
+    """A bake-off of strategies for `models` on `data`, within `limits`: all trainings together take at most
+    `limits.seconds` (None = 15 minutes, or what `limits.money` pays for), each fits in `limits.memory_bytes`.
+    `methods`: those that take part, empty = what the planner would try. `seeds`: with how many the finalists are
+    trained, where the time lasts. `store`: a SQLAlchemy URL for processes on several machines to share, None = that
+    of the ledger."""
+
+    models: tuple[str, ...]
+    data: str
+    out: str
+    methods: tuple[str, ...] = ()
+    seeds: int = MOST_SEEDS
+    store: str | None = None
+    language: str = "en"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measure:
+    """The metric that decides, of one split: [low, high] its 95 % interval over `rows`."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    rows: int
+    lower_is_better: bool = False
+
+    @property
+    def merit(self) -> float:
+        """The value with its sign so that more is better."""
+        return -self.value if self.lower_is_better else self.value
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialResult:
+    """A trial that is over. `seconds` of wall clock with all around the training, `train_seconds` of the training
+    loop; both predicted figures were made before it began. `curve`: (step, loss on train). `command` makes the
+    training again. `failure` says why there is no `dev`. `folder`: where its artifact lies, "" = it was not kept."""
+
+    trial: Trial
+    seconds: float
+    dev: Measure | None = None
+    dev_loss: float = math.inf
+    test: Measure | None = None
+    train_seconds: float = 0.0
+    predicted_seconds: float = 0.0
+    peak_memory_bytes: int = 0
+    predicted_memory_bytes: int = 0
+    samples_per_second: float = 0.0
+    steps: int = 0
+    stopped_by_time: bool = False
+    curve: tuple[tuple[int, float], ...] = ()
+    command: str = ""
+    folder: str = ""
+    failure: Message | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Compared:
+    """A finalist beside the chosen one, on the same rows of `split`: [low, high] is the 95 % interval of what it has
+    more of the metric; `text_seconds` of one text alone, `texts_per_second` of many."""
+
+    low: float
+    high: float
+    text_seconds: float
+    texts_per_second: float
+
+    @property
+    def shows_difference(self) -> bool:
+        return not self.low <= 0.0 <= self.high
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Standing:
+    """Where a strategy stands at the end, and why. `trials` in the order of their rungs; `best` is the one it is
+    judged by: of the highest rung it reached, with the rate that did best. `again`: the same with other seeds.
+    `estimate` is that of a training in earnest, made before anything ran; `artifact_bytes` what is kept beside the
+    base, measured for finalists."""
+
+    entrant: Entrant
+    status: Status
+    reason: Message
+    estimate: Estimate
+    trials: tuple[TrialResult, ...] = ()
+    best: TrialResult | None = None
+    again: tuple[TrialResult, ...] = ()
+    artifact_bytes: int = 0
+    switchable: bool = False
+    mergeable: bool = False
+    compared: Compared | None = None
+
+    @property
+    def in_earnest(self) -> bool:
+        """Whether it was trained as it would be kept, on all rows."""
+        return self.best is not None and self.best.trial.kept
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Baseline:
+    """What costs next to nothing, to hold the others against: "majority" (always the same answer), "bag of words"
+    (logistic regression on words). `missing`: why it could not be had."""
+
+    name: str
+    seconds: float = 0.0
+    dev: Measure | None = None
+    test: Measure | None = None
+    missing: Message | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bakeoff:
+    """A finished bake-off. `standings` in order, the chosen one first; `split`: on which rows finalists are
+    compared ("test", or "dev" where there is none: then the chosen one's figure is flattered a little).
+    `budget_seconds` were asked for, `spent_seconds` used. `verdict`: in a sentence."""
+
+    models: tuple[str, ...]
+    data: DataSpec
+    machine: Machine
+    metric: str
+    split: str
+    budget_seconds: float
+    spent_seconds: float
+    verdict: Message
+    standings: tuple[Standing, ...]
+    baselines: tuple[Baseline, ...]
+    notices: tuple[Message, ...] = ()
+    command: str = ""
+    created_at: str = ""
+    versions: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def chosen(self) -> Standing:
+        return self.standings[0]
+
+    @property
+    def measured(self) -> tuple[Standing, ...]:
+        """Those that were trained in earnest."""
+        return tuple(standing for standing in self.standings if standing.in_earnest)
+
+    def frontier(self) -> tuple[Standing, ...]:
+        """Of those trained in earnest the ones that none beats in error, memory and training time at once."""
+        measured = self.measured
+        return tuple(measured[place] for place in frontier([costs(one) for one in measured]))
+
+    def knee(self) -> Standing | None:
+        measured = self.measured
+        place = knee([costs(one) for one in measured])
+        return None if place is None else measured[place]
+
+
+def costs(standing: Standing) -> Costs:
+    """As OBJECTIVES names them: less the merit on dev, bytes, seconds."""
+    best = standing.best
+    if best is None or best.dev is None:
+        return (math.nan,) * len(OBJECTIVES)
+    return (-best.dev.merit, float(best.peak_memory_bytes), best.train_seconds)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BakeoffStarted:
+    """Who takes part, and who does not; `resumed`: trials that an earlier process had finished."""
+
+    entrants: tuple[Entrant, ...]
+    skipped: tuple[Standing, ...]
+    budget_seconds: float
+    spent_seconds: float
+    metric: str
+    resumed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BaselineDone:
+    baseline: Baseline
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialStarted:
+    """`predicted_seconds` with all that is around the training; `left_seconds` of the budget."""
+
+    trial: Trial
+    predicted_seconds: float
+    left_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialStep:
+    """Of the trial that runs."""
+
+    trial: Trial
+    step: int
+    steps: int
+    loss: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialDone:
+    result: TrialResult
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WaitingForOthers:
+    """Another process has the trials of this rung that are left."""
+
+    trials: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BakeoffDone:
+    """`comparison_path` is the page, beside it .json and .csv."""
+
+    bakeoff: Bakeoff
+    comparison_path: str
+
+
+Happening = (
+    BakeoffStarted | BaselineDone | TrialStarted | TrialStep | TrialDone | WaitingForOthers | BakeoffDone | Message
+)
