@@ -3,6 +3,7 @@ one to run, with the reason for each in numbers. Pure arithmetic: nothing is loa
 """
 
 from trimtab.planning.feasible import usable_bytes
+from trimtab.planning.halving import Entrant, Field, Outcome, Trial, TrialCosts, fit, next_trials
 from trimtab.planning.models import ModelRow, rank_models
 from trimtab.planning.once import PrefixChoice
 from trimtab.planning.plan import GOALS, Candidate, Goal, Limits, NoPlan, Plan
@@ -13,18 +14,25 @@ from trimtab.planning.words import hourly_word, part_word, phase_word, price_wor
 __all__ = [
     "GOALS",
     "Candidate",
+    "Entrant",
+    "Field",
     "Goal",
     "Limits",
     "ModelRow",
     "NoPlan",
+    "Outcome",
     "Plan",
     "PrefixChoice",
     "Request",
     "Settings",
+    "Trial",
+    "TrialCosts",
     "compare",
     "confirm",
+    "fit",
     "hourly_word",
     "needs_price",
+    "next_trials",
     "no_plan",
     "part_word",
     "phase_word",

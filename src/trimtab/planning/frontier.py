@@ -10,17 +10,15 @@ Costs = tuple[float, ...]
 
 
 def frontier(points: Sequence[Costs]) -> tuple[int, ...]:
-    """Places of the points that are not dominated, in order: no other is as good in all and better in one. Of equal
-    points each stands. NaN never stands: what is not known cannot be the best."""
+    """Places of the points that are not dominated, in order: no other is as good in all and better in one. Of
+    equal points each stands. NaN never stands: what is not known cannot be the best."""
     known = [place for place, point in enumerate(points) if not any(map(math.isnan, point))]
-    return tuple(
-        place for place in known if not any(_dominates(points[other], points[place]) for other in known)
-    )
+    return tuple(place for place in known if not any(_dominates(points[other], points[place]) for other in known))
 
 
 def knee(points: Sequence[Costs]) -> int | None:
-    """The place of the frontier's point that lies nearest to the best of every cost at once, each cost as a share of
-    the frontier's own range (the utopia-point rule; Marler and Arora 2004, doi 10.1007/s00158-003-0368-6). None
+    """The place of the frontier's point that lies nearest to the best of every cost at once, each cost as a share
+    of the frontier's own range (the utopia-point rule; Marler and Arora 2004, doi 10.1007/s00158-003-0368-6). None
     without points. It is a place to begin from and no optimum: who weighs one cost more chooses another."""
     places = frontier(points)
     if not places:

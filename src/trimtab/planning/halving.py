@@ -9,21 +9,21 @@ that a killed one goes on where it was. Rungs, each of the time there is:
     finals   the best few as they would be trained in earnest, with artifacts
     again    the finalists with further seeds, while the time lasts
 
-Halving: Jamieson and Talwalkar 2016 (arXiv 1502.07943). That the rate comes first: of prompt tuning and IA3 it moves
-the score by more than the choice among methods does. Leaves out running a trial and the verdict (study).
+Halving: Jamieson and Talwalkar 2016 (arXiv 1502.07943). That the rate comes first: of prompt tuning and IA3 it
+moves the score by more than the choice among methods does. Leaves out running a trial and the verdict (study).
 """
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import partial
 from statistics import median
 
 from trimtab.errors import Message
 from trimtab.methods import BasePrecision, Choices
 
 RATE_STEP = 3.0  # from one learning rate tried to the next; half a decade
-RATES_SHARE, HALF_SHARE = 0.30, 0.25  # of the time: the first rung with its edges, the better half
-_EDGES_SHARE = 0.2  # of the first rung's
+_FIRST_SHARE, _HALF_SHARE = 0.24, 0.25  # of the time: learning rates, edges besides; the better half
 FEWEST_ROWS = 256  # trained on in a trial; of fewer nothing is learned but noise
 _FEWEST_DEV = 500  # rows of dev; below, chance decides among rates
 _FEWEST_HALF = 3
@@ -35,25 +35,26 @@ _SURPRISE = (0.25, 4.0)  # measured over predicted seconds that one entrant's tr
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialCosts:
-    """Predicted seconds of an entrant: of a trial before its first row, of a row run once through a frozen part, of
-    a row trained on once, of a row of dev scored once."""
+    """Predicted seconds of an entrant: of a row run once through a frozen part, of a row trained on once, of a row
+    of dev scored once; and around the training, of a trial, and of one that is kept besides."""
 
-    start_seconds: float
     once_seconds: float
     row_seconds: float
     dev_row_seconds: float
+    around_seconds: float
+    keeping_seconds: float
 
-    def seconds(self, trial: "Trial") -> float:
-        once = trial.rows * self.once_seconds
-        return self.start_seconds + once + trial.epochs * (
-            trial.rows * self.row_seconds + trial.dev_rows * self.dev_row_seconds
-        )
+    def train_seconds(self, trial: "Trial") -> float:
+        """Of the training itself."""
+        once = (trial.rows + trial.dev_rows) * self.once_seconds
+        each = trial.rows * self.row_seconds + trial.dev_rows * self.dev_row_seconds
+        return once + trial.epochs * each
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entrant:
-    """A strategy that takes part: a method with its choices on one model. `learning_rate` to start from; `epochs` of
-    a training in earnest; `baseline`: trained in earnest at the end wherever it stands."""
+    """A strategy that takes part: a method with its choices on one model. `learning_rate` to start from; `epochs`
+    of a training in earnest; `baseline`: trained in earnest at the end wherever it stands."""
 
     name: str
     model: str
@@ -62,6 +63,7 @@ class Entrant:
     base_precision: BasePrecision
     learning_rate: float
     epochs: int
+    max_length: int
     costs: TrialCosts
     baseline: bool = False
 
@@ -93,11 +95,12 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """What came of a trial: `merit`, the metric that decides, with its sign so that more is better, and the loss on
-    dev; or why there is none. `seconds` of wall clock, with all that is around the training."""
+    """What came of a trial: `merit`, the metric that decides, with its sign so that more is better, and the loss
+    on dev; or why there is none. `seconds` of wall clock, of them `train_seconds` of the training itself."""
 
     trial: Trial
     seconds: float
+    train_seconds: float = 0.0
     merit: float = -math.inf
     loss: float = math.inf
     failure: Message | None = None
@@ -141,13 +144,19 @@ def next_trials(field: Field, outcomes: Iterable[Outcome]) -> tuple[Trial, ...]:
     return ()
 
 
+def predicted_seconds(field: Field, outcomes: Iterable[Outcome], trial: Trial) -> float:
+    """Wall clock of a trial, by what those of its entrant have taken so far."""
+    return _State(field, tuple(outcomes), trial.rung).seconds(trial)
+
+
 def fit(field: Field) -> tuple[tuple[Entrant, ...], tuple[Entrant, ...]]:
     """The entrants for whom there is time, in order, and those for whom there is none: each must be tried once on
     FEWEST_ROWS within the first rung."""
-    most, taken = RATES_SHARE * (field.seconds - field.spent_seconds), 0.0
+    most, taken = _FIRST_SHARE * (field.seconds - field.spent_seconds), 0.0
     inside: list[Entrant] = []
     for entrant in field.entrants:
-        taken += entrant.costs.seconds(_first(field, entrant, FEWEST_ROWS))
+        first = _first(field, entrant, FEWEST_ROWS)
+        taken += entrant.costs.around_seconds + entrant.costs.train_seconds(first)
         if taken <= most or not inside:
             inside.append(entrant)
     outside = tuple(entrant for entrant in field.entrants if entrant not in inside)
@@ -181,7 +190,6 @@ class _State:
     field: Field
     done: tuple[Outcome, ...]
     rung: int
-    _surprises: dict[str, float] = field(default_factory=dict)
 
     @property
     def left_seconds(self) -> float:
@@ -190,43 +198,53 @@ class _State:
 
     def seconds(self, trial: Trial) -> float:
         """Predicted, by what the entrant's trials have taken so far."""
-        return self.surprise(trial.entrant) * self.field.named(trial.entrant).costs.seconds(trial)
+        costs = self.field.named(trial.entrant).costs
+        kept = costs.keeping_seconds if trial.kept else 0.0
+        return self._around(trial.entrant) + kept + self._surprise(trial.entrant) * costs.train_seconds(trial)
 
-    def surprise(self, name: str) -> float:
-        """Seconds measured over those predicted, in the trials that tell most: those of the last rung it was in."""
-        if name not in self._surprises:
-            mine = [outcome for outcome in self.done if outcome.trial.entrant == name and outcome.failure is None]
-            last = max((outcome.trial.rung for outcome in mine), default=0)
-            costs = self.field.named(name).costs
-            shares = [o.seconds / costs.seconds(o.trial) for o in mine if o.trial.rung == last]
-            low, high = _SURPRISE
-            self._surprises[name] = min(max(median(shares), low), high) if shares else 1.0
-        return self._surprises[name]
+    def _surprise(self, name: str) -> float:
+        """Seconds that trainings took over those predicted for them."""
+        costs, (low, high) = self.field.named(name).costs, _SURPRISE
+        shares = [outcome.train_seconds / costs.train_seconds(outcome.trial) for outcome in self._telling(name)]
+        return min(max(median(shares), low), high) if shares else 1.0
 
-    def latest(self) -> tuple[Outcome, ...]:
-        """Entrants by their best outcome in the highest rung that each has reached; those that came further are
-        before those that did not."""
-        found: dict[str, Outcome] = {}
-        for rung in sorted({outcome.trial.rung for outcome in self.done}, reverse=True):
-            # edges are further rates of the first rung, and are ranked with it
-            if rung == 1:
-                continue
-            together = (0, 1) if rung == 0 else (rung,)
-            for outcome in ranked(o for o in self.done if o.trial.rung in together):
-                found.setdefault(outcome.trial.entrant, outcome)
-        return tuple(found.values())
+    def _around(self, name: str) -> float:
+        """Seconds around a training."""
+        taken = [
+            outcome.seconds - outcome.train_seconds for outcome in self._telling(name) if not outcome.trial.kept
+        ]
+        return median(taken) if taken else self.field.named(name).costs.around_seconds
+
+    def _telling(self, name: str) -> list[Outcome]:
+        """The trials of an entrant that tell most: those of the last rung it was in."""
+        mine = [outcome for outcome in self.done if outcome.trial.entrant == name and outcome.failure is None]
+        last = max((outcome.trial.rung for outcome in mine), default=0)
+        return [outcome for outcome in mine if outcome.trial.rung == last]
+
+
+def latest(outcomes: Iterable[Outcome]) -> tuple[Outcome, ...]:
+    """Entrants by their best outcome in the highest rung that each has reached, those that came further first.
+    Edges are further rates of the first rung, and are ranked with it."""
+    by_rung: dict[int, list[Outcome]] = {}
+    for outcome in outcomes:
+        by_rung.setdefault(0 if outcome.trial.rung == RUNGS.index("edges") else outcome.trial.rung, []).append(
+            outcome
+        )
+    found: dict[str, Outcome] = {}
+    for rung in sorted(by_rung, reverse=True):
+        for outcome in ranked(by_rung[rung]):
+            found.setdefault(outcome.trial.entrant, outcome)
+    return tuple(found.values())
 
 
 def _rates(state: _State) -> tuple[Trial, ...]:
-    most = (1 - _EDGES_SHARE) * RATES_SHARE * state.left_seconds
-    for factors in ((1 / RATE_STEP, 1.0, RATE_STEP), (1.0,)):
-        rows = _rows_within(state, most, lambda rows, factors=factors: _tried(state, rows, factors))
-        if rows >= FEWEST_ROWS or factors == (1.0,):
-            break
-    return _tried(state, rows, factors)
+    most = _FIRST_SHARE * state.left_seconds
+    several, alone = partial(_tried, state, (1 / RATE_STEP, 1.0, RATE_STEP)), partial(_tried, state, (1.0,))
+    rows = _rows_within(state, most, several)
+    return several(rows) if rows >= FEWEST_ROWS else alone(max(FEWEST_ROWS, _rows_within(state, most, alone)))
 
 
-def _tried(state: _State, rows: int, factors: Sequence[float]) -> tuple[Trial, ...]:
+def _tried(state: _State, factors: Sequence[float], rows: int) -> tuple[Trial, ...]:
     return tuple(
         _first(state.field, entrant, rows, entrant.learning_rate * factor)
         for entrant in state.field.entrants
@@ -264,9 +282,9 @@ def _edges(state: _State) -> tuple[Trial, ...]:
 
 
 def _half(state: _State) -> tuple[Trial, ...]:
-    best = state.latest()
+    best = latest(state.done)
     chosen = best[: _half_of(len(best))]
-    most = HALF_SHARE * (state.field.seconds - state.field.spent_seconds)
+    most = _HALF_SHARE * (state.field.seconds - state.field.spent_seconds)
 
     def trials(rows: int) -> tuple[Trial, ...]:
         return tuple(
@@ -308,7 +326,7 @@ def _rows_within(state: _State, most_seconds: float, trials: Callable[[int], tup
 def _finals(state: _State) -> tuple[Trial, ...]:
     """As many of the best as are trained in earnest within the time left; where not even two are, two on as many
     rows as can be. A baseline goes with them."""
-    best = state.latest()
+    best = latest(state.done)
     most = _MARGIN * state.left_seconds
     finals = [_earnest(state, outcome) for outcome in best]
     names = [outcome.trial.entrant for outcome in best]

@@ -18,7 +18,7 @@ from typing import Any
 
 import sqlalchemy
 from sqlalchemy import Connection, Engine, event, select
-from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
+from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.pool import NullPool
 
 from trimtab.errors import TrimtabError
@@ -149,8 +149,6 @@ class Store:
             if "locked" in cause or "busy" in cause:
                 raise TrimtabError("TT-S002", path=self.place, seconds=_BUSY_SECONDS) from error
             raise TrimtabError("TT-S004", path=self.place, cause=cause) from error
-        except IntegrityError:
-            raise  # a row that is there already: for who asked to know
         except DatabaseError as error:
             raise TrimtabError("TT-S001", path=self.place, cause=str(error.orig)) from error
 

@@ -72,8 +72,8 @@ class VariantRecord:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialRecord:
-    """A trial of a bake-off, taken by `worker`, which renewed its claim at `renewed_at` (seconds since 1970); once it
-    is over, `outcome` is a JSON text, kept whole, "" until then."""
+    """A trial of a bake-off, taken by `worker`, which renewed its claim at `renewed_at` (seconds since 1970); once
+    it is over, `outcome` is a JSON text, kept whole, "" until then."""
 
     bakeoff: str
     trial: str

@@ -1,7 +1,8 @@
 """Trials: who works on which trial of a bake-off, and what came of those that are over.
 
-Several processes may share a bake-off: a trial belongs to whoever claimed it first. A claim that nobody has renewed
-for a while was a killed process's, and may be taken over. Leaves out which trials there are (planning.halving).
+Several processes may share a bake-off: a trial belongs to whoever claimed it first. A claim that nobody has
+renewed for a while was a killed process's, and may be taken over. Leaves out which trials there are
+(planning.halving).
 """
 
 import time
@@ -40,12 +41,13 @@ class Trials:
 
     def claim(self, trial: str) -> bool:
         """Whether `trial` is now this worker's: nobody had it, or who had it is gone."""
-        try:
-            with self.writing() as connection:
-                connection.execute(table.insert().values(self._row(trial)))
-            return True
-        except IntegrityError:
-            return self._take_over(trial)
+        with self.writing() as connection:
+            try:
+                with connection.begin_nested():
+                    connection.execute(table.insert().values(self._row(trial)))
+                return True
+            except IntegrityError:
+                return self._take_over(connection, trial)
 
     def renew(self, trial: str) -> None:
         """Still at it."""
@@ -63,11 +65,10 @@ class Trials:
         with self.writing() as connection:
             return connection.execute(self._mine(trial).values(outcome=outcome)).rowcount == 1
 
-    def _take_over(self, trial: str) -> bool:
+    def _take_over(self, connection: Connection, trial: str) -> bool:
         gone = (table.c.outcome == "") & (table.c.renewed_at < self.clock() - LEASE_SECONDS)
-        with self.writing() as connection:
-            taken = table.update().where(*self._key(trial), gone)
-            return connection.execute(taken.values(worker=self.worker, renewed_at=self.clock())).rowcount == 1
+        taken = table.update().where(*self._key(trial), gone)
+        return connection.execute(taken.values(worker=self.worker, renewed_at=self.clock())).rowcount == 1
 
     def _mine(self, trial: str) -> Update:
         return table.update().where(*self._key(trial), table.c.worker == self.worker, table.c.outcome == "")

@@ -18,6 +18,8 @@ from trimtab.study.adapters import (
     merge_adapter,
     show_adapter,
 )
+from trimtab.study.bakeoff import Bakeoff, BakeoffDone, CompareRequest
+from trimtab.study.comparing import compare
 from trimtab.study.compressing import Compressed, CompressRequest, Timed, bench, compress
 from trimtab.study.costs import cost_train
 from trimtab.study.engine_choice import EngineChoice
@@ -60,7 +62,10 @@ __all__ = [
     "ApiPrice",
     "ArtifactRow",
     "ArtifactView",
+    "Bakeoff",
+    "BakeoffDone",
     "Climbed",
+    "CompareRequest",
     "CompressRequest",
     "Compressed",
     "CostedOffer",
@@ -96,6 +101,7 @@ __all__ = [
     "WayCost",
     "bench",
     "check",
+    "compare",
     "compress",
     "compress_for",
     "cost_serve",

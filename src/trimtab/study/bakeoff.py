@@ -5,14 +5,14 @@ A bake-off trains several strategies on the same data and machine: few rows firs
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 from trimtab.data import DataSpec
 from trimtab.errors import Message
 from trimtab.estimation import Estimate
 from trimtab.hardware import Machine
+from trimtab.metrics import Score
 from trimtab.planning.frontier import Costs, frontier, knee
 from trimtab.planning.halving import MOST_SEEDS, Entrant, Trial
 from trimtab.study.request import AskedToChoose
@@ -27,8 +27,8 @@ class CompareRequest(AskedToChoose):
     """A bake-off of strategies for `models` on `data`, within `limits`: all trainings together take at most
     `limits.seconds` (None = 15 minutes, or what `limits.money` pays for), each fits in `limits.memory_bytes`.
     `methods`: those that take part, empty = what the planner would try. `seeds`: with how many the finalists are
-    trained, where the time lasts. `store`: a SQLAlchemy URL for processes on several machines to share, None = that
-    of the ledger."""
+    trained, where the time lasts. `store`: a SQLAlchemy URL for processes on several machines to share, None =
+    that of the ledger."""
 
     models: tuple[str, ...]
     data: str
@@ -56,11 +56,25 @@ class Measure:
         return -self.value if self.lower_is_better else self.value
 
 
+def measure(score: Score) -> Measure:
+    """What of a score decides."""
+    main = score.main
+    return Measure(
+        name=main.name,
+        value=main.value,
+        low=main.low,
+        high=main.high,
+        rows=score.n,
+        lower_is_better=main.lower_is_better,
+    )
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialResult:
     """A trial that is over. `seconds` of wall clock with all around the training, `train_seconds` of the training
     loop; both predicted figures were made before it began. `curve`: (step, loss on train). `command` makes the
-    training again. `failure` says why there is no `dev`. `folder`: where its artifact lies, "" = it was not kept."""
+    training again. `failure` says why there is no `dev`. `folder`: where its artifact lies, "" = it was not
+    kept."""
 
     trial: Trial
     seconds: float
@@ -82,8 +96,8 @@ class TrialResult:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Compared:
-    """A finalist beside the chosen one, on the same rows of `split`: [low, high] is the 95 % interval of what it has
-    more of the metric; `text_seconds` of one text alone, `texts_per_second` of many."""
+    """A finalist beside the chosen one, on the same rows of `split`: [low, high] is the 95 % interval of what it
+    has more of the metric; `text_seconds` of one text alone, `texts_per_second` of many."""
 
     low: float
     high: float
@@ -189,7 +203,6 @@ class BakeoffStarted:
     skipped: tuple[Standing, ...]
     budget_seconds: float
     spent_seconds: float
-    metric: str
     resumed: int = 0
 
 

@@ -145,7 +145,7 @@ class TrainRequest(AskedToChoose):
     """One training on this machine: the question to the planner, and where its result goes.
 
     A checkpoint is written after every evaluation, every `save_seconds`, and every `save_steps` steps (0 =
-    never for that reason).
+    never for that reason). `stop_at`: seconds since 1970 after which no step begins.
     """
 
     model: str
@@ -155,6 +155,7 @@ class TrainRequest(AskedToChoose):
     allow_changed: bool = False
     save_seconds: float = 600.0
     save_steps: int = 0
+    stop_at: float | None = None
     language: str = "en"
 
 

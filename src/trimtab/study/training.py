@@ -42,10 +42,10 @@ def carry_out(request: TrainRequest, opened: Opened) -> Iterator[Event | Planned
     if (out / FACTS_FILE).exists() and not (request.resume and (out / REQUEST_FILE).exists()):
         raise BadInput("TT-T026", folder=str(out))
     source, corpus = opened.source, opened.corpus
-    planned = _plan(request, opened)
+    planned = plan_training(request, opened)
     yield planned
 
-    training = Training(_job(request, source, planned), corpus)
+    training = Training(job_of(request, source, planned), corpus)
     run = None
     for event in training:
         if isinstance(event, Started):  # before that the folder may turn out to be somebody else's
@@ -116,6 +116,9 @@ def command_of(request: TrainRequest) -> str:
     for flag, value in options.items():
         if value is not None:
             words += [flag, str(value)]
+    for flag, rows in (("--sample", reading.sample.train_rows), ("--dev-sample", reading.sample.dev_rows)):
+        if rows is not None:
+            words += [flag, str(rows)]
     for column in reading.text or ():
         words += ["--text", column]
     if settings.packed:
@@ -135,7 +138,7 @@ def _question(request: TrainRequest) -> str:
     return repr((request.model, request.data, *asked))
 
 
-def _plan(request: TrainRequest, opened: Opened) -> Planned:
+def plan_training(request: TrainRequest, opened: Opened) -> Planned:
     """Plan on this machine, measured first; a resumed training keeps the strategy it was begun with."""
     spec, facts, machine = opened.spec, opened.data, opened.machine
     if machine.device.kind == "cpu":
@@ -164,7 +167,8 @@ def _remember(request: TrainRequest, out: Path, strategy: Strategy) -> None:
     write_atomically(out / REQUEST_FILE, json.dumps(plain, indent=1))
 
 
-def _job(request: TrainRequest, source: ModelSource, planned: Planned) -> Job:
+def job_of(request: TrainRequest, source: ModelSource, planned: Planned) -> Job:
+    """What the loop is asked to do."""
     calibration = planned.machine.calibration
     return Job(
         source=source,
@@ -179,6 +183,7 @@ def _job(request: TrainRequest, source: ModelSource, planned: Planned) -> Job:
         allow_changed=request.allow_changed,
         trust_remote_code=request.trust_remote_code,
         prefix_folder=cache_folder() / "prefix",
+        stop_at=request.stop_at,
     )
 
 

@@ -20,6 +20,7 @@ from trimtab.data import Corpus
 from trimtab.errors import BadInput, Diverged, Interrupted, TrimtabError, message, system_reason
 from trimtab.evaluation.encode import Encoded
 from trimtab.metrics import Score
+from trimtab.stop import StopRequest
 from trimtab.training import batches, checkpoint
 from trimtab.training.checkpoint import Checkpoints, Progress
 from trimtab.training.events import (
@@ -38,7 +39,6 @@ from trimtab.training.meter import MemoryMeter, give_back_heap
 from trimtab.training.run import LossPoint, Run
 from trimtab.training.session import Job, Session, prepare, versions
 from trimtab.training.step import forward_backward
-from trimtab.training.stop import StopRequest
 from trimtab.training.timetable import Timetable
 from trimtab.tuning import bare, count_parameters, train_mode
 
@@ -112,6 +112,7 @@ class _Loop:
         self.saved_step = 0
         self.step_seconds: list[float] = []
         self._saved_at = time.perf_counter()
+        self._best: Score | None = None  # of the whole model on dev, where this process has it
 
     @property
     def now(self) -> Timetable:
@@ -375,6 +376,7 @@ class _Loop:
         progress.without_gain = 0 if best else progress.without_gain + 1
         if best:
             progress.best_metric, progress.best_step = result.main.value, progress.step
+            self._best = None if self.session.frozen.runs_upper_part else result
         patience = self.now.stage.schedule.patience
         progress.stopped_early = 0 < patience <= progress.without_gain and progress.step < self.now.end
         self._close_history(result)
@@ -451,7 +453,7 @@ class _Loop:
         session.open_all()
         peak_bytes = max(progress.peak_memory_bytes, self.meter.peak_bytes())
         stages = self.now.stages_run()
-        dev = score_split(session, session.dev, "dev")
+        dev = self._best or score_split(session, session.dev, "dev")
         test = None if session.test is None else score_split(session, session.test, "test")
         yield Finished(
             run=Run(

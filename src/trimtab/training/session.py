@@ -39,8 +39,8 @@ class Job:
     """What to train, on what, how, and where to keep it. `threads` 0 = what torch finds. A checkpoint is written
     after every evaluation and whenever `save_seconds` have passed or `save_steps` steps are done (0 = never).
     `objective`: what is learned, None = the task's own. `prefix_folder`: where what a frozen part gives is kept
-    for other runs too; None = in the job's folder, until it ends. `stop_at`: seconds since 1970 after which no step
-    begins; what is best by then is kept."""
+    for other runs too; None = in the job's folder, until it ends. `stop_at`: seconds since 1970 after which no
+    step begins; what is best by then is kept."""
 
     source: ModelSource
     spec: ModelSpec

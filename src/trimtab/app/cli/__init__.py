@@ -14,6 +14,7 @@ import typer
 
 from trimtab.app.cli import adapters, compress, cost
 from trimtab.app.cli.bench import bench
+from trimtab.app.cli.compare import compare
 from trimtab.app.cli.data import check
 from trimtab.app.cli.demo import demo
 from trimtab.app.cli.doctor import doctor
@@ -38,6 +39,7 @@ _VERBS = (
     (plan, "TT-V012"),
     (estimate, "TT-V013"),
     (train, "TT-V014"),
+    (compare, "TT-B054"),
     (predict, "TT-V015"),
     (evaluate, "TT-V016"),
     (bench, "TT-V503"),

@@ -68,12 +68,15 @@ class Columns:
     label: Label = None
     prefix: Annotated[str | None, _data("--prefix", metavar="TEXT", help="TT-D150")] = None
     passage_prefix: Annotated[str | None, _data("--passage-prefix", metavar="TEXT", help="TT-D151")] = None
+    sample: Annotated[int | None, _data("--sample", metavar="N", help="TT-B055")] = None
+    dev_sample: Annotated[int | None, _data("--dev-sample", metavar="N", help="TT-B056")] = None
 
     def reading(self, seed: int, keep_overlap: bool = False) -> "study.Reading":
-        from trimtab.data import Prefixes
+        from trimtab.data import Prefixes, Sample
 
         read = reading(self.task, self.text, self.label, seed, keep_overlap)
-        return replace(read, prefixes=Prefixes(self.prefix or "", self.passage_prefix))
+        prefixes = Prefixes(self.prefix or "", self.passage_prefix)
+        return replace(read, prefixes=prefixes, sample=Sample(train_rows=self.sample, dev_rows=self.dev_sample))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,6 +242,11 @@ def reading(
         seed=seed,
         keep_overlap=keep_overlap,
     )
+
+
+def several(words: str | None) -> tuple[str, ...]:
+    """Words between commas."""
+    return tuple(word.strip() for word in (words or "").split(",") if word.strip())
 
 
 def goal_of(goal: str) -> "planning.Goal":

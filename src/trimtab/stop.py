@@ -1,4 +1,5 @@
-"""Ctrl-C and SIGTERM during training: the step in progress ends, a checkpoint is written, then it stops.
+"""Ctrl-C and SIGTERM while something long runs: the step in progress ends, what is needed to go on is written,
+then it stops.
 
 A second Ctrl-C stops at once.
 """

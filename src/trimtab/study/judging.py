@@ -1,0 +1,64 @@
+"""Judging: finalists of a bake-off on the same rows, in one process: how they differ, and how fast they answer.
+
+Imports torch; run in a process of its own (`workshop`). One model after the other, never two in memory but where
+they are timed.
+"""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+from trimtab.artifacts import weight_bytes
+from trimtab.compression.gate import Sight, see
+from trimtab.data import Corpus
+from trimtab.evaluation import OBJECTIVES, Artifact, open_artifact
+from trimtab.evaluation.timing import Speed, time_models
+from trimtab.study import gather
+from trimtab.study.bakeoff import Compared
+from trimtab.study.orders import Judged, JudgingOrder
+
+_LENGTH, _BATCH, _ROUNDS = 32, 32, 30
+
+
+def judge(order: JudgingOrder, tell: Callable[[object], None]) -> tuple[Judged, ...]:
+    """One for each folder, in their order. Raises ArtifactError, DataError."""
+    corpus = gather.open_corpus(order.data, order.reading)
+    seen = [_seen(folder, corpus, order.trust_remote_code) for folder in order.folders]
+    speeds = _speeds(order)
+    return tuple(
+        Judged(
+            folder=folder,
+            kept_bytes=weight_bytes(Path(folder)),
+            compared=_compared(corpus, seen[0], sight, speed),
+        )
+        for folder, sight, speed in zip(order.folders, seen, speeds, strict=True)
+    )
+
+
+def _seen(folder: str, corpus: Corpus, trusted: bool) -> Sight:
+    artifact = open_artifact(Path(folder), trust_remote_code=trusted)
+    main = artifact.objective.main_metric(corpus.label_counts)
+    return see(artifact, corpus.test or corpus.dev, main)
+
+
+def _compared(corpus: Corpus, chosen: Sight, other: Sight, speed: Speed) -> Compared:
+    """Where rows do not tell the two apart one by one, the interval is not known."""
+    interval = None
+    if other is chosen:
+        interval = (0.0, 0.0)
+    elif other.outputs.shape == chosen.outputs.shape:
+        interval = OBJECTIVES[corpus.task].gain_interval(chosen.outputs, other.outputs, other.rows)
+    low, high = interval or (-math.inf, math.inf)
+    return Compared(low=low, high=high, text_seconds=speed.median_seconds, texts_per_second=speed.rows_per_second)
+
+
+def _speeds(order: JudgingOrder) -> tuple[Speed, ...]:
+    trusted = order.trust_remote_code
+    opened = [open_artifact(Path(folder), trust_remote_code=trusted) for folder in order.folders]
+    return time_models(opened, length=min(map(_length, opened)), batch=_BATCH, rounds=_ROUNDS)
+
+
+def _length(artifact: Artifact) -> int:
+    """Tokens of a text that is timed: those of a short one, where the model reads so many."""
+    most = artifact.spec.longest_text
+    return min(_LENGTH, most - artifact.facts.strategy.virtual_tokens) if most else _LENGTH
