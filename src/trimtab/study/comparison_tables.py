@@ -1,0 +1,213 @@
+"""The wide tables of the page of a bake-off: who was measured, everyone with a reason, predicted beside measured."""
+
+from trimtab.study import comparison_facts as facts
+from trimtab.study.bakeoff import Bakeoff, Measure, Standing, TrialResult
+from trimtab.study.html import Html, element, join, table
+from trimtab.study.page_parts import Words, metric_words, part_settings
+from trimtab.units import Figure, format_bytes, format_count, format_seconds, format_share
+
+_NONE = "–"
+
+
+def measured_table(bakeoff: Bakeoff, words: Words) -> Html:
+    """Full against light tuning, as measured here; below each figure what goes with it."""
+    metric, again = metric_words(bakeoff.metric), bakeoff.split == "test"
+    heads = [
+        words.say("TT-B180"),
+        f"{metric} (dev)",
+        *([f"{metric} (test)"] if again else []),
+        words.say("TT-B181"),
+        words.say("TT-B150"),
+        words.say("TT-B151"),
+        words.say("TT-B182"),
+        words.say("TT-B183"),
+        words.say("TT-B184"),
+    ]
+    rows = [_measured_row(bakeoff, one, words, again) for one in bakeoff.measured]
+    return table(
+        heads,
+        rows,
+        numbers=range(1, len(heads) - 1),
+        stacked=True,
+        styles=[_style(bakeoff, one) for one in bakeoff.measured],
+        name="plan",
+    )
+
+
+def _measured_row(bakeoff: Bakeoff, one: Standing, words: Words, again: bool) -> list[object]:
+    best = one.best
+    assert best is not None, "it was trained in earnest"
+    return [
+        _named(one, words, _trained(one, words)),
+        _score(best.dev, _seeds(one, "dev", words)),
+        *([_score(best.test, _seeds(one, "test", words))] if again else []),
+        _difference(bakeoff, one, words),
+        _beside(facts.memory_beside(one), words, is_bytes=True),
+        _beside(facts.seconds_beside(one), words, is_bytes=False),
+        _speed(one, best, words),
+        _two(format_bytes(one.artifact_bytes) if one.artifact_bytes else _NONE),
+        _can(one, words),
+    ]
+
+
+def standings_table(bakeoff: Bakeoff, words: Words) -> Html:
+    """Every strategy: how far it came, with what score, and why it stands where it does."""
+    metric = metric_words(bakeoff.metric)
+    codes = ("TT-R222", "TT-B185", "TT-B186")
+    heads = [
+        words.say("TT-B180"),
+        *(words.say(code) for code in codes),
+        f"{metric} (dev)",
+        words.say("TT-B187"),
+        words.say("TT-R225"),
+    ]
+    rows = [_standing_row(one, words) for one in bakeoff.standings]
+    styles = [_style(bakeoff, one) for one in bakeoff.standings]
+    return table(heads, rows, numbers=(3, 4, 5), stacked=True, styles=styles, blocks=(1, 6), name="plan")
+
+
+def _standing_row(one: Standing, words: Words) -> list[object]:
+    best, estimate = one.best, one.estimate
+    parts = "; ".join(part_settings(part) for part in estimate.strategy.parts)
+    predicted = _two(
+        format_bytes(estimate.memory.peak_bytes.value), format_seconds(estimate.time.total_seconds.value)
+    )
+    return [
+        _named(one, words, one.entrant.model),
+        parts,
+        _reached(best, words),
+        facts.rate_words(best.trial.learning_rate) if best is not None else _NONE,
+        _score(best.dev if best is not None else None),
+        predicted,
+        _reason(one, words),
+    ]
+
+
+def _reason(one: Standing, words: Words) -> Html:
+    failures = [result.failure for result in one.trials if result.failure is not None]
+    told = [words.tell(one.reason), one.reason.next_step(words.language)]
+    first = " ".join(part for part in told if part)
+    if not failures or failures[0].code == one.reason.code:
+        return join((first,))
+    more = words.say("TT-B188", count=len(failures), why=failures[0])
+    return join((first, element("small", more)))
+
+
+def _reached(best: TrialResult | None, words: Words) -> Html:
+    if best is None:
+        return _two(_NONE)
+    rows = words.say("TT-B189", rows=best.trial.rows, epochs=best.trial.epochs)
+    return _two(words.tell(facts.rung_word(best.trial.rung)), rows)
+
+
+def predicted_table(bakeoff: Bakeoff, words: Words) -> Html:
+    """Memory and training time, predicted with its interval, measured, and how far off."""
+    known = [one for one in bakeoff.measured if facts.memory_beside(one) or facts.seconds_beside(one)]
+    if not known:
+        return Html()
+    memory, time = words.say("TT-B150"), words.say("TT-B151")
+    heads = [words.say("TT-B180")]
+    for name in (memory, time):
+        heads += [words.say("TT-B190", name=name), words.say("TT-B191", name=name), words.say("TT-B192")]
+    rows = [
+        [
+            one.entrant.name,
+            *_three(facts.memory_beside(one), words, is_bytes=True),
+            *_three(facts.seconds_beside(one), words, is_bytes=False),
+        ]
+        for one in known
+    ]
+    return table(heads, rows, numbers=range(1, 7), stacked=True)
+
+
+def _three(beside: facts.Beside | None, words: Words, *, is_bytes: bool) -> list[object]:
+    if beside is None:
+        return [_NONE] * 3
+    printed = format_bytes if is_bytes else format_seconds
+    inside = words.say("TT-B193" if beside.inside else "TT-B194")
+    error = element("span", _percent(beside.error_share), class_="good" if beside.inside else "bad")
+    predicted = beside.predicted
+    return [
+        _two(printed(predicted.value), _range(predicted, is_bytes=is_bytes)),
+        printed(beside.measured),
+        join((error, element("small", inside))),
+    ]
+
+
+def _style(bakeoff: Bakeoff, one: Standing) -> str:
+    if one is bakeoff.chosen:
+        return "chosen"
+    return "no" if one.status in ("failed", "no time") else "yes"
+
+
+def _named(one: Standing, words: Words, note: str) -> Html:
+    tag = {"chosen": "chosen", "failed": "no"}.get(one.status, "yes")
+    word = element("span", words.tell(facts.status_word(one)), class_=f"tag {tag}")
+    return join((element("b", one.entrant.name), " ", word, element("small", note)))
+
+
+def _trained(one: Standing, words: Words) -> str:
+    share = one.estimate.trainable_parameters / max(1, one.estimate.total_parameters)
+    return words.say("TT-B195", share=share)
+
+
+def _score(measure: Measure | None, more: str = "") -> Html:
+    if measure is None:
+        return _two(_NONE)
+    interval = f"{facts.score_words(measure.low)} – {facts.score_words(measure.high)}"
+    return _two(facts.score_words(measure.value), interval, more)
+
+
+def _seeds(one: Standing, split: str, words: Words) -> str:
+    """What the other seeds gave."""
+    measures = [result.test if split == "test" else result.dev for result in one.again]
+    values = [facts.score_words(measure.value) for measure in measures if measure is not None]
+    return words.say("TT-B196", values=", ".join(values)) if values else ""
+
+
+def _difference(bakeoff: Bakeoff, one: Standing, words: Words) -> Html:
+    gained = facts.difference(bakeoff, one)
+    if one is bakeoff.chosen or gained is None:
+        return _two(_NONE)
+    interval = facts.difference_interval(one)
+    shown = "" if interval is None else " … ".join(map(facts.signed_words, interval))
+    tie = words.say("TT-B111") if facts.is_tie(bakeoff, one) else ""
+    return _two(facts.signed_words(gained), shown, tie)
+
+
+def _beside(beside: facts.Beside | None, words: Words, *, is_bytes: bool) -> Html:
+    if beside is None:
+        return _two(_NONE)
+    printed = format_bytes if is_bytes else format_seconds
+    return _two(printed(beside.measured), words.say("TT-B197", figure=printed(beside.predicted.value)))
+
+
+def _speed(one: Standing, best: TrialResult, words: Words) -> Html:
+    told = ""
+    if one.compared is not None and one.compared.text_seconds:
+        told = words.say("TT-B198", seconds=one.compared.text_seconds)
+    return _two(_count(best.samples_per_second), told)
+
+
+def _can(one: Standing, words: Words) -> Html:
+    """What it can be besides: one of several on one base, folded into the base."""
+    able = [code for code, can in (("TT-B143", one.switchable), ("TT-B144", one.mergeable)) if can]
+    return join(element("div", words.say(code)) for code in able) if able else _two(_NONE)
+
+
+def _two(main: str, *notes: str) -> Html:
+    return join((main, *(element("small", note) for note in notes if note)))
+
+
+def _range(figure: Figure, *, is_bytes: bool) -> str:
+    printed = format_bytes if is_bytes else format_seconds
+    return f"{printed(figure.low)} – {printed(figure.high)}"
+
+
+def _count(value: float) -> str:
+    return format_count(value) if value >= 100 else f"{value:.1f}"
+
+
+def _percent(share: float) -> str:
+    sign = "+" if share >= 0 else "\N{MINUS SIGN}"
+    return f"{sign}{format_share(abs(share))}"
