@@ -210,4 +210,3 @@ def _merit(standing: Standing) -> float:
 def _scaled(figure: Figure, share: float) -> Figure:
     evidence: Evidence = figure.evidence
     return Figure(figure.value * share, figure.low * share, figure.high * share, evidence)
-

@@ -171,9 +171,7 @@ class _Writer:
         left = max(0.0, self.bakeoff.budget_seconds - self.bakeoff.spent_seconds)
         parts = [(self.words.tell(facts.rung_name_word(name)), seconds) for name, seconds in spent.items()]
         parts.append((self.say("TT-B128"), left))
-        heading = self.say(
-            "TT-B158", spent=self.bakeoff.spent_seconds, budget=self.bakeoff.budget_seconds
-        )
+        heading = self.say("TT-B158", spent=self.bakeoff.spent_seconds, budget=self.bakeoff.budget_seconds)
         legend = [
             element("span", element("i", class_=f"part-{index}"), name, " ", format_seconds(seconds))
             for index, (name, seconds) in enumerate(parts)
@@ -192,9 +190,7 @@ class _Writer:
 
     def errors_note(self) -> str:
         measured = self.bakeoff.measured
-        memory, time = (
-            facts.middle_error(facts.cost_beside(one, cost) for one in measured) for cost in _COSTS
-        )
+        memory, time = (facts.middle_error(facts.cost_beside(one, cost) for one in measured) for cost in _COSTS)
         trials = facts.trial_error(self.bakeoff)
         known = (("TT-B168", memory), ("TT-B169", time), ("TT-B170", trials))
         return " ".join(self.say(code, share=format_share(share)) for code, share in known if share is not None)
@@ -202,15 +198,14 @@ class _Writer:
     def baselines(self) -> Html:
         if not self.bakeoff.baselines:
             return Html()
-        heads = [
-            "",
-            f"{self.metric()} (dev)",
-            f"{self.metric()} (test)",
-            self.say("TT-B159"),
-            self.say("TT-R225"),
-        ]
+        missing = any(one.missing is not None for one in self.bakeoff.baselines)
+        scores = [f"{self.metric()} (dev)", f"{self.metric()} (test)"]
+        heads = [self.say("TT-B180"), *scores, self.say("TT-B159"), self.say("TT-R225")]
         rows = [self.baseline(one) for one in self.bakeoff.baselines]
-        return card(table(heads, rows, numbers=(1, 2, 3), stacked=True, blocks=(4,)))
+        shown = len(heads) if missing else len(heads) - 1
+        return card(
+            table(heads[:shown], [row[:shown] for row in rows], numbers=(1, 2, 3), stacked=True, blocks=(4,))
+        )
 
     def baseline(self, one: Baseline) -> Sequence[object]:
         why = self.words.tell(one.missing) if one.missing is not None else ""
@@ -241,7 +236,9 @@ class _Writer:
         blocks = [_command(self.say("TT-B172"), [self.bakeoff.command])] if self.bakeoff.command else []
         for code, command in next_commands(self.bakeoff):
             blocks.append(_command(self.say(code), [command]))
-        trainings = [_command(one.entrant.name, _commands(one)) for one in self.bakeoff.standings if _commands(one)]
+        trainings = [
+            _command(one.entrant.name, _commands(one)) for one in self.bakeoff.standings if _commands(one)
+        ]
         first = card(*blocks) if blocks else Html()
         if not trainings:
             return first

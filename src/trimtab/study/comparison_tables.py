@@ -1,4 +1,4 @@
-"""The wide tables of the page of a bake-off: who was measured, everyone with a reason, predicted beside measured."""
+"""The wide tables of a bake-off's page: who was measured, everyone with a reason, predicted beside measured."""
 
 from trimtab.study import comparison_facts as facts
 from trimtab.study.bakeoff import Bakeoff, Measure, Standing, TrialResult
@@ -17,8 +17,8 @@ def measured_table(bakeoff: Bakeoff, words: Words) -> Html:
         f"{metric} (dev)",
         *([f"{metric} (test)"] if again else []),
         words.say("TT-B181"),
-        words.say("TT-B150"),
-        words.say("TT-B151"),
+        words.say("TT-B190", name=words.say("TT-B150")),
+        words.say("TT-B190", name=words.say("TT-B151")),
         words.say("TT-B182"),
         words.say("TT-B183"),
         words.say("TT-B184"),
@@ -39,12 +39,12 @@ def _measured_row(bakeoff: Bakeoff, one: Standing, words: Words, again: bool) ->
     assert best is not None, "it was trained in earnest"
     return [
         _named(one, words, _trained(one, words)),
-        _score(best.dev, _seeds(one, "dev", words)),
+        _score(best.dev, "" if again else _seeds(one, "dev", words)),
         *([_score(best.test, _seeds(one, "test", words))] if again else []),
-        _difference(bakeoff, one, words),
-        _beside(facts.memory_beside(one), words, is_bytes=True),
-        _beside(facts.seconds_beside(one), words, is_bytes=False),
-        _speed(one, best, words),
+        _difference(bakeoff, one),
+        _beside(facts.memory_beside(one), is_bytes=True),
+        _beside(facts.seconds_beside(one), is_bytes=False),
+        _speed(one, best),
         _two(format_bytes(one.artifact_bytes) if one.artifact_bytes else _NONE),
         _can(one, words),
     ]
@@ -61,19 +61,19 @@ def standings_table(bakeoff: Bakeoff, words: Words) -> Html:
         words.say("TT-B187"),
         words.say("TT-R225"),
     ]
-    rows = [_standing_row(one, words) for one in bakeoff.standings]
+    rows = [_standing_row(one, words, len(bakeoff.models) > 1) for one in bakeoff.standings]
     styles = [_style(bakeoff, one) for one in bakeoff.standings]
     return table(heads, rows, numbers=(3, 4, 5), stacked=True, styles=styles, blocks=(1, 6), name="plan")
 
 
-def _standing_row(one: Standing, words: Words) -> list[object]:
+def _standing_row(one: Standing, words: Words, several: bool) -> list[object]:
     best, estimate = one.best, one.estimate
     parts = "; ".join(part_settings(part) for part in estimate.strategy.parts)
     predicted = _two(
         format_bytes(estimate.memory.peak_bytes.value), format_seconds(estimate.time.total_seconds.value)
     )
     return [
-        _named(one, words, one.entrant.model),
+        _named(one, words, one.entrant.model if several else ""),
         parts,
         _reached(best, words),
         facts.rate_words(best.trial.learning_rate) if best is not None else _NONE,
@@ -108,7 +108,7 @@ def predicted_table(bakeoff: Bakeoff, words: Words) -> Html:
     memory, time = words.say("TT-B150"), words.say("TT-B151")
     heads = [words.say("TT-B180")]
     for name in (memory, time):
-        heads += [words.say("TT-B190", name=name), words.say("TT-B191", name=name), words.say("TT-B192")]
+        heads += [words.say("TT-B191", name=name), words.say("TT-B197", name=name), words.say("TT-B192")]
     rows = [
         [
             one.entrant.name,
@@ -143,7 +143,7 @@ def _style(bakeoff: Bakeoff, one: Standing) -> str:
 def _named(one: Standing, words: Words, note: str) -> Html:
     tag = {"chosen": "chosen", "failed": "no"}.get(one.status, "yes")
     word = element("span", words.tell(facts.status_word(one)), class_=f"tag {tag}")
-    return join((element("b", one.entrant.name), " ", word, element("small", note)))
+    return join((element("b", one.entrant.name), " ", word, element("small", note) if note else Html()))
 
 
 def _trained(one: Standing, words: Words) -> str:
@@ -165,28 +165,26 @@ def _seeds(one: Standing, split: str, words: Words) -> str:
     return words.say("TT-B196", values=", ".join(values)) if values else ""
 
 
-def _difference(bakeoff: Bakeoff, one: Standing, words: Words) -> Html:
+def _difference(bakeoff: Bakeoff, one: Standing) -> Html:
     gained = facts.difference(bakeoff, one)
     if one is bakeoff.chosen or gained is None:
         return _two(_NONE)
     interval = facts.difference_interval(one)
     shown = "" if interval is None else " … ".join(map(facts.signed_words, interval))
-    tie = words.say("TT-B111") if facts.is_tie(bakeoff, one) else ""
-    return _two(facts.signed_words(gained), shown, tie)
+    return _two(facts.signed_words(gained), shown)
 
 
-def _beside(beside: facts.Beside | None, words: Words, *, is_bytes: bool) -> Html:
+def _beside(beside: facts.Beside | None, *, is_bytes: bool) -> Html:
     if beside is None:
         return _two(_NONE)
     printed = format_bytes if is_bytes else format_seconds
-    return _two(printed(beside.measured), words.say("TT-B197", figure=printed(beside.predicted.value)))
+    return _two(printed(beside.measured), f"({printed(beside.predicted.value)})")
 
 
-def _speed(one: Standing, best: TrialResult, words: Words) -> Html:
-    told = ""
-    if one.compared is not None and one.compared.text_seconds:
-        told = words.say("TT-B198", seconds=one.compared.text_seconds)
-    return _two(_count(best.samples_per_second), told)
+def _speed(one: Standing, best: TrialResult) -> Html:
+    compared = one.compared
+    alone = f"({format_seconds(compared.text_seconds)})" if compared is not None and compared.text_seconds else ""
+    return _two(_count(best.samples_per_second), alone)
 
 
 def _can(one: Standing, words: Words) -> Html:

@@ -6,6 +6,7 @@ those that none beats in this plane. Leaves out the choice of labels' places (la
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from trimtab.study.bakeoff import Bakeoff, Baseline, Measure, Standing
 from trimtab.study.comparison_facts import (
@@ -54,7 +55,7 @@ def frontier_drawing(bakeoff: Bakeoff, cost: Cost, told: Words) -> Drawing:
         words(0, 12, metric, "axis"),
         words(plane.right, plane.bottom + 32, axis, "axis end"),
         *_baseline_shapes(plane, inside, outside, told),
-        *_frontier_line(plane, bakeoff, points, cost, unit),
+        *_frontier_line(plane, points, unit),
         *(shape for point in points for shape in _shapes(plane, point, unit)),
         *(shape for point in points for shape in _markers(plane, bakeoff, point, unit, told)),
         *(shape for label in _labels(plane, bakeoff, points, unit, told) for shape in _label(label)),
@@ -130,10 +131,13 @@ def _baseline_text(one: Baseline, measure: Measure, told: Words) -> str:
     return f"{word} {score_words(measure.value)}"
 
 
-def _frontier_line(
-    plane: Plane, bakeoff: Bakeoff, points: Sequence[_Point], cost: Cost, unit: float
-) -> list[Html]:
+def _frontier_line(plane: Plane, points: Sequence[_Point], unit: float) -> list[Html]:
     """Along what can be had: to the right at the same score, then up to the next point."""
+    corners = _corners(plane, points, unit)
+    return [path(corners, "step")] if corners else []
+
+
+def _corners(plane: Plane, points: Sequence[_Point], unit: float) -> list[tuple[float, float]]:
     front = sorted((point for point in points if point.on_frontier), key=lambda point: point.cost)
     if len(front) < 2:
         return []
@@ -143,7 +147,16 @@ def _frontier_line(
         if corners:
             corners.append((x, corners[-1][1]))
         corners.append((x, y))
-    return [path([*corners, (plane.right, corners[-1][1])], "step")]
+    return [*corners, (plane.right, corners[-1][1])]
+
+
+def _steps(plane: Plane, points: Sequence[_Point], unit: float) -> list[Box]:
+    """Each stretch of the frontier's line, as a label sees it."""
+    corners = _corners(plane, points, unit)
+    return [
+        Box(min(x1, x2) - 1, min(y1, y2) - 1, max(x1, x2) + 1, max(y1, y2) + 1)
+        for (x1, y1), (x2, y2) in pairwise(corners)
+    ]
 
 
 def _shapes(plane: Plane, point: _Point, unit: float) -> list[Html]:
@@ -192,7 +205,7 @@ def _labels(
         for point in points
     ]
     field = Box(plane.left + 2, plane.top - 8, plane.right + 8, plane.bottom - 2)
-    taken = [box for point in points for box in _drawn(plane, point, unit)]
+    taken = [box for point in points for box in _drawn(plane, point, unit)] + _steps(plane, points, unit)
     return place(wanted, field, taken=taken)
 
 

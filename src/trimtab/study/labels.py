@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 HEIGHT = 15.0
 _LETTER, _WIDE = 7.3, 14.0  # units of a letter at 14 px, the size on a narrow screen
-_RINGS = (10.0, 18.0, 30.0, 44.0, 60.0, 78.0, 98.0, 120.0)
+_RINGS = (13.0, 20.0, 30.0, 44.0, 60.0, 78.0, 98.0, 120.0)
 _ANGLES = tuple(math.radians(degrees) for degrees in (0, 180, 315, 45, 225, 135, 270, 90, 337, 22, 202, 157))
 _ON_LABEL, _ON_POINT, _ON_LINE = 200.0, 90.0, 6.0
 
@@ -87,9 +87,7 @@ def _moved(box: Box, field: Box) -> Box:
     return Box(box.left + across, box.top + down, box.right + across, box.bottom + down)
 
 
-def _cost(
-    one: tuple[Label, float], placed: Sequence[Label], dots: Sequence[Box], taken: Sequence[Box]
-) -> float:
+def _cost(one: tuple[Label, float], placed: Sequence[Label], dots: Sequence[Box], taken: Sequence[Box]) -> float:
     label, distance = one
     on_labels = sum(label.box.meets(other.box) for other in placed)
     on_dots = sum(label.box.meets(box) for box in dots)

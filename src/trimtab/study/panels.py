@@ -35,9 +35,7 @@ def curve_drawings(bakeoff: Bakeoff, told: Words) -> list[Drawing]:
     steps = max(curve[-1][0] for _, curve in drawn)
     plane = _plane(Axis(low=0.0, high=float(steps)), Axis(low=min(0.0, losses[0]), high=top))
     lines = [[(plane.x(x), plane.y(min(y, top))) for x, y in curve] for _, curve in drawn]
-    return [
-        _curve_drawing(plane, bakeoff, one, curve, lines, at, told) for at, (one, curve) in enumerate(drawn)
-    ]
+    return [_curve_drawing(plane, bakeoff, one, curve, lines, at, told) for at, (one, curve) in enumerate(drawn)]
 
 
 def rate_drawings(bakeoff: Bakeoff, told: Words) -> list[Drawing]:

@@ -126,9 +126,7 @@ class Drawing:
         """A file of its own with its `style` inside, on paper, light or dark as the reader's system is."""
         paper = element("rect", x=-12, y=-12, width=self.width + 24, height=self.height + 24, class_="paper")
         sheet = element("style", Html(plain_style(style)))
-        return self._svg(
-            sheet, paper, margin=12, xmlns="http://www.w3.org/2000/svg", role="img", scaled=True
-        )
+        return self._svg(sheet, paper, margin=12, xmlns="http://www.w3.org/2000/svg", role="img", scaled=True)
 
     def _svg(self, *before: Html, margin: int = 1, scaled: bool = False, **attributes: object) -> Html:
         width, height = self.width + 2 * margin, self.height + 2 * margin
