@@ -21,13 +21,12 @@ def measured_table(bakeoff: Bakeoff, words: Words) -> Html:
         words.say("TT-B190", name=words.say("TT-B151")),
         words.say("TT-B182"),
         words.say("TT-B183"),
-        words.say("TT-B184"),
     ]
     rows = [_measured_row(bakeoff, one, words, again) for one in bakeoff.measured]
     return table(
         heads,
         rows,
-        numbers=range(1, len(heads) - 1),
+        numbers=range(1, len(heads)),
         stacked=True,
         styles=[_style(bakeoff, one) for one in bakeoff.measured],
         name="plan",
@@ -45,8 +44,7 @@ def _measured_row(bakeoff: Bakeoff, one: Standing, words: Words, again: bool) ->
         _beside(facts.memory_beside(one), is_bytes=True),
         _beside(facts.seconds_beside(one), is_bytes=False),
         _speed(one, best),
-        _two(format_bytes(one.artifact_bytes) if one.artifact_bytes else _NONE),
-        _can(one, words),
+        _kept(one, words),
     ]
 
 
@@ -187,10 +185,10 @@ def _speed(one: Standing, best: TrialResult) -> Html:
     return _two(_count(best.samples_per_second), alone)
 
 
-def _can(one: Standing, words: Words) -> Html:
-    """What it can be besides: one of several on one base, folded into the base."""
-    able = [code for code, can in (("TT-B143", one.switchable), ("TT-B144", one.mergeable)) if can]
-    return join(element("div", words.say(code)) for code in able) if able else _two(_NONE)
+def _kept(one: Standing, words: Words) -> Html:
+    """How large it is, and whether it can be one of several on a base, or be folded into the base."""
+    able = [words.say(code) for code, can in (("TT-B143", one.switchable), ("TT-B144", one.mergeable)) if can]
+    return _two(format_bytes(one.artifact_bytes) if one.artifact_bytes else _NONE, *able)
 
 
 def _two(main: str, *notes: str) -> Html:

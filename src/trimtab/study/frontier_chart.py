@@ -40,7 +40,7 @@ class _Point:
 
 def frontier_drawing(bakeoff: Bakeoff, cost: Cost, told: Words) -> Drawing:
     """The metric on dev, by which was chosen, against `cost`."""
-    points, (unit, unit_word) = _points(bakeoff, cost), _unit(bakeoff, cost)
+    points, (unit, unit_word) = _points(bakeoff, cost), axis_unit(bakeoff, cost)
     lower = any(point.measure.lower_is_better for point in points)
     inside, outside = _baselines(bakeoff, points)
     edges = [edge for point in points for edge in (point.measure.low, point.measure.high)]
@@ -87,7 +87,7 @@ def _points(bakeoff: Bakeoff, cost: Cost) -> list[_Point]:
     return sorted(found, key=lambda point: not point.on_frontier and point.standing is not bakeoff.chosen)
 
 
-def _unit(bakeoff: Bakeoff, cost: Cost) -> tuple[float, str]:
+def axis_unit(bakeoff: Bakeoff, cost: Cost) -> tuple[float, str]:
     """The unit in which the largest figure is easily read, and its name."""
     besides = [cost_beside(one, cost) for one in bakeoff.measured]
     most = max((one.measured for one in besides if one is not None), default=1.0)
@@ -241,5 +241,5 @@ def _legend(told: Words) -> list[Html]:
     for style, code in (("front", "TT-B137"), ("behind", "TT-B138"), ("ghost", "TT-B139")):
         text = told.say(code)
         shapes += [dot(x, y - 4, 4.5, style), words(x + 10, y, text, "tick")]
-        x += 24 + text_width(text) * 0.92
+        x += 24 + text_width(text) * 0.86
     return shapes
