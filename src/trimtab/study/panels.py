@@ -4,7 +4,6 @@ Each shows its own line among those of the others, so that it is compared at a g
 out (a grid of the page, `plane.sheet` in a file).
 """
 
-import math
 from collections.abc import Sequence
 
 from trimtab.study.bakeoff import Bakeoff, Standing, TrialResult

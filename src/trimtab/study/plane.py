@@ -12,7 +12,7 @@ from trimtab.study.charts import nice_ticks, short
 from trimtab.study.html import Html, element, join
 
 _LOG_FROM = 6.0  # largest over smallest value from which an axis of sizes is logarithmic
-_MOST_TICKS = 6
+_FEWEST_TICKS, _MOST_TICKS = 3, 6
 _VARIABLE = re.compile(r"var\((--[a-z0-9]+)\)")
 _BLOCK = re.compile(r":root \{([^}]*)\}")
 
@@ -52,9 +52,13 @@ class Axis:
         return 1 - share if self.flipped else share
 
     def ticks(self) -> list[float]:
-        """Round values inside, six at most."""
+        """Round values inside, six at most and three at least where it is linear."""
         found = _log_ticks(self.low, self.high) if self.logarithmic else nice_ticks(self.low, self.high)
         inside = [tick for tick in found if self.low <= tick <= self.high]
+        if len(inside) < _FEWEST_TICKS and not self.logarithmic:
+            step = (found[1] - found[0]) / 2
+            halves = (found[0] + at * step for at in range(2 * len(found)))
+            inside = [tick for tick in halves if self.low <= tick <= self.high]
         return inside[:: math.ceil(len(inside) / _MOST_TICKS)] if inside else []
 
 
@@ -158,8 +162,8 @@ def sheet(title: str, drawings: Sequence[Drawing], columns: int) -> Drawing:
 
 
 def plain_style(style: str) -> str:
-    """A style sheet with its variables written out, as programs need that draw SVG and know none: the light colours,
-    and the dark ones once more for readers of the dark. Sizes for narrow screens are left out."""
+    """A style sheet with its variables written out, as programs need that draw SVG and know none: the light
+    colours, and the dark ones once more for readers of the dark. Sizes for narrow screens are left out."""
     light, dark = (dict(_pairs(block)) for block in _BLOCK.findall(style)[:2])
     rules = style[style.index("svg text") :].strip()
     in_light = _VARIABLE.sub(lambda found: light[found[1]], rules)

@@ -1,19 +1,22 @@
 """A bake-off on a terminal: a line a trial while it runs, then the table, the verdict, and what to type next.
 
-In a pipe there is no bar, and no chart. Progress goes to stderr; the result, which is facts, to stdout. The table is
-in show/comparison.py.
+In a pipe there is no bar, and no chart. Progress goes to stderr; the result, which is facts, to stdout. The table
+is in show/comparison.py.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import singledispatchmethod
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len, set_cell_size
 from rich.progress import BarColumn, Progress, TextColumn
+from rich.text import Text
 
 from trimtab.app.cli.face import Face
 from trimtab.app.cli.flow import Flow
 from trimtab.app.cli.show.comparison import show_bakeoff
 from trimtab.errors import Message
+from trimtab.errors.quantities import format_count, format_seconds
 from trimtab.study.bakeoff import (
     BakeoffDone,
     BakeoffStarted,
@@ -27,12 +30,17 @@ from trimtab.study.bakeoff import (
 )
 from trimtab.study.comparison_facts import baseline_word, rate_words, rung_word, score_words
 from trimtab.study.comparison_files import comparison_json
+from trimtab.study.page_parts import metric_words
 
 if TYPE_CHECKING:
     from trimtab.planning.halving import Trial
     from trimtab.study.bakeoff import Happening
 
 _BAR = 20  # columns
+_LONGEST = 24  # columns of a name beside the bar
+_SIZES = (11, 16, -6, -6, -8, -6, -10, -9)  # columns of a line: round, name, rate, rows, score, best, took, left
+_HEADS = ("TT-B178", "TT-B180", "TT-B179", "TT-R216", "TT-B184", "TT-B148", "TT-B128")
+_TOGETHER = (0, 0, 2, 3, 3, 3)  # by rung: trials on as many rows, whose scores are held against each other
 
 
 def follow(face: Face, events: "Iterable[Happening]") -> None:
@@ -51,7 +59,9 @@ class ComparisonView:
     def __init__(self, face: Face) -> None:
         self._face = face
         self._left_seconds = 0.0
-        self._best: tuple[int, Measure, str] | None = None
+        self._metric = ""
+        self._headed = False
+        self._best: dict[int, Measure] = {}
         self._bar: Progress | None = None
 
     @singledispatchmethod
@@ -62,6 +72,7 @@ class ComparisonView:
     def _(self, event: BakeoffStarted) -> None:
         resumed = self._face.say("TT-B147", count=event.resumed) if event.resumed else ""
         self._left_seconds = event.budget_seconds - event.spent_seconds
+        self._metric = metric_words(event.metric)
         self._line(
             "TT-B145",
             entrants=len(event.entrants),
@@ -78,7 +89,7 @@ class ComparisonView:
         word = baseline_word(one.name)
         name = word if isinstance(word, str) else self._face.tell(word)
         if one.dev is not None:
-            self._line("TT-B148", name=name, score=score_words(one.dev.value), seconds=one.seconds)
+            self._row(self._face.say("TT-B109"), name, "", "", score_words(one.dev.value), "", one.seconds)
         elif one.missing is not None:
             self._line("TT-B146", name=name, why=self._face.tell(one.missing))
 
@@ -128,32 +139,53 @@ class ComparisonView:
             self._bar = None
 
     def _scored(self, result: TrialResult, measure: Measure) -> None:
-        beaten = self._best is None or result.trial.rung > self._best[0] or measure.merit > self._best[1].merit
-        if beaten or self._best is None:
-            self._best = (result.trial.rung, measure, result.trial.entrant)
-        _, best, name = self._best
-        so_far = "" if beaten else self._face.say("TT-B179", score=score_words(best.value), name=name)
-        score = score_words(measure.value)
-        words = self._face.say(
-            "TT-B178",
-            trial=self._trial(result.trial),
-            rows=result.trial.rows,
-            score=score,
-            seconds=result.seconds,
-            left=max(0.0, self._left_seconds),
-            best=so_far or self._face.say("TT-B184"),
-        )
-        self._print(words, "bold" if beaten else "")
+        """In bold where it is the best so far."""
+        trial = result.trial
+        group = _TOGETHER[trial.rung]
+        best = self._best.get(group)
+        beaten = best is None or measure.merit > best.merit
+        if best is None or beaten:
+            self._best[group] = best = measure
+        self._trial_row(trial, score_words(measure.value), score_words(best.value), result.seconds, beaten)
 
     def _failed(self, result: TrialResult) -> None:
-        why = "" if result.failure is None else self._face.tell(result.failure)
-        self._print(self._face.say("TT-B146", name=self._trial(result.trial), why=why), "yellow")
+        self._trial_row(result.trial, "✗", "", result.seconds, False)
+        if result.failure is not None:
+            self._print(self._face.tell(result.failure), "yellow")
 
-    def _trial(self, trial: "Trial") -> str:
-        """ "[learning rates] lora 3e-4" """
-        rung = self._face.tell(rung_word(trial.rung))
-        seed = self._face.say("TT-B142", seed=trial.seed) if trial.seed else ""
-        return f"[{rung}] {trial.entrant} {rate_words(trial.learning_rate)}{seed}"
+    def _trial_row(self, trial: "Trial", score: str, best: str, seconds: float, beaten: bool) -> None:
+        rung, rate = self._face.tell(rung_word(trial.rung)), rate_words(trial.learning_rate)
+        rows = format_count(trial.rows)
+        self._row(rung, self._name(trial), rate, rows, score, best, seconds, "bold" if beaten else "")
+
+    def _name(self, trial: "Trial") -> str:
+        if not trial.seed:
+            return trial.entrant
+        return self._face.say("TT-B142", name=trial.entrant, seed=trial.seed)
+
+    def _row(
+        self,
+        rung: str,
+        name: str,
+        rate: str,
+        rows: str,
+        score: str,
+        best: str,
+        seconds: float,
+        style: str = "",
+    ) -> None:
+        """One line of the table that grows; its heads before the first."""
+        if not self._headed:
+            self._headed = True
+            heads = (self._face.say(code) for code in _HEADS)
+            first, second, third, fourth, *rest = heads
+            self._print_row([first, second, third, fourth, self._metric, *rest], "dim")
+        left = _minutes(max(0.0, self._left_seconds))
+        self._print_row([rung, name, rate, rows, score, best, format_seconds(seconds), left], style)
+
+    def _print_row(self, cells: Sequence[str], style: str) -> None:
+        words = " ".join(_sized(cell, size) for cell, size in zip(cells, _SIZES, strict=True))
+        self._face.err.print(Text(words.rstrip(), style), no_wrap=True, overflow="ellipsis", crop=False)
 
     def _line(self, code: str, **facts: object) -> None:
         self._print(self._face.say(code, **facts))
@@ -167,5 +199,20 @@ class ComparisonView:
             self._bar = Progress(*columns, console=self._face.err, transient=True)
             self._bar.add_task("", total=max(1, steps))
             self._bar.start()
-        words = " ".join(part for part in (self._trial(trial), loss) if part)
+        name = f"{self._name(trial)} {rate_words(trial.learning_rate)}"
+        words = " ".join(part for part in (set_cell_size(name, min(_LONGEST, cell_len(name))), loss) if part)
         self._bar.update(self._bar.task_ids[0], completed=step, total=max(1, steps), description=words)
+
+
+def _sized(cell: str, size: int) -> str:
+    """In so many columns: to the left, or to the right where `size` is negative; what is longer is cut."""
+    width = abs(size)
+    if cell_len(cell) > width:
+        return set_cell_size(cell, width - 1) + "…"
+    room = " " * (width - cell_len(cell))
+    return cell + room if size > 0 else room + cell
+
+
+def _minutes(seconds: float) -> str:
+    """Whole minutes, where there are some."""
+    return format_seconds(60.0 * round(seconds / 60) if seconds >= 120 else seconds)

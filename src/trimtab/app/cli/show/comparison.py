@@ -7,7 +7,7 @@ Leaves out what happens while it runs (show/comparing.py).
 import string
 from collections.abc import Iterator, Sequence
 
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 from rich.console import RenderableType
 from rich.padding import Padding
 from rich.table import Table
@@ -25,7 +25,7 @@ from trimtab.study.next_commands import next_commands
 from trimtab.study.page_parts import metric_words
 from trimtab.study.plane import Axis
 
-_NAME = 16  # columns of a name in the table
+_NAME = 14  # columns of a name in the table
 _CHART = (39, 12)  # columns, rows of one of the two
 _ROOM_FOR_CHARTS = 79
 _LETTERS = string.ascii_uppercase
@@ -42,8 +42,10 @@ def show_bakeoff(face: Face, bakeoff: Bakeoff, path: str = "") -> None:
         face.out.print(Flow(face.tell(notice), "yellow"))
     face.out.print(Flow(face.tell(bakeoff.verdict), "bold"))
     face.out.print()
-    for code, command in next_commands(bakeoff):
-        face.out.print(Text.assemble((face.say(code), "bold"), f"  {command}"), soft_wrap=True)
+    commands = [(face.say(code), command) for code, command in next_commands(bakeoff)]
+    widest = max((cell_len(words) for words, _ in commands), default=0)
+    for words, command in commands:
+        face.out.print(Text.assemble((set_cell_size(words, widest), "dim"), f"  {command}"), soft_wrap=True)
     if path:
         face.out.print(face.say("TT-B117", path=path), soft_wrap=True)
 
@@ -54,13 +56,24 @@ def show_bakeoff(face: Face, bakeoff: Bakeoff, path: str = "") -> None:
 def _table(face: Face, bakeoff: Bakeoff) -> Table:
     plain = is_plain(face)
     table = new_table(face, "TT-B180")
+    table.collapse_padding = True
     for words in _heads(face, bakeoff):
         table.add_column(words, justify="right", no_wrap=plain)
-    for letter, one in zip(_letters(bakeoff), bakeoff.measured, strict=False):
-        first = _name(face, bakeoff, one, letter, plain)
-        style = "bold" if one is bakeoff.chosen else ""
-        table.add_row(first, *(two_lines(cell, plain) for cell in _cells(face, bakeoff, one)), style=style)
+    rows = []
+    for letter, one in zip(_letters(bakeoff), bakeoff.measured, strict=True):
+        cells = [two_lines(cell, plain) for cell in _cells(face, bakeoff, one)]
+        rows.append([_name(face, bakeoff, one, letter, plain), *cells])
+        table.add_row(*rows[-1], style="bold" if one is bakeoff.chosen else "")
+    for column, *shown in zip(table.columns, *rows, strict=True):
+        if not plain:
+            column.width = _needed(str(column.header), shown)
     return table
+
+
+def _needed(head: str, cells: Sequence[Text]) -> int:
+    """Columns in which no figure is broken; the head may be, between its words."""
+    lines = [line for cell in cells for line in cell.plain.splitlines()]
+    return max(map(cell_len, [*head.split(), *lines]), default=1)
 
 
 def _heads(face: Face, bakeoff: Bakeoff) -> tuple[str, ...]:

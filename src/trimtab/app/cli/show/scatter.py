@@ -26,8 +26,8 @@ class Spot:
 def scatter(
     spots: Sequence[Spot], x_axis: Axis, y_axis: Axis, *, width: int, height: int, across: Sequence[float] = ()
 ) -> Text:
-    """`width` columns and `height` rows in all, numbers included; `across`: y of the dashed lines. Of two letters in
-    one place the first stands, and the other beside it."""
+    """`width` columns and `height` rows in all, numbers included; `across`: y of the dashed lines. Of two letters
+    in one place the first stands, and the other beside it."""
     columns, rows = width - _NUMBERS - 2, height - 2
     cells: dict[tuple[int, int], tuple[str, str]] = {}
     for y in across:
