@@ -88,8 +88,7 @@ class _Writer:
         )
 
     def notice(self, told: Message) -> str:
-        parts = (self.words.tell(told), told.next_step(self.words.language))
-        return " ".join(part for part in parts if part)
+        return self.words.together((self.words.tell(told), told.next_step(self.words.language)))
 
     def cells(self) -> list[Cell]:
         bakeoff, chosen = self.bakeoff, self.bakeoff.chosen
@@ -137,7 +136,7 @@ class _Writer:
         told = [self.say("TT-B160", count=len(self.bakeoff.frontier()), names=names)] if names else []
         told += [self.say("TT-B161", name=knee.entrant.name)] if knee is not None else []
         told.append(self.say("TT-B162"))
-        return element("p", " ".join(told), class_="note")
+        return element("p", self.words.together(told), class_="note")
 
     def measured(self) -> Html:
         if not self.bakeoff.measured:
@@ -149,7 +148,7 @@ class _Writer:
         code = "TT-B163" if self.bakeoff.split == "test" else "TT-B164"
         seeds = any(one.again for one in self.bakeoff.measured)
         told = [self.say(code), *([self.say("TT-B165")] if seeds else [])]
-        return " ".join(told)
+        return self.words.together(told)
 
     def curves(self) -> Html:
         return _panels(curve_drawings(self.bakeoff, self.words), self.say("TT-B166"))
@@ -193,7 +192,8 @@ class _Writer:
         memory, time = (facts.middle_error(facts.cost_beside(one, cost) for one in measured) for cost in _COSTS)
         trials = facts.trial_error(self.bakeoff)
         known = (("TT-B168", memory), ("TT-B169", time), ("TT-B170", trials))
-        return " ".join(self.say(code, share=format_share(share)) for code, share in known if share is not None)
+        told = [self.say(code, share=format_share(share)) for code, share in known if share is not None]
+        return self.words.together(told)
 
     def baselines(self) -> Html:
         if not self.bakeoff.baselines:
@@ -261,7 +261,7 @@ def _score(measure: Measure | None) -> object:
     if measure is None:
         return "–"
     interval = f"{facts.score_words(measure.low)} – {facts.score_words(measure.high)}"
-    return join((facts.score_words(measure.value), element("small", interval)))
+    return element("div", facts.score_words(measure.value), element("small", interval))
 
 
 def _commands(standing: Standing) -> list[str]:

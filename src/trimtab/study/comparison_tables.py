@@ -83,12 +83,11 @@ def _standing_row(one: Standing, words: Words, several: bool) -> list[object]:
 
 def _reason(one: Standing, words: Words) -> Html:
     failures = [result.failure for result in one.trials if result.failure is not None]
-    told = [words.tell(one.reason), one.reason.next_step(words.language)]
-    first = " ".join(part for part in told if part)
+    first = words.together((words.tell(one.reason), one.reason.next_step(words.language)))
     if not failures or failures[0].code == one.reason.code:
         return join((first,))
     more = words.say("TT-B188", count=len(failures), why=failures[0])
-    return join((first, element("small", more)))
+    return element("div", first, element("small", more))
 
 
 def _reached(best: TrialResult | None, words: Words) -> Html:
@@ -128,7 +127,7 @@ def _three(beside: facts.Beside | None, words: Words, *, is_bytes: bool) -> list
     return [
         _two(printed(predicted.value), _range(predicted, is_bytes=is_bytes)),
         printed(beside.measured),
-        join((error, element("small", inside))),
+        _two(error, inside),
     ]
 
 
@@ -141,7 +140,8 @@ def _style(bakeoff: Bakeoff, one: Standing) -> str:
 def _named(one: Standing, words: Words, note: str) -> Html:
     tag = {"chosen": "chosen", "failed": "no"}.get(one.status, "yes")
     word = element("span", words.tell(facts.status_word(one)), class_=f"tag {tag}")
-    return join((element("b", one.entrant.name), " ", word, element("small", note) if note else Html()))
+    small = element("small", note) if note else Html()
+    return element("div", element("b", one.entrant.name), " ", word, small)
 
 
 def _trained(one: Standing, words: Words) -> str:
@@ -191,8 +191,8 @@ def _kept(one: Standing, words: Words) -> Html:
     return _two(format_bytes(one.artifact_bytes) if one.artifact_bytes else _NONE, *able)
 
 
-def _two(main: str, *notes: str) -> Html:
-    return join((main, *(element("small", note) for note in notes if note)))
+def _two(main: object, *notes: str) -> Html:
+    return element("div", main, *(element("small", note) for note in notes if note))
 
 
 def _range(figure: Figure, *, is_bytes: bool) -> str:

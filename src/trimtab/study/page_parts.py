@@ -33,6 +33,10 @@ class Words:
     def tell(self, told: Message) -> str:
         return told.text(self.language)
 
+    def together(self, sentences: Iterable[str]) -> str:
+        """One after the other, those that say something."""
+        return ("" if self.language == "zh" else " ").join(one for one in sentences if one)
+
 
 def document(title: object, sections: Iterable[Html], language: str) -> str:
     """The whole HTML file: no network, no script; light or dark as the reader's system is; prints well."""
