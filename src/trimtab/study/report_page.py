@@ -5,24 +5,33 @@ Every sentence comes from errors/messages/report.toml; every name, label and tex
 `element`.
 """
 
-import string
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from importlib import resources
 
-from trimtab.data.spec import Problem
 from trimtab.errors import message
 from trimtab.estimation.estimate import MemoryParts
-from trimtab.methods import Part, Strategy
+from trimtab.methods import Strategy
 from trimtab.metrics.score import ClassScore, Score
 from trimtab.planning.plan import Candidate
 from trimtab.planning.words import part_word, phase_word, span_word
-from trimtab.study.charts import Bar, Mark, bars, curve, histogram, stack
+from trimtab.study.charts import Bar, Mark, bars, curve, stack
 from trimtab.study.html import Html, element, facts_list, join, table
+from trimtab.study.page_parts import (
+    SHOWN_LABELS,
+    Words,
+    data_cards,
+    document,
+    hash_words,
+    headline,
+    machine_words,
+    metric_words,
+    part_settings,
+    section,
+    versions_words,
+)
 from trimtab.study.report import Comparison, Confusion, Report
 from trimtab.units import format_bytes, format_count, format_seconds, format_share
 
-_SHOWN_LABELS = 12  # rows of a table or chart before the rest is folded away
 _SHOWN_CANDIDATES = 12
 _LONGEST_TEXT = 600  # characters of a worst example
 _WORDS = {
@@ -44,11 +53,8 @@ _FORMATS: dict[str, Callable[[float], str]] = {
 def page(report: Report, language: str) -> str:
     """The whole HTML file."""
     writer = _Writer(report, language)
-    template = (resources.files("trimtab.study") / "report.html").read_text(encoding="utf-8")
     title = join((writer.say("TT-R100"), " · ", report.plan.model, " · ", report.plan.data))
-    body = join(part for section in writer.sections() for part in (section, Html("\n")))
-    tag = {"zh": "zh-CN"}.get(language, language)
-    return string.Template(template).substitute(language=tag, title=title, body=body)
+    return document(title, writer.sections(), language)
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,7 @@ class _Writer:
         yield self.section("TT-R110", self.again())
 
     def section(self, heading: str, content: Html) -> Html:
-        return element("section", element("h2", self.say(heading)), content)
+        return section(self.say(heading), content)
 
     # ---- what came out ----
 
@@ -91,7 +97,7 @@ class _Writer:
             "TT-R001",
             method=plan.chosen.estimate.strategy.method,
             model=plan.model,
-            metric=_metric(main.name),
+            metric=metric_words(main.name),
             value=main.value,
             low=main.low,
             high=main.high,
@@ -116,7 +122,7 @@ class _Writer:
         main = score.main
         cells = [
             (
-                f"{_metric(main.name)} ({score.split})",
+                f"{metric_words(main.name)} ({score.split})",
                 f"{main.value:.3f}",
                 f"{main.low:.3f} – {main.high:.3f}",
                 "",
@@ -130,18 +136,7 @@ class _Writer:
         total = format_count(estimate.total_parameters)
         trained = format_count(estimate.trainable_parameters)
         cells.append((self.say("TT-R229"), trained, f"{format_share(share)} / {total}", ""))
-        return element(
-            "dl",
-            *(
-                element(
-                    "div",
-                    element("dt", name),
-                    element("dd", value, element("small", note, class_=tone or None)),
-                )
-                for name, value, note, tone in cells
-            ),
-            class_="facts",
-        )
+        return headline(cells)
 
     def error(self, entry: Comparison) -> str:
         error = entry.error_share
@@ -210,7 +205,7 @@ class _Writer:
     def training(self) -> Html:
         run, strategy = self.report.run, self.report.plan.chosen.estimate.strategy
         best = Mark(run.best_step, self.say("TT-R209", step=run.best_step))
-        metric = self.say("TT-R207", metric=_metric(run.dev.main.name))
+        metric = self.say("TT-R207", metric=metric_words(run.dev.main.name))
         losses = [(float(point.step), point.loss) for point in run.history]
         metrics = [(float(point.step), point.dev_metric) for point in run.history if point.dev_metric is not None]
         charts = [
@@ -232,7 +227,7 @@ class _Writer:
         if strategy.schedule.layer_decay != 1.0:
             told.append((self.say("TT-R026"), self.layer_rates(strategy)))
         if run.untrained_metric is not None:
-            before = f"{_metric(run.dev.main.name)} {run.untrained_metric:.3f} → {run.dev.main.value:.3f}"
+            before = f"{metric_words(run.dev.main.name)} {run.untrained_metric:.3f} → {run.dev.main.value:.3f}"
             told.insert(0, (self.say("TT-R257"), before))
         facts = facts_list(told)
         return join(
@@ -277,7 +272,7 @@ class _Writer:
         rows = [
             (
                 score.split,
-                _metric(metric.name),
+                metric_words(metric.name),
                 f"{metric.value:.3f}",
                 f"{metric.low:.3f} – {metric.high:.3f}",
                 score.n,
@@ -299,7 +294,7 @@ class _Writer:
             (row.label, f"{row.precision:.3f}", f"{row.recall:.3f}", f"{row.f1:.3f}", row.support)
             for row in sorted(classes, key=lambda row: row.f1)
         ]
-        shown, folded = rows[:_SHOWN_LABELS], rows[_SHOWN_LABELS:]
+        shown, folded = rows[:SHOWN_LABELS], rows[SHOWN_LABELS:]
         first = table(heads, shown, numbers=(1, 2, 3, 4))
         return join((first, self.fold("TT-R012", len(folded), table(heads, folded, numbers=(1, 2, 3, 4)))))
 
@@ -309,10 +304,10 @@ class _Writer:
         return element("details", element("summary", self.say(code, count=count)), content)
 
     def confusion(self, confusion: Confusion) -> Html:
-        if len(confusion.labels) <= _SHOWN_LABELS:
+        if len(confusion.labels) <= SHOWN_LABELS:
             return element("div", self.matrix(confusion), class_="card wide")
         heads = [self.say(code) for code in ("TT-R217", "TT-R218", "TT-R249")]
-        return element("div", table(heads, confusion.most_confused(_SHOWN_LABELS), numbers=(2,)), class_="card")
+        return element("div", table(heads, confusion.most_confused(SHOWN_LABELS), numbers=(2,)), class_="card")
 
     def matrix(self, confusion: Confusion) -> Html:
         """Rows are true labels; a cell's tone is its share of the row."""
@@ -388,7 +383,7 @@ class _Writer:
             style = "chosen" if candidate is chosen else "yes" if candidate.fits else "no"
             cells = (
                 element("span", strategy.method, " ", element("span", self.say(state), class_=f"tag {style}")),
-                "; ".join(_part(part) for part in strategy.parts),
+                "; ".join(part_settings(part) for part in strategy.parts),
                 f"{strategy.number_formats}, {strategy.micro_batch}",
                 format_bytes(memory.value),
                 format_seconds(time.value),
@@ -400,76 +395,13 @@ class _Writer:
         return table(heads, rows, numbers=(3, 4, 5), stacked=True, styles=styles, blocks=(6,), name="plan")
 
     def data(self) -> Html:
-        data, strategy = self.report.data, self.report.plan.chosen.estimate.strategy
-        length, lengths = strategy.max_length, data.cut_at(strategy.max_length).lengths
-        cut = lengths.share_longer_than(length)
-        told = self.say("TT-R008" if cut else "TT-R009", cut=cut, length=length, longest=lengths.longest)
-        name = self.say("TT-R230")
-        mark = Mark(length, self.say("TT-R231", length=length)) if length <= lengths.longest else None
-        quantiles = f"{lengths.quantile(0.5)}, {lengths.quantile(0.95)}, {lengths.longest}"
-        rows = " / ".join(map(format_count, (data.train_rows, data.dev_rows, data.test_rows)))
-        columns, form = " + ".join(data.columns), f", {data.form}" if data.form else ""
-        target = f" → {data.label_column}" if data.label_column else ""
-        facts = [
-            (self.say("TT-R234"), f"{data.task} ({columns}{target}{form})"),
-            (self.say("TT-R233"), rows),
-            (self.say("TT-R235"), quantiles),
-        ]
-        drawing = histogram(name, lengths.counts, mark, "")
-        drawn = element("div", element("h3", name), drawing, element("p", told, class_="note"), class_="card")
-        cards = [drawn, element("div", facts_list(facts), self.balance(), class_="card")]
-        found = element(
-            "div", element("h3", self.say("TT-R236")), self.problems(), class_="card", style="margin-top:16px"
-        )
-        return join((element("div", *cards, class_="grid"), found))
-
-    def balance(self) -> Html:
-        data = self.report.data
-        if not data.labels:
-            return Html()
-        pairs = sorted(zip(data.labels, data.label_counts, strict=True), key=lambda pair: -pair[1])
-        if len(pairs) > _SHOWN_LABELS:
-            rest = sum(count for _, count in pairs[_SHOWN_LABELS:])
-            pairs = [*pairs[:_SHOWN_LABELS], (self.say("TT-R250"), rest)]
-        most, total = max(count for _, count in pairs) or 1, data.labelled or 1
-        cells = [
-            join(
-                (
-                    element("span", label),
-                    element("i", style=f"--share:{count / most:.4f}"),
-                    element("b", f"{format_count(count)} · {format_share(count / total)}"),
-                )
-            )
-            for label, count in pairs
-        ]
-        heading = element("h3", self.say("TT-R232"), style="margin-top:18px")
-        return join((heading, element("div", *cells, class_="shares")))
-
-    def problems(self) -> Html:
-        if not self.report.data.problems:
-            return element("p", self.say("TT-R010"), class_="note")
-        return element("ul", *(self.problem(problem) for problem in self.report.data.problems))
-
-    def problem(self, problem: Problem) -> Html:
-        places = ", ".join(
-            f"{place.file}, {self.say('TT-R013', row=place.row)}" if place.row else place.file
-            for place in problem.places[:3]
-        )
-        parts = [problem.message.text(self.language), problem.message.next_step(self.language)]
-        note = element("span", f" {places}", class_="note") if places else Html()
-        return element("li", " ".join(part for part in parts if part), note)
+        length = self.report.plan.chosen.estimate.strategy.max_length
+        return data_cards(self.report.data, length, Words(self.language))
 
     def environment(self) -> Html:
         report = self.report
-        device, model, estimate = report.machine.device, report.model, report.plan.chosen.estimate
-        count = f"{report.machine.count} × " if report.machine.count > 1 else ""
-        machine = self.say(
-            "TT-R246",
-            name=f"{count}{device.name}",
-            cores=report.machine.cores,
-            memory=device.memory_bytes,
-            usable=device.usable_bytes,
-        )
+        model, estimate = report.model, report.plan.chosen.estimate
+        machine = machine_words(report.machine, Words(self.language))
         shape = self.say(
             "TT-R245", name=model.name, parameters=model.parameters, layers=model.layers, hidden=model.hidden
         )
@@ -481,14 +413,14 @@ class _Writer:
         )
         facts = [
             (self.say("TT-R237"), machine),
-            (self.say("TT-R238"), " ".join(part for part in (shape, _hash(model.fingerprint)) if part)),
+            (self.say("TT-R238"), " ".join(part for part in (shape, hash_words(model.fingerprint)) if part)),
             (
                 self.say("TT-R247"),
-                " ".join(part for part in (report.data.name, _hash(report.data.fingerprint)) if part),
+                " ".join(part for part in (report.data.name, hash_words(report.data.fingerprint)) if part),
             ),
             (self.say("TT-R229"), trained),
             (self.say("TT-R260"), format_bytes(estimate.kept_bytes)),
-            (self.say("TT-R240"), ", ".join(f"{name} {version}" for name, version in report.run.versions)),
+            (self.say("TT-R240"), versions_words(report.run.versions)),
             (self.say("TT-R239"), str(report.run.seed)),
         ]
         return element("div", facts_list(facts), class_="card")
@@ -497,24 +429,6 @@ class _Writer:
         command = element("div", element("pre", self.report.command), class_="card")
         note = element("p", self.say("TT-R015"), class_="note", style="margin-top:8px")
         return join((command, note))
-
-
-def _metric(name: str) -> str:
-    return name.replace("_", " ")
-
-
-def _part(part: Part) -> str:
-    """A part and its settings: "lora (rank 8, alpha 16, targets q v)"."""
-    settings = [
-        f"{field.name.replace('_', ' ')} {' '.join(map(str, value)) if isinstance(value, tuple) else value}"
-        for field in fields(part)
-        if (value := getattr(part, field.name)) not in (None, 0, 0.0, (), "")
-    ]
-    return f"{part.name} ({', '.join(settings)})" if settings else part.name
-
-
-def _hash(fingerprint: str) -> str:
-    return f"[{fingerprint[:12]}]" if fingerprint else ""
 
 
 def _cut(text: str) -> str:
