@@ -4,7 +4,8 @@
     bag of words  logistic regression on words and pairs of words (on pieces of words where there are no spaces)
 
 A third, the frozen model with a head, is an entrant like the others. Of tasks with one label a text; scikit-learn
-computes the second (by stochastic gradients: seconds, whatever the labels), and is an extra (`pip install 'trimtab[compare]'`). No torch.
+computes the second (by stochastic gradients: seconds, whatever the labels), and is an extra (`pip install
+'trimtab[compare]'`). No torch.
 """
 
 import time
