@@ -205,8 +205,8 @@ def _labels(
         for point in points
     ]
     field = Box(plane.left + 2, plane.top - 8, plane.right + 8, plane.bottom - 2)
-    taken = [box for point in points for box in _drawn(plane, point, unit)] + _steps(plane, points, unit)
-    return place(wanted, field, taken=taken)
+    lines = [_interval_box(plane, point, unit) for point in points] + _steps(plane, points, unit)
+    return place(wanted, field, lines=lines, dots=[_ghost_box(plane, point, unit) for point in points])
 
 
 def _label_text(bakeoff: Bakeoff, standing: Standing, told: Words) -> str:
@@ -218,10 +218,14 @@ def _label_text(bakeoff: Bakeoff, standing: Standing, told: Words) -> str:
     return " · ".join([short_name(standing.entrant.name), *marks])
 
 
-def _drawn(plane: Plane, point: _Point, unit: float) -> list[Box]:
-    x, ghost = plane.x(point.cost / unit), plane.x(point.predicted / unit)
-    y, low, high = (plane.y(v) for v in (point.measure.value, point.measure.low, point.measure.high))
-    return [Box(x - 2, min(low, high), x + 2, max(low, high)), Box(ghost - 4, y - 4, ghost + 4, y + 4)]
+def _interval_box(plane: Plane, point: _Point, unit: float) -> Box:
+    x, low, high = plane.x(point.cost / unit), plane.y(point.measure.low), plane.y(point.measure.high)
+    return Box(x - 2, min(low, high), x + 2, max(low, high))
+
+
+def _ghost_box(plane: Plane, point: _Point, unit: float) -> Box:
+    x, y = plane.x(point.predicted / unit), plane.y(point.measure.value)
+    return Box(x - 5, y - 5, x + 5, y + 5)
 
 
 def _label(label: Label) -> list[Html]:
