@@ -176,11 +176,14 @@ def test_letters_stand_where_their_figures_are(lower: bool) -> None:
 
 
 EVENTS = (
-    Step(step=3, steps=9, epoch=0.1, loss=float("nan"), learning_rate=1e-3, seconds=0.2, eta_seconds=3.0, memory_bytes=9),
+    Step(step=3, steps=9, epoch=0.1, loss=float("nan"), learning_rate=1e-3, seconds=0.2, eta_seconds=3.0,
+         memory_bytes=9),
     Preflight(rows=4, tokens_per_row=9, seconds=0.1, memory_bytes=7),
     *happenings(rich()),
     BaselineDone(baseline=Baseline(name=f"{EVIL}\u2028\ud800\n", dev=measure(0.5))),
-    TrialDone(result=result(entrant("a\nb", "lora", 1e-3), 0, 1e-3, None, seconds=1.0, failure=message("TT-R025"))),
+    TrialDone(
+        result=result(entrant("a\nb", "lora", 1e-3), 0, 1e-3, None, seconds=1.0, failure=message("TT-R025"))
+    ),
 )  # fmt: skip
 
 
@@ -189,7 +192,7 @@ def test_every_event_is_one_line_of_strict_json(language: str) -> None:
     for event in EVENTS:
         line = event_line(event, language)
         assert len(line.splitlines()) == 1 and line.isascii()
-        told = json.loads(line, parse_constant=lambda name: pytest.fail(name))
+        told = json.loads(line, parse_constant=pytest.fail)
         assert told["event"] == type(event).__name__
 
 

@@ -1,10 +1,10 @@
-"""The files of a bake-off: JSON that holds every fact, CSV that no spreadsheet computes, charts that stand alone."""
+"""The files of a bake-off: JSON with every fact, CSV that no spreadsheet computes, charts that stand alone."""
 
 import csv
 import io
 import json
 import stat
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -114,7 +114,8 @@ def _is_number(cell: str) -> bool:
     ("cell", "written"),
     [
         ("=1+1", "'=1+1"), ("  =1", "'  =1"), ("＝1", "'＝1"), ("\n=1", "'\n=1"), ("plain", "plain"), ("", ""),
-        (-0.5, "-0.5"), (0, "0"), (True, "true"), (None, ""), (float("nan"), ""), (float("-inf"), ""), ("a=b", "a=b"),
+        (-0.5, "-0.5"), (0, "0"), (True, "true"), (None, ""), (float("nan"), ""), (float("-inf"), ""), 
+        ("a=b", "a=b"),
     ],
 )  # fmt: skip
 def test_what_a_spreadsheet_would_compute_is_guarded(cell: Any, written: str) -> None:
@@ -135,8 +136,10 @@ def test_charts_are_files_that_need_nothing_else(case: str) -> None:
 
 def test_what_has_no_figures_has_no_chart() -> None:
     names = [name for name, _ in chart_svgs(rich())]
-    assert names == ["frontier-memory", "frontier-seconds", "learning-curves", "learning-rates"]
-    assert len(chart_svgs(single())) == 4
+    planes = ["frontier-memory", "frontier-seconds", "predicted-memory", "predicted-seconds"]
+    assert names == [*planes, "learning-curves", "learning-rates"]
+    bare = replace(single(), standings=(replace(single().chosen, trials=()),))
+    assert [name for name, _ in chart_svgs(bare)] == [*planes, "learning-curves"]
 
 
 def test_everything_is_written_and_the_page_last(tmp_path: Path) -> None:
