@@ -134,7 +134,7 @@ class _Writer:
         """The same view of what was predicted."""
         drawings = [predicted_drawing(self.bakeoff, cost, self.words) for cost in _COSTS]
         cards = [card(drawing.inline()) for drawing in drawings]
-        note = element("p", self.say("TT-R014"), class_="note")
+        note = element("p", self.say("TT-B116"), class_="note")
         return fold(self.say("TT-B198"), element("div", *cards, class_="grid"), note)
 
     def knee_note(self) -> Html:
