@@ -1,4 +1,4 @@
-"""The page of a bake-off in Chromium: nothing is wider than the window, no label on another, nothing is fetched."""
+"""The page of a bake-off in Chromium: nothing is wider than the window, no label on another, nothing fetched."""
 
 from collections.abc import Iterator
 

@@ -121,7 +121,7 @@ def test_a_baseline_that_would_flatten_the_points_is_told_beside_them() -> None:
 def test_labels_lie_on_no_other_and_inside(seed: int) -> None:
     """Ten names around points that crowd in a corner."""
     field = Box(48, 22, 436, 270)
-    points = [(70 + 29 * ((at * (seed + 3)) % 10), 60 + 17 * ((at * 7 + seed) % 10)) for at in range(10)]
+    points = [(150 + 9 * ((at * (seed + 3)) % 10), 120 + 8 * ((at * 7 + seed) % 10)) for at in range(10)]
     placed = place([(f"strategy {at} (top 2)", point) for at, point in enumerate(points)], field)
     assert len(placed) == 10
     assert all(label.box.within(field) for label in placed)
