@@ -1,4 +1,4 @@
-"""Finished bake-offs to show: the kind of numbers a real one has, in every state, and hostile names where asked."""
+"""Finished bake-offs to show: numbers as a real one has them, in every state, and hostile names where asked."""
 
 import math
 import random
@@ -60,12 +60,13 @@ def result(
     rows = (_RATE_ROWS, _RATE_ROWS, _HALF_ROWS, _ROWS, _ROWS, _ROWS)[rung]
     epochs = 3 if kept else 1
     trial = Trial(
-        rung=rung, entrant=who.name, learning_rate=rate, rows=rows, dev_rows=500, epochs=epochs, seed=seed, kept=kept
+        rung=rung, entrant=who.name, learning_rate=rate, rows=rows, dev_rows=500, epochs=epochs, seed=seed,
+        kept=kept,
     )  # fmt: skip
     chance = random.Random(f"{who.name} {rung} {rate:.3g} {seed}")
     steps = epochs * math.ceil(rows / _BATCH)
     folder = f"runs/compared/{who.method}-{seed}" if kept else ""
-    rate_option = f"--lr {rate:.3g} --seed {seed}"
+    options = f"--method {who.method} --lr {rate:.3g} --seed {seed} --out {folder or 'OUT'}"
     return TrialResult(
         trial=trial,
         seconds=seconds + 3.1,
@@ -79,7 +80,7 @@ def result(
         samples_per_second=rows * epochs / seconds,
         steps=steps,
         curve=() if value is None else curve(steps, 1.1 * (1 - min(value, 0.97)), chance),
-        command=f"trimtab train {who.model} --data reviews.csv --method {who.method} {rate_option} --out {folder or 'OUT'}",
+        command=f"trimtab train {who.model} --data reviews.csv {options}",
         folder=folder,
         failure=failure,
     )
@@ -135,14 +136,16 @@ def _failed(who: Entrant) -> Standing:
         result(who, 0, who.learning_rate * factor, None, seconds=4.0, failure=why) for factor in (1 / 3, 1.0, 3.0)
     )
     return Standing(
-        entrant=who, status="failed", reason=why, estimate=estimate(who.method, _LORA, 1.3, 200, -1.0), trials=trials
+        entrant=who, status="failed", reason=why, trials=trials,
+        estimate=estimate(who.method, _LORA, 1.3, 200, -1.0),
     )  # fmt: skip
 
 
 def rich() -> Bakeoff:
     """Ten strategies in all states, three seeds of the best."""
     slower = message(
-        "TT-P201", lost=message("TT-P223", ratio=1.9, mine=304.0, theirs=160.0), gained=message("TT-P221", points=0.3)
+        "TT-P201", lost=message("TT-P223", ratio=1.9, mine=304.0, theirs=160.0),
+        gained=message("TT-P221", points=0.3),
     )  # fmt: skip
     chosen = _finalist(
         entrant("lora", "lora", 5e-4), _LORA, "chosen", message("TT-P304", rivals=3, share=0.1),

@@ -4,9 +4,9 @@ import json
 import math
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import pytest
+from parsed_page import Parsed
 from report_cases import LABELS, report
 
 from trimtab.metrics import Sample
@@ -14,33 +14,6 @@ from trimtab.study.report import Confusion, comparisons, report_html, report_jso
 from trimtab.units import GIB, Figure
 
 EVIL = "<img src=x onerror=alert(1)>\"'&</td></style><script>alert(2)</script>"
-VOID = {"meta", "br", "hr", "img", "link", "input"}
-
-
-class Parsed(HTMLParser):
-    """Tags, attributes and text of a page; `open_tags` is empty at the end when every tag was closed in
-    order."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.open_tags: list[str] = []
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str]] = []
-        self.text: list[str] = []
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += [(name, value or "") for name, value in attrs]
-        if tag not in VOID:
-            self.open_tags.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open_tags.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if not self.open_tags or self.open_tags[-1] != "style":
-            self.text.append(data)
 
 
 # ---- facts ----

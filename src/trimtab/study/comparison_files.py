@@ -18,7 +18,7 @@ from trimtab.study import comparison_facts as facts
 from trimtab.study.bakeoff import Bakeoff, Measure, Standing
 from trimtab.study.chart_png import write_png
 from trimtab.study.comparison_page import comparison_html
-from trimtab.study.frontier_chart import frontier_drawing
+from trimtab.study.frontier_chart import frontier_drawing, predicted_drawing
 from trimtab.study.jsonable import jsonable
 from trimtab.study.page_parts import Words, chart_style
 from trimtab.study.panels import curve_drawings, rate_drawings
@@ -26,6 +26,7 @@ from trimtab.study.plane import sheet
 
 FORMAT = 1
 PAGE, CHARTS = "comparison.html", "charts"
+_COSTS: tuple[facts.Cost, ...] = ("memory", "seconds")
 _COLUMNS = 4  # small drawings beside each other in a file
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # what a spreadsheet would compute
 
@@ -81,7 +82,8 @@ def comparison_csv(bakeoff: Bakeoff, language: str = "en") -> str:
 def chart_svgs(bakeoff: Bakeoff, language: str = "en") -> tuple[tuple[str, str], ...]:
     """(name, content) of each chart as a file that needs nothing else, light or dark as its reader is."""
     words, style = Words(language), chart_style()
-    drawings = [(f"frontier-{cost}", frontier_drawing(bakeoff, cost, words)) for cost in ("memory", "seconds")]
+    drawings = [(f"frontier-{cost}", frontier_drawing(bakeoff, cost, words)) for cost in _COSTS]
+    drawings += [(f"predicted-{cost}", predicted_drawing(bakeoff, cost, words)) for cost in _COSTS]
     for name, code, made in (
         ("learning-curves", "TT-B103", curve_drawings(bakeoff, words)),
         ("learning-rates", "TT-B104", rate_drawings(bakeoff, words)),

@@ -12,7 +12,7 @@ from trimtab.study import comparison_facts as facts
 from trimtab.study.bakeoff import Bakeoff, Baseline, Measure, Standing
 from trimtab.study.charts import stack
 from trimtab.study.comparison_tables import measured_table, predicted_table, standings_table
-from trimtab.study.frontier_chart import frontier_drawing
+from trimtab.study.frontier_chart import frontier_drawing, predicted_drawing
 from trimtab.study.html import Html, element, facts_list, join, table
 from trimtab.study.next_commands import next_commands
 from trimtab.study.page_parts import (
@@ -21,6 +21,7 @@ from trimtab.study.page_parts import (
     card,
     data_cards,
     document,
+    fold,
     hash_words,
     headline,
     machine_words,
@@ -127,7 +128,14 @@ class _Writer:
         cards = [
             card(element("h3", head), drawing.inline()) for head, drawing in zip(heads, drawings, strict=True)
         ]
-        return join((element("div", *cards, class_="grid"), self.knee_note()))
+        return join((element("div", *cards, class_="grid"), self.knee_note(), self.foreseen()))
+
+    def foreseen(self) -> Html:
+        """The same view of what was predicted."""
+        drawings = [predicted_drawing(self.bakeoff, cost, self.words) for cost in _COSTS]
+        cards = [card(drawing.inline()) for drawing in drawings]
+        note = element("p", self.say("TT-B116"), class_="note")
+        return fold(self.say("TT-B198"), element("div", *cards, class_="grid"), note)
 
     def knee_note(self) -> Html:
         """Who stands on the frontier of all three costs, and why one of them is the knee."""

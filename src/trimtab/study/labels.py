@@ -55,14 +55,18 @@ def text_width(text: str) -> float:
 
 
 def place(
-    wanted: Sequence[tuple[str, tuple[float, float]]], field: Box, *, taken: Sequence[Box] = ()
+    wanted: Sequence[tuple[str, tuple[float, float]]],
+    field: Box,
+    *,
+    lines: Sequence[Box] = (),
+    dots: Sequence[Box] = (),
 ) -> tuple[Label, ...]:
-    """A label for each (text, point), those that count most first. `taken`: lines that a label had better not lie
-    on, though it may."""
-    dots = [Box(x - 6, y - 6, x + 6, y + 6) for _, (x, y) in wanted]
+    """A label for each (text, point), those that count most first. `dots`: marks beside the points, which are not
+    to be covered either; `lines`: what a label had better not lie on, though it may."""
+    covered = [*dots, *(Box(x - 6, y - 6, x + 6, y + 6) for _, (x, y) in wanted)]
     placed: list[Label] = []
     for text, point in wanted:
-        best = min(_places(text, point, field), key=lambda one: _cost(one, placed, dots, taken))
+        best = min(_places(text, point, field), key=lambda one: _cost(one, placed, covered, lines))
         placed.append(best[0])
     return tuple(placed)
 
@@ -87,9 +91,9 @@ def _moved(box: Box, field: Box) -> Box:
     return Box(box.left + across, box.top + down, box.right + across, box.bottom + down)
 
 
-def _cost(one: tuple[Label, float], placed: Sequence[Label], dots: Sequence[Box], taken: Sequence[Box]) -> float:
+def _cost(one: tuple[Label, float], placed: Sequence[Label], dots: Sequence[Box], lines: Sequence[Box]) -> float:
     label, distance = one
     on_labels = sum(label.box.meets(other.box) for other in placed)
     on_dots = sum(label.box.meets(box) for box in dots)
-    on_lines = sum(label.box.meets(box) for box in taken)
+    on_lines = sum(label.box.meets(box) for box in lines)
     return distance + _ON_LABEL * on_labels + _ON_POINT * on_dots + _ON_LINE * on_lines

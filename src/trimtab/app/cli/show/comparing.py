@@ -206,7 +206,7 @@ class ComparisonView:
 
 def _sized(cell: str, size: int) -> str:
     """In so many columns: to the left, or to the right where `size` is negative; what is longer is cut."""
-    width = abs(size)
+    width, cell = abs(size), " ".join(cell.split())
     if cell_len(cell) > width:
         return set_cell_size(cell, width - 1) + "…"
     room = " " * (width - cell_len(cell))

@@ -202,7 +202,7 @@ def _others(face: Face, bakeoff: Bakeoff) -> list[RenderableType]:
     for one in rest:
         style = "red" if one.status == "failed" else "dim"
         status = face.tell(facts.status_word(one))
-        said = face.say("TT-B116", status=status, why=face.tell(one.reason))
+        said = face.say("TT-B146", name=status, why=face.tell(one.reason))
         name = one.entrant.name if is_plain(face) else short_name(one.entrant.name, 2 * _NAME)
         grid.add_row(Text(name, style), Flow(said))
     return [Text(), Padding(grid, 0, expand=False)]
