@@ -151,16 +151,16 @@ def predicted_seconds(field: Field, outcomes: Iterable[Outcome], trial: Trial) -
 
 def fit(field: Field) -> tuple[tuple[Entrant, ...], tuple[Entrant, ...]]:
     """The entrants for whom there is time, in order, and those for whom there is none: each must be tried once on
-    FEWEST_ROWS within the first rung."""
+    FEWEST_ROWS within the first rung, a baseline before all others."""
     most, taken = _FIRST_SHARE * (field.seconds - field.spent_seconds), 0.0
     inside: list[Entrant] = []
-    for entrant in field.entrants:
+    for entrant in sorted(field.entrants, key=lambda entrant: not entrant.baseline):
         first = _first(field, entrant, FEWEST_ROWS)
         taken += entrant.costs.around_seconds + entrant.costs.train_seconds(first)
-        if taken <= most or not inside:
+        if taken <= most or len(inside) < 2:
             inside.append(entrant)
-    outside = tuple(entrant for entrant in field.entrants if entrant not in inside)
-    return tuple(inside), outside
+    kept = tuple(entrant for entrant in field.entrants if entrant in inside)
+    return kept, tuple(entrant for entrant in field.entrants if entrant not in inside)
 
 
 def ranked(outcomes: Iterable[Outcome]) -> tuple[Outcome, ...]:
@@ -240,8 +240,8 @@ def latest(outcomes: Iterable[Outcome]) -> tuple[Outcome, ...]:
 def _rates(state: _State) -> tuple[Trial, ...]:
     most = _FIRST_SHARE * state.left_seconds
     several, alone = partial(_tried, state, (1 / RATE_STEP, 1.0, RATE_STEP)), partial(_tried, state, (1.0,))
-    rows = _rows_within(state, most, several)
-    return several(rows) if rows >= FEWEST_ROWS else alone(max(FEWEST_ROWS, _rows_within(state, most, alone)))
+    rows, fewest = _rows_within(state, most, several), min(FEWEST_ROWS, _most_rows(state.field))
+    return several(rows) if rows >= fewest else alone(max(fewest, _rows_within(state, most, alone)))
 
 
 def _tried(state: _State, factors: Sequence[float], rows: int) -> tuple[Trial, ...]:
@@ -308,12 +308,9 @@ def _half_of(count: int) -> int:
 
 
 def _rows_within(state: _State, most_seconds: float, trials: Callable[[int], tuple[Trial, ...]]) -> int:
-    """Most samples, a multiple of the batch, with which all of `trials` take `most_seconds` together; at most half
-    of a training in earnest, which is what finals are for."""
-    entrants = state.field.entrants
+    """Most samples, a multiple of the batch, with which all of `trials` take `most_seconds` together."""
     batch = state.field.batch
-    high = max(1, min(entrant.epochs for entrant in entrants) * state.field.train_rows // 2 // batch)
-    low = 1
+    low, high = 1, max(1, _most_rows(state.field) // batch)
     while low < high:
         middle = (low + high + 1) // 2
         if sum(map(state.seconds, trials(middle * batch))) <= most_seconds:
@@ -321,6 +318,11 @@ def _rows_within(state: _State, most_seconds: float, trials: Callable[[int], tup
         else:
             high = middle - 1
     return low * batch
+
+
+def _most_rows(field: Field) -> int:
+    """Samples of a trial that is not in earnest: half of one that is."""
+    return min(entrant.epochs for entrant in field.entrants) * field.train_rows // 2
 
 
 def _finals(state: _State) -> tuple[Trial, ...]:

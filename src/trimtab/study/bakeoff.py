@@ -197,12 +197,14 @@ def costs(standing: Standing) -> Costs:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BakeoffStarted:
-    """Who takes part, and who does not; `resumed`: trials that an earlier process had finished."""
+    """Who takes part, and who does not; `metric`: by which, "" before anything was scored. `resumed`: trials that
+    an earlier process had finished."""
 
     entrants: tuple[Entrant, ...]
     skipped: tuple[Standing, ...]
     budget_seconds: float
     spent_seconds: float
+    metric: str = ""
     resumed: int = 0
 
 

@@ -29,9 +29,11 @@ from trimtab.study import gather
 from trimtab.study.bakeoff import (
     DEFAULT_SECONDS,
     BakeoffStarted,
+    Baseline,
     BaselineDone,
     CompareRequest,
     Happening,
+    Measure,
     TrialDone,
     TrialResult,
     TrialStarted,
@@ -204,9 +206,15 @@ def _started(
         skipped=skipped,
         budget_seconds=prepared.seconds,
         spent_seconds=spent + sum(result.seconds for result in results),
+        metric=next((dev.name for dev in _scored(found_baselines, results)), ""),
         resumed=len(results),
     )
     return Started(field=replace(field, entrants=inside), listed=told, baselines=found_baselines)
+
+
+def _scored(found: tuple[Baseline, ...], results: tuple[TrialResult, ...]) -> Iterator[Measure]:
+    yield from (one.dev for one in found if one.dev is not None)
+    yield from (one.dev for one in results if one.dev is not None)
 
 
 def _field(prepared: Prepared, listed: tuple[Listed, ...], spent: float) -> Field:

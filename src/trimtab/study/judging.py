@@ -23,8 +23,10 @@ _LENGTH, _BATCH, _ROUNDS = 32, 32, 30
 def judge(order: JudgingOrder, tell: Callable[[object], None]) -> tuple[Judged, ...]:
     """One for each folder, in their order. Raises ArtifactError, DataError."""
     corpus = gather.open_corpus(order.data, order.reading)
-    seen = [_seen(folder, corpus, order.trust_remote_code) for folder in order.folders]
-    speeds = _speeds(order)
+    trusted = order.trust_remote_code
+    opened = [open_artifact(Path(folder), trust_remote_code=trusted) for folder in order.folders]
+    seen = [_seen(artifact, corpus) for artifact in opened]
+    speeds = time_models(opened, length=min(map(_length, opened)), batch=_BATCH, rounds=_ROUNDS)
     return tuple(
         Judged(
             folder=folder,
@@ -35,8 +37,7 @@ def judge(order: JudgingOrder, tell: Callable[[object], None]) -> tuple[Judged, 
     )
 
 
-def _seen(folder: str, corpus: Corpus, trusted: bool) -> Sight:
-    artifact = open_artifact(Path(folder), trust_remote_code=trusted)
+def _seen(artifact: Artifact, corpus: Corpus) -> Sight:
     main = artifact.objective.main_metric(corpus.label_counts)
     return see(artifact, corpus.test or corpus.dev, main)
 
@@ -50,12 +51,6 @@ def _compared(corpus: Corpus, chosen: Sight, other: Sight, speed: Speed) -> Comp
         interval = OBJECTIVES[corpus.task].gain_interval(chosen.outputs, other.outputs, other.rows)
     low, high = interval or (-math.inf, math.inf)
     return Compared(low=low, high=high, text_seconds=speed.median_seconds, texts_per_second=speed.rows_per_second)
-
-
-def _speeds(order: JudgingOrder) -> tuple[Speed, ...]:
-    trusted = order.trust_remote_code
-    opened = [open_artifact(Path(folder), trust_remote_code=trusted) for folder in order.folders]
-    return time_models(opened, length=min(map(_length, opened)), batch=_BATCH, rounds=_ROUNDS)
 
 
 def _length(artifact: Artifact) -> int:

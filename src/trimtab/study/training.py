@@ -20,6 +20,7 @@ from trimtab.data import Corpus
 from trimtab.errors import BadInput, TrimtabError, system_reason
 from trimtab.estimation import estimate
 from trimtab.evaluation import open_artifact, require_equal, save_artifact
+from trimtab.hardware import Machine
 from trimtab.hardware.calibration import calibration_key
 from trimtab.home import cache_folder, write_atomically
 from trimtab.methods import Strategy, strategy_from_json, strategy_to_json
@@ -42,7 +43,7 @@ def carry_out(request: TrainRequest, opened: Opened) -> Iterator[Event | Planned
     if (out / FACTS_FILE).exists() and not (request.resume and (out / REQUEST_FILE).exists()):
         raise BadInput("TT-T026", folder=str(out))
     source, corpus = opened.source, opened.corpus
-    planned = plan_training(request, opened)
+    planned = plan_training(request, opened, _measured(opened.machine))
     yield planned
 
     training = Training(job_of(request, source, planned), corpus)
@@ -138,11 +139,16 @@ def _question(request: TrainRequest) -> str:
     return repr((request.model, request.data, *asked))
 
 
-def plan_training(request: TrainRequest, opened: Opened) -> Planned:
-    """Plan on this machine, measured first; a resumed training keeps the strategy it was begun with."""
-    spec, facts, machine = opened.spec, opened.data, opened.machine
-    if machine.device.kind == "cpu":
-        machine = replace(machine, calibration=calibrated(calibration_key(machine), machine.cores))
+def _measured(machine: Machine) -> Machine:
+    """With the rates of the training stack on it; measured where nobody has."""
+    if machine.device.kind != "cpu":
+        return machine
+    return replace(machine, calibration=calibrated(calibration_key(machine), machine.cores))
+
+
+def plan_training(request: TrainRequest, opened: Opened, machine: Machine) -> Planned:
+    """Plan on `machine`; a resumed training keeps the strategy it was begun with."""
+    spec, facts = opened.spec, opened.data
     made = planning.plan_for(request.question(spec, facts, machine))
     begun = _begun(request) if request.resume else None
     if begun is not None:

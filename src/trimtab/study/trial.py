@@ -13,6 +13,8 @@ from tempfile import TemporaryDirectory
 
 from trimtab.artifacts import FACTS_FILE
 from trimtab.errors import Interrupted, Message, TrimtabError, message
+from trimtab.hardware import calibration_key
+from trimtab.hardware.calibration import cached_calibration
 from trimtab.planning import Trial
 from trimtab.study.bakeoff import TrialResult, TrialStep, measure
 from trimtab.study.opening import REQUEST_FILE, Opened, open_training
@@ -88,8 +90,10 @@ def _events(order: TrialOrder) -> Iterator[object]:
 
 
 def _short(request: TrainRequest, opened: Opened) -> Iterator[Event | Planned]:
-    """A training that leaves nothing; test is not looked at."""
-    planned = plan_training(request, opened)
+    """A training that leaves nothing; test is not looked at. Planned on the machine as it was measured before the
+    bake-off began: to measure it again would take longer than the trial."""
+    kept = cached_calibration(calibration_key(opened.machine))
+    planned = plan_training(request, opened, replace(opened.machine, calibration=kept))
     yield planned
     yield from Training(job_of(request, opened.source, planned), replace(opened.corpus, test=None))
 
