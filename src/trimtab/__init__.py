@@ -39,7 +39,10 @@ if TYPE_CHECKING:
         ApiPrice,
         ArtifactRow,
         ArtifactView,
+        Bakeoff,
+        BakeoffDone,
         Climbed,
+        CompareRequest,
         Compressed,
         CompressRequest,
         CostedOffer,
@@ -75,6 +78,7 @@ if TYPE_CHECKING:
         WayCost,
         bench,
         check,
+        compare,
         compress,
         compress_for,
         cost_serve,
@@ -110,10 +114,13 @@ __all__ = [
     "ArtifactRow",
     "ArtifactView",
     "BadInput",
+    "Bakeoff",
+    "BakeoffDone",
     "Busy",
     "Candidate",
     "Choices",
     "Climbed",
+    "CompareRequest",
     "CompressRequest",
     "Compressed",
     "CostedOffer",
@@ -187,6 +194,7 @@ __all__ = [
     "WayCost",
     "bench",
     "check",
+    "compare",
     "compress",
     "compress_for",
     "cost_serve",
@@ -223,13 +231,14 @@ _NAMES_OF_ROOM = {
     "metrics": "Metric Score",
     "models": "ModelSpec",
     "planning": "Candidate Limits ModelRow NoPlan Plan Settings",
-    "study": "ApiPrice ArtifactRow ArtifactView Climbed CompressRequest Compressed CostedOffer EngineChoice "
-    "HandedOver HandoverRequest LadderRequest Laddered Ledger MadeArtifact Misfit ModelChoice "
-    "ModelRefusal Planned Pricing Reading ReadyServer RowEstimate ServeRequest Served ServedHere "
-    "ServedOffer ServingCost Shape Throughput Timed TotalCost Traffic TrainRequest Trained TrainingCost "
-    "VariantRecord WayCost bench check compress compress_for cost_serve cost_total cost_train "
-    "deletable_adapter delete_adapter doctor estimate estimate_rows evaluate hand_over import_adapter "
-    "ledger list_adapters merge_adapter plan plan_models predict serve show_adapter train",
+    "study": "ApiPrice ArtifactRow ArtifactView Bakeoff BakeoffDone Climbed CompareRequest CompressRequest "
+    "Compressed CostedOffer EngineChoice HandedOver HandoverRequest LadderRequest Laddered Ledger "
+    "MadeArtifact Misfit ModelChoice ModelRefusal Planned Pricing Reading ReadyServer RowEstimate "
+    "ServeRequest Served ServedHere ServedOffer ServingCost Shape Throughput Timed TotalCost Traffic "
+    "TrainRequest Trained TrainingCost VariantRecord WayCost bench check compare compress compress_for "
+    "cost_serve cost_total cost_train deletable_adapter delete_adapter doctor estimate estimate_rows "
+    "evaluate hand_over import_adapter ledger list_adapters merge_adapter plan plan_models predict serve "
+    "show_adapter train",
     "training": "Evaluated Event Finished Notice Preflight Run Saved Started Step",
     "units": "Evidence ExchangeRate Figure Money",
 }
