@@ -12,7 +12,7 @@ from trimtab.errors import message
 from trimtab.study import comparison_facts as facts
 from trimtab.study.bakeoff import Bakeoff
 from trimtab.study.comparison_page import comparison_html
-from trimtab.study.frontier_chart import HEIGHT, WIDTH, frontier_drawing
+from trimtab.study.frontier_chart import HEIGHT, WIDTH, frontier_drawing, predicted_drawing, short_name
 from trimtab.study.labels import Box, place
 from trimtab.study.next_commands import next_commands
 from trimtab.study.page_parts import Words, chart_style
@@ -115,6 +115,12 @@ def test_a_baseline_that_would_flatten_the_points_is_told_beside_them() -> None:
     drawn = frontier_drawing(rich(), "memory", Words("en")).inline()
     assert drawn.count('class="base"') == 1 and "bag of words 0.811" in drawn
     assert "majority 0.352, below" in drawn
+
+
+def test_the_frontier_of_predictions_has_every_strategy_hollow() -> None:
+    drawn = predicted_drawing(rich(), "seconds", Words("en")).inline()
+    assert drawn.count('class="ghost"') == len(rich().standings)
+    assert 'class="front"' not in drawn and "qlora" in drawn
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -241,3 +247,10 @@ def test_the_drawing_is_as_large_as_it_says() -> None:
     assert (drawing.width, drawing.height) == (WIDTH, HEIGHT)
     numbers = [float(x) for x in re.findall(r' (?:x|cx|x1|x2)="([0-9.-]+)"', drawing.inline())]
     assert min(numbers) >= 0 and max(numbers) <= WIDTH
+
+
+@pytest.mark.parametrize("longest", [5, 16, 22])
+def test_a_long_name_keeps_its_end(longest: int) -> None:
+    cut = short_name("all-MiniLM-L6-v2: lora (top 2)", longest)
+    assert len(cut) == longest and cut.startswith("a") and cut.endswith("2)") and "…" in cut
+    assert short_name("lora", longest) == "lora"

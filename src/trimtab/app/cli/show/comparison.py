@@ -185,7 +185,8 @@ def _chart(face: Face, bakeoff: Bakeoff, cost: facts.Cost) -> Text:
     )
     cost_word = face.say("TT-B119" if cost == "memory" else "TT-B129", unit=word)
     heading = face.say("TT-B118", metric=f"{metric_words(bakeoff.metric)} (dev)", cost=cost_word)
-    return Text.assemble((f"  {heading}\n", "dim"), drawn)
+    cut = set_cell_size(heading, min(cell_len(heading), _CHART[0] - 2))
+    return Text.assemble((f"  {cut}\n", "dim"), drawn)
 
 
 # ---- the others ----
