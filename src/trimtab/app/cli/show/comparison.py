@@ -67,10 +67,10 @@ def _table(face: Face, bakeoff: Bakeoff) -> Table:
         cells = [two_lines(cell, plain) for cell in _cells(face, bakeoff, one)]
         rows.append([_name(face, bakeoff, one, letter, plain), *cells])
         table.add_row(*rows[-1], style="bold" if one is bakeoff.chosen else "")
-    for one in bakeoff.baselines:
-        measure = facts.baseline_measure(one, bakeoff.split)
+    for baseline in bakeoff.baselines:
+        measure = facts.baseline_measure(baseline, bakeoff.split)
         if measure is not None:
-            rows.append(_baseline_row(face, one, measure, plain))
+            rows.append(_baseline_row(face, baseline, measure, plain))
             table.add_row(*rows[-1], style="dim")
     for column, *shown in zip(table.columns, *rows, strict=True):
         if not plain:
