@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from bakeoff_cases import CASES, EVIL, entrant, hostile, measure, result, rich
@@ -38,7 +39,7 @@ def happenings(bakeoff: Bakeoff) -> Iterator[Happening]:
     yield BakeoffStarted(
         entrants=tuple(one.entrant for one in bakeoff.standings if one.trials),
         skipped=tuple(one for one in bakeoff.standings if not one.trials),
-        budget_seconds=left, spent_seconds=3.0, metric=bakeoff.metric, resumed=4,
+        budget_seconds=left, spent_seconds=3.0, metric="", resumed=4,
     )  # fmt: skip
     yield from (BaselineDone(baseline=one) for one in bakeoff.baselines)
     for one in facts.all_trials(bakeoff):
@@ -119,6 +120,19 @@ def test_each_trial_is_a_line_with_the_best_so_far_of_as_many_rows() -> None:
     first = next(row for row in trials if row[:2] == ["better", "half"])
     assert first[5] == first[6] == "0.884", "on more rows scores are counted anew"
     assert err.count("✗") == 3 and "9 strategies take part" in err and "4 trainings were there already" in err
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_long_names_of_metrics_and_models_break_no_line(language: str) -> None:
+    bakeoff = replace(rich(), metric="mean_absolute_percentage_error")
+    named = [
+        replace(one, entrant=replace(one.entrant, name=f"multilingual-e5-small: {at}"))
+        for at, one in enumerate(bakeoff.standings)
+    ]
+    out, err = shown(replace(bakeoff, standings=tuple(named)), language)
+    wide = [line for line in (*out.splitlines(), *lines_of(err)) if cell_len(line) > 80]
+    assert not [line for line in wide if "trimtab " not in line]
+    assert "small: 3" in out
 
 
 def test_a_pipe_gets_neither_bar_nor_chart_and_a_row_a_strategy() -> None:

@@ -5,14 +5,14 @@ import re
 from dataclasses import replace
 
 import pytest
-from bakeoff_cases import CASES, EVIL, FORMULA, of_errors, rich, single, without_test
+from bakeoff_cases import CASES, EVIL, FORMULA, measure, of_errors, rich, single, without_test
 from parsed_page import Parsed
 
 from trimtab.errors import message
 from trimtab.study import comparison_facts as facts
-from trimtab.study.bakeoff import Bakeoff
+from trimtab.study.bakeoff import Bakeoff, Baseline
 from trimtab.study.comparison_page import comparison_html
-from trimtab.study.frontier_chart import HEIGHT, WIDTH, frontier_drawing
+from trimtab.study.frontier_chart import HEIGHT, WIDTH, frontier_drawing, predicted_drawing, short_name
 from trimtab.study.labels import Box, place
 from trimtab.study.next_commands import next_commands
 from trimtab.study.page_parts import Words, chart_style
@@ -56,10 +56,10 @@ def test_every_figure_of_those_measured_stands_on_the_page(case: str) -> None:
     for one in bakeoff.measured:
         best = one.best
         assert best is not None
-        for measure in (best.dev, best.test):
-            if measure is not None:
-                interval = f"{measure.low:.3f} – {measure.high:.3f}"
-                assert f"{measure.value:.3f}" in text and interval in text
+        for scored in (best.dev, best.test):
+            if scored is not None:
+                interval = f"{scored.low:.3f} – {scored.high:.3f}"
+                assert f"{scored.value:.3f}" in text and interval in text
         for seconds in (best.train_seconds, best.predicted_seconds):
             assert format_seconds(seconds) in text
         for size in (best.peak_memory_bytes, best.predicted_memory_bytes, one.artifact_bytes):
@@ -115,6 +115,12 @@ def test_a_baseline_that_would_flatten_the_points_is_told_beside_them() -> None:
     drawn = frontier_drawing(rich(), "memory", Words("en")).inline()
     assert drawn.count('class="base"') == 1 and "bag of words 0.811" in drawn
     assert "majority 0.352, below" in drawn
+
+
+def test_the_frontier_of_predictions_has_every_strategy_hollow() -> None:
+    drawn = predicted_drawing(rich(), "seconds", Words("en")).inline()
+    assert drawn.count('class="ghost"') == len(rich().standings)
+    assert 'class="front"' not in drawn and "qlora" in drawn
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -241,3 +247,28 @@ def test_the_drawing_is_as_large_as_it_says() -> None:
     assert (drawing.width, drawing.height) == (WIDTH, HEIGHT)
     numbers = [float(x) for x in re.findall(r' (?:x|cx|x1|x2)="([0-9.-]+)"', drawing.inline())]
     assert min(numbers) >= 0 and max(numbers) <= WIDTH
+
+
+@pytest.mark.parametrize("longest", [5, 16, 22])
+def test_a_long_name_keeps_its_end(longest: int) -> None:
+    cut = short_name("all-MiniLM-L6-v2: lora (top 2)", longest)
+    assert len(cut) == longest and cut.startswith("a") and cut.endswith("2)") and "…" in cut
+    assert short_name("lora", longest) == "lora"
+
+
+def test_a_baseline_that_does_better_is_told_at_the_top() -> None:
+    words = facts.better_baseline(rich())
+    assert words is None, "0.803 of the bag of words against 0.916"
+    strong = replace(rich(), baselines=(Baseline(name="bag of words", seconds=1.9, test=measure(0.93, 1000)),))
+    top = text_of(strong).split("The frontier")[0]
+    assert "bag of words needs 1.9 s and scores 0.930, more than what was chosen (0.916)" in top
+    errors = of_errors()  # of its metric less is better
+    worse = Baseline(name="majority", dev=measure(0.9, lower=True, name="rmse"))
+    assert facts.better_baseline(replace(errors, baselines=(worse,))) is None
+
+
+@pytest.mark.parametrize(
+    ("model", "short"), [("/models/mini-lm/", "mini-lm"), ("org/mini-lm", "org/mini-lm"), ("./m", "m"), ("/", "/")]
+)
+def test_a_folder_is_told_by_its_name(model: str, short: str) -> None:
+    assert facts.short_model(model) == short

@@ -12,7 +12,7 @@ from typing import Literal
 from trimtab.errors import Message, message
 from trimtab.planning.frontier import frontier
 from trimtab.planning.halving import RUNGS
-from trimtab.study.bakeoff import Bakeoff, Measure, Standing, Status, TrialResult
+from trimtab.study.bakeoff import Bakeoff, Baseline, Measure, Standing, Status, TrialResult
 from trimtab.units import Evidence, Figure
 
 Cost = Literal["memory", "seconds"]
@@ -72,6 +72,30 @@ def shown_measure(result: TrialResult | None, split: str) -> Measure | None:
     if result is None:
         return None
     return result.test if split == "test" and result.test is not None else result.dev
+
+
+def better_baseline(bakeoff: Bakeoff) -> Message | None:
+    """That a baseline does better than what was chosen, on the rows that are reported; None where none does."""
+    chosen = shown_measure(bakeoff.chosen.best, bakeoff.split)
+    known = [(one, baseline_measure(one, bakeoff.split)) for one in bakeoff.baselines]
+    scored = [(one, measure) for one, measure in known if measure is not None]
+    if chosen is None or not scored:
+        return None
+    best, measure = max(scored, key=lambda pair: pair[1].merit)
+    if measure.merit <= chosen.merit:
+        return None
+    scores = {"score": score_words(measure.value), "chosen": score_words(chosen.value)}
+    return message("TT-B165", name=baseline_word(best.name), seconds=best.seconds, **scores)
+
+
+def baseline_measure(one: Baseline, split: str) -> Measure | None:
+    """On the rows that finalists are compared on, else on dev."""
+    return one.test if split == "test" and one.test is not None else one.dev
+
+
+def short_model(model: str) -> str:
+    """Of a folder its own name; the name of a hub stays whole."""
+    return model.rstrip("/").rsplit("/", 1)[-1] or model if model.startswith(("/", "./", "../", "~")) else model
 
 
 def difference(bakeoff: Bakeoff, standing: Standing) -> float | None:

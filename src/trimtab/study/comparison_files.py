@@ -59,6 +59,7 @@ def comparison_json(bakeoff: Bakeoff, language: str = "en") -> dict[str, Any]:
         "chosen": bakeoff.chosen.entrant.name,
         "knee": None if knee is None else knee.entrant.name,
         "frontier": [one.entrant.name for one in bakeoff.frontier()],
+        "better_baseline": jsonable(facts.better_baseline(bakeoff), language),
         "seconds_by_rung": facts.seconds_by_rung(bakeoff),
         "errors": {
             "memory_share": _finite(facts.middle_error(map(facts.memory_beside, bakeoff.measured))),

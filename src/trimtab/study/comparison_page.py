@@ -40,8 +40,9 @@ def comparison_html(bakeoff: Bakeoff, language: str = "en") -> str:
     """The whole page in `language` ("en" or "zh"): no network, no script; light or dark as the reader's system is;
     prints well."""
     words = Words(language)
-    title = join((words.say("TT-B100"), " · ", ", ".join(bakeoff.models), " · ", bakeoff.data.name))
-    return document(title, _Writer(bakeoff, words).sections(), language)
+    writer = _Writer(bakeoff, words)
+    title = join((words.say("TT-B100"), " · ", writer.models(), " · ", bakeoff.data.name))
+    return document(title, writer.sections(), language)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,18 +79,24 @@ class _Writer:
     def head(self) -> Html:
         bakeoff = self.bakeoff
         over = " · ".join(part for part in ("Trimtab", self.say("TT-B100"), bakeoff.created_at[:10]) if part)
+        better = facts.better_baseline(bakeoff)
+        warned = Html() if better is None else element("p", self.words.tell(better), class_="bad")
         notices = [element("li", self.notice(told)) for told in bakeoff.notices]
         return element(
             "header",
             element("p", over, class_="over"),
-            element("h1", ", ".join(bakeoff.models), element("span", " × "), bakeoff.data.name),
+            element("h1", self.models(), element("span", " × "), bakeoff.data.name),
             element("p", self.words.tell(bakeoff.verdict), class_="verdict"),
+            warned,
             headline(self.cells()),
             element("ul", *notices, class_="note notices") if notices else Html(),
         )
 
     def notice(self, told: Message) -> str:
         return self.words.together((self.words.tell(told), told.next_step(self.words.language)))
+
+    def models(self) -> str:
+        return ", ".join(map(facts.short_model, self.bakeoff.models))
 
     def cells(self) -> list[Cell]:
         bakeoff, chosen = self.bakeoff, self.bakeoff.chosen
@@ -153,10 +160,7 @@ class _Writer:
         return card(measured_table(self.bakeoff, self.words), note)
 
     def measured_note(self) -> str:
-        code = "TT-B163" if self.bakeoff.split == "test" else "TT-B164"
-        seeds = any(one.again for one in self.bakeoff.measured)
-        told = [self.say(code), *([self.say("TT-B165")] if seeds else [])]
-        return self.words.together(told)
+        return self.say("TT-B163" if self.bakeoff.split == "test" else "TT-B164")
 
     def curves(self) -> Html:
         return _panels(curve_drawings(self.bakeoff, self.words), self.say("TT-B166"))

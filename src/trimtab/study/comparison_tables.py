@@ -71,7 +71,7 @@ def _standing_row(one: Standing, words: Words, several: bool) -> list[object]:
         format_bytes(estimate.memory.peak_bytes.value), format_seconds(estimate.time.total_seconds.value)
     )
     return [
-        _named(one, words, one.entrant.model if several else ""),
+        _named(one, words, facts.short_model(one.entrant.model) if several else ""),
         parts,
         _reached(best, words),
         facts.rate_words(best.trial.learning_rate) if best is not None else _NONE,

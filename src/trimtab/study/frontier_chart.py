@@ -92,7 +92,11 @@ def predicted_drawing(bakeoff: Bakeoff, cost: Cost, told: Words) -> Drawing:
 
 
 def short_name(name: str, longest: int = LONGEST_NAME) -> str:
-    return name if len(name) <= longest else f"{name[: longest - 1]}…"
+    """Cut in the middle where it is long: of "all-MiniLM-L6-v2: lora (top 2)" the end tells more."""
+    if len(name) <= longest:
+        return name
+    first = longest // 3
+    return f"{name[:first]}…{name[first + 1 - longest :]}"
 
 
 def axis_unit(bakeoff: Bakeoff, cost: Cost) -> tuple[float, str]:

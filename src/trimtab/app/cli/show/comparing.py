@@ -30,6 +30,7 @@ from trimtab.study.bakeoff import (
 )
 from trimtab.study.comparison_facts import baseline_word, rate_words, rung_word, score_words
 from trimtab.study.comparison_files import comparison_json
+from trimtab.study.frontier_chart import short_name
 from trimtab.study.page_parts import metric_words
 
 if TYPE_CHECKING:
@@ -72,12 +73,10 @@ class ComparisonView:
     def _(self, event: BakeoffStarted) -> None:
         resumed = self._face.say("TT-B147", count=event.resumed) if event.resumed else ""
         self._left_seconds = event.budget_seconds - event.spent_seconds
-        self._metric = metric_words(event.metric)
         self._line(
             "TT-B145",
             entrants=len(event.entrants),
             budget=event.budget_seconds,
-            metric=event.metric,
             resumed=resumed,
         )
         for one in event.skipped:
@@ -89,7 +88,8 @@ class ComparisonView:
         word = baseline_word(one.name)
         name = word if isinstance(word, str) else self._face.tell(word)
         if one.dev is not None:
-            self._row(self._face.say("TT-B109"), name, "", "", score_words(one.dev.value), "", one.seconds)
+            self._metric = metric_words(one.dev.name)
+            self._row((self._face.say("TT-B109"), name, "", "", score_words(one.dev.value), ""), one.seconds)
         elif one.missing is not None:
             self._line("TT-B146", name=name, why=self._face.tell(one.missing))
 
@@ -140,48 +140,41 @@ class ComparisonView:
 
     def _scored(self, result: TrialResult, measure: Measure) -> None:
         """In bold where it is the best so far."""
-        trial = result.trial
-        group = _TOGETHER[trial.rung]
+        self._metric = metric_words(measure.name)
+        group = _TOGETHER[result.trial.rung]
         best = self._best.get(group)
         beaten = best is None or measure.merit > best.merit
         if best is None or beaten:
             self._best[group] = best = measure
-        self._trial_row(trial, score_words(measure.value), score_words(best.value), result.seconds, beaten)
+        scores = (score_words(measure.value), score_words(best.value))
+        self._trial_row(result.trial, scores, result.seconds, "bold" if beaten else "")
 
     def _failed(self, result: TrialResult) -> None:
-        self._trial_row(result.trial, "✗", "", result.seconds, False)
+        self._trial_row(result.trial, ("✗", ""), result.seconds)
         if result.failure is not None:
             self._print(self._face.tell(result.failure), "yellow")
 
-    def _trial_row(self, trial: "Trial", score: str, best: str, seconds: float, beaten: bool) -> None:
+    def _trial_row(self, trial: "Trial", scores: tuple[str, str], seconds: float, style: str = "") -> None:
         rung, rate = self._face.tell(rung_word(trial.rung)), rate_words(trial.learning_rate)
-        rows = format_count(trial.rows)
-        self._row(rung, self._name(trial), rate, rows, score, best, seconds, "bold" if beaten else "")
+        self._row(
+            (rung, short_name(self._name(trial), _SIZES[1]), rate, format_count(trial.rows), *scores),
+            seconds,
+            style,
+        )
 
     def _name(self, trial: "Trial") -> str:
         if not trial.seed:
             return trial.entrant
         return self._face.say("TT-B142", name=trial.entrant, seed=trial.seed)
 
-    def _row(
-        self,
-        rung: str,
-        name: str,
-        rate: str,
-        rows: str,
-        score: str,
-        best: str,
-        seconds: float,
-        style: str = "",
-    ) -> None:
-        """One line of the table that grows; its heads before the first."""
+    def _row(self, cells: Sequence[str], seconds: float, style: str = "") -> None:
+        """One line of the table that grows, `cells` up to the best; its heads before the first."""
         if not self._headed:
             self._headed = True
-            heads = (self._face.say(code) for code in _HEADS)
-            first, second, third, fourth, *rest = heads
-            self._print_row([first, second, third, fourth, self._metric, *rest], "dim")
+            heads = [self._face.say(code) for code in _HEADS]
+            self._print_row([*heads[:4], self._metric, *heads[4:]], "dim")
         left = _minutes(max(0.0, self._left_seconds))
-        self._print_row([rung, name, rate, rows, score, best, format_seconds(seconds), left], style)
+        self._print_row([*cells, format_seconds(seconds), left], style)
 
     def _print_row(self, cells: Sequence[str], style: str) -> None:
         words = " ".join(_sized(cell, size) for cell, size in zip(cells, _SIZES, strict=True))

@@ -19,7 +19,7 @@ from trimtab.app.cli.show.layout import is_plain, new_table, two_lines
 from trimtab.app.cli.show.scatter import Spot, scatter
 from trimtab.errors.quantities import format_bytes, format_seconds
 from trimtab.study import comparison_facts as facts
-from trimtab.study.bakeoff import Bakeoff, Standing
+from trimtab.study.bakeoff import Bakeoff, Baseline, Measure, Standing
 from trimtab.study.frontier_chart import axis_unit, short_name
 from trimtab.study.next_commands import next_commands
 from trimtab.study.page_parts import metric_words
@@ -41,6 +41,9 @@ def show_bakeoff(face: Face, bakeoff: Bakeoff, path: str = "") -> None:
     for notice in bakeoff.notices:
         face.out.print(Flow(face.tell(notice), "yellow"))
     face.out.print(Flow(face.tell(bakeoff.verdict), "bold"))
+    better = facts.better_baseline(bakeoff)
+    if better is not None:
+        face.out.print(Flow(face.tell(better), "yellow"))
     face.out.print()
     commands = [(face.say(code), command) for code, command in next_commands(bakeoff)]
     widest = max((cell_len(words) for words, _ in commands), default=0)
@@ -64,10 +67,23 @@ def _table(face: Face, bakeoff: Bakeoff) -> Table:
         cells = [two_lines(cell, plain) for cell in _cells(face, bakeoff, one)]
         rows.append([_name(face, bakeoff, one, letter, plain), *cells])
         table.add_row(*rows[-1], style="bold" if one is bakeoff.chosen else "")
+    for baseline in bakeoff.baselines:
+        measure = facts.baseline_measure(baseline, bakeoff.split)
+        if measure is not None:
+            rows.append(_baseline_row(face, baseline, measure, plain))
+            table.add_row(*rows[-1], style="dim")
     for column, *shown in zip(table.columns, *rows, strict=True):
         if not plain:
             column.width = _needed(str(column.header), shown)
     return table
+
+
+def _baseline_row(face: Face, one: Baseline, measure: Measure, plain: bool) -> list[Text]:
+    word = facts.baseline_word(one.name)
+    name = short_name(word, _NAME) if isinstance(word, str) else face.tell(word)
+    seconds = format_seconds(one.seconds)
+    cells = (_score(measure), ("–", ""), ("–", ""), (seconds, ""), ("–", ""))
+    return [Text(name if plain else f"  {name}"), *(two_lines(cell, plain) for cell in cells)]
 
 
 def _needed(head: str, cells: Sequence[Text]) -> int:
@@ -125,18 +141,19 @@ def _note_lines(notes: str) -> Iterator[str]:
 
 def _cells(face: Face, bakeoff: Bakeoff, one: Standing) -> list[tuple[str, str]]:
     measure = facts.shown_measure(one.best, bakeoff.split)
-    score = ("–", "")
-    if measure is not None:
-        interval = f"{facts.score_words(measure.low)}–{facts.score_words(measure.high)}"
-        score = (facts.score_words(measure.value), interval)
     kept = format_bytes(one.artifact_bytes) if one.artifact_bytes else "–"
     return [
-        score,
+        ("–", "") if measure is None else _score(measure),
         _difference(bakeoff, one),
         _beside(facts.memory_beside(one), is_bytes=True),
         _beside(facts.seconds_beside(one), is_bytes=False),
         (kept, ""),
     ]
+
+
+def _score(measure: Measure) -> tuple[str, str]:
+    interval = f"{facts.score_words(measure.low)}–{facts.score_words(measure.high)}"
+    return facts.score_words(measure.value), interval
 
 
 def _difference(bakeoff: Bakeoff, one: Standing) -> tuple[str, str]:
@@ -185,7 +202,8 @@ def _chart(face: Face, bakeoff: Bakeoff, cost: facts.Cost) -> Text:
     )
     cost_word = face.say("TT-B119" if cost == "memory" else "TT-B129", unit=word)
     heading = face.say("TT-B118", metric=f"{metric_words(bakeoff.metric)} (dev)", cost=cost_word)
-    return Text.assemble((f"  {heading}\n", "dim"), drawn)
+    cut = set_cell_size(heading, min(cell_len(heading), _CHART[0] - 2))
+    return Text.assemble((f"  {cut}\n", "dim"), drawn)
 
 
 # ---- the others ----
