@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from trimtab.store import Trials
 
 BAKEOFF_FILE = "bakeoff.json"
-_CALIBRATE, _RUN_TRIAL = "trimtab.study.trial:calibrate", "trimtab.study.trial:run_trial"
+_CALIBRATE, RUN_TRIAL = "trimtab.study.trial:calibrate", "trimtab.study.trial:run_trial"
 _START = "start"  # the claim under which the first process gets everything ready
 _JUDGING_SECONDS = 25.0  # kept for the verdict: finalists on test, and how fast they answer
 _JUDGING_SHARE = 0.1  # of a small budget
@@ -69,6 +69,11 @@ def compare(request: CompareRequest) -> Iterator[Happening]:
     DataError, ModelError, UsageError, NothingFits where no strategy fits into memory; while it runs Interrupted,
     after which the same request goes on, TrimtabError TT-B004 where no training came to an end.
     """
+    return _carried_out(open_bakeoff(request))
+
+
+def open_bakeoff(request: CompareRequest) -> Prepared:
+    """The question with all facts, and its folder marked. Raises what `compare` raises at once."""
     began = time.time()
     _check(request)
     out = Path(request.out)
@@ -78,16 +83,14 @@ def compare(request: CompareRequest) -> Iterator[Happening]:
     models = tuple(_facts_of(request, model, corpus) for model in request.models)
     identity = _identity(request, models, machine)
     _remember(out, identity)
-    return _carried_out(
-        Prepared(
-            request=request,
-            corpus=corpus,
-            models=models,
-            machine=machine,
-            identity=identity,
-            seconds=seconds,
-            began=began,
-        )
+    return Prepared(
+        request=request,
+        corpus=corpus,
+        models=models,
+        machine=machine,
+        identity=identity,
+        seconds=seconds,
+        began=began,
     )
 
 
@@ -193,7 +196,7 @@ def _started(
             _pause(stop)
         kept = _start_of(trials)
     spent, found_baselines = from_start(kept)
-    field = _field(prepared, listed, spent)
+    field = field_of(prepared, listed, spent)
     inside, outside = fit(field)
     late = [one for one in listed if one.entrant in outside]
     told = tuple(out_of_time(one) if one in late else one for one in listed)
@@ -217,7 +220,8 @@ def _scored(found: tuple[Baseline, ...], results: tuple[TrialResult, ...]) -> It
     yield from (one.dev for one in results if one.dev is not None)
 
 
-def _field(prepared: Prepared, listed: tuple[Listed, ...], spent: float) -> Field:
+def field_of(prepared: Prepared, listed: tuple[Listed, ...], spent: float) -> Field:
+    """Who takes part, and within what."""
     data, settings = prepared.models[0].data, prepared.request.settings
     return Field(
         entrants=tuple(one.entrant for one in listed if one.standing is None),
@@ -253,10 +257,10 @@ def _trial(
     left = field.seconds - field.spent_seconds - sum(result.seconds for result in done)
     predicted = predicted_seconds(field, map(outcome, done), trial)
     yield TrialStarted(trial=trial, predicted_seconds=predicted, left_seconds=left)
-    order = TrialOrder(trial=trial, request=_request(prepared, field, trial, began + max(left, 0.0)))
+    order = TrialOrder(trial=trial, request=training_of(prepared.request, field, trial, began + max(left, 0.0)))
     result, renewed = None, began
     try:
-        for said in run_apart(_RUN_TRIAL, order, fresh=trial.kept, stop=lambda: stop.status):
+        for said in run_apart(RUN_TRIAL, order, fresh=trial.kept, stop=lambda: stop.status):
             if time.time() - renewed > _RENEW_SECONDS:
                 trials.renew(trial.key)
                 renewed = time.time()
@@ -276,9 +280,9 @@ def _trial(
         yield TrialDone(result=result)
 
 
-def _request(prepared: Prepared, field: Field, trial: Trial, stop_at: float) -> TrainRequest:
+def training_of(asked: CompareRequest, field: Field, trial: Trial, stop_at: float | None) -> TrainRequest:
     """The trial as a training: what `trimtab train` would be asked."""
-    asked, entrant = prepared.request, field.named(trial.entrant)
+    entrant = field.named(trial.entrant)
     sample = Sample(
         train_rows=trial.rows if trial.rows < field.train_rows else None,
         dev_rows=trial.dev_rows if trial.dev_rows < field.dev_rows else None,
@@ -295,7 +299,7 @@ def _request(prepared: Prepared, field: Field, trial: Trial, stop_at: float) -> 
     return TrainRequest(
         model=entrant.model,
         data=asked.data,
-        out=str(prepared.out / "runs" / folder_name(trial)) if trial.kept else "",
+        out=str(Path(asked.out) / "runs" / folder_name(trial)) if trial.kept else "",
         method=entrant.method,
         choices=entrant.choices,
         settings=settings,

@@ -28,7 +28,7 @@ from trimtab.study.orders import Judged, JudgingOrder
 from trimtab.study.prepared import Prepared, Started
 from trimtab.study.workshop import Answered, Crashed, run_apart
 
-_JUDGE = "trimtab.study.judging:judge"
+JUDGE = "trimtab.study.judging:judge"
 _LIBRARIES = ("torch", "transformers", "peft", "trimtab")
 
 
@@ -42,7 +42,7 @@ def settled(
         why = next((result.failure for result in results if result.failure is not None), message("TT-B025"))
         raise TrimtabError("TT-B004", count=len(results), why=why)
     judged: Mapping[str, Judged] = {}
-    for said in run_apart(_JUDGE, _order(prepared, finals), stop=stop):
+    for said in run_apart(JUDGE, _order(prepared, finals), stop=stop):
         if isinstance(said, Answered):
             judged = {one.folder: one for one in said.answer}
         elif isinstance(said, Crashed):
