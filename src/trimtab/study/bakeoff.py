@@ -5,6 +5,7 @@ A bake-off trains several strategies on the same data and machine: few rows firs
 """
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,9 +17,12 @@ from trimtab.metrics import Score
 from trimtab.planning.frontier import Costs, frontier, knee
 from trimtab.planning.halving import MOST_SEEDS, Entrant, Trial
 from trimtab.study.request import AskedToChoose
+from trimtab.units import Money
 
 Status = Literal["chosen", "tied", "finalist", "out", "failed", "no time"]
-OBJECTIVES = ("error", "memory", "seconds")  # of the frontier, each to be made small
+Objective = Literal["score", "memory", "time", "money", "size", "latency"]
+OBJECTIVES: tuple[Objective, ...] = ("score", "memory", "time", "money", "size", "latency")
+USUAL_OBJECTIVES: tuple[Objective, ...] = ("score", "memory", "time")
 DEFAULT_SECONDS = 900.0
 
 
@@ -27,7 +31,7 @@ class CompareRequest(AskedToChoose):
     """A bake-off of strategies for `models` on `data`, within `limits`: all trainings together take at most
     `limits.seconds` (None = 15 minutes, or what `limits.money` pays for), each fits in `limits.memory_bytes`.
     `methods`: those that take part, empty = what the planner would try. `seeds`: with how many the finalists are
-    trained, where the time lasts. `store`: a SQLAlchemy URL for processes on several machines to share, None =
+    trained, where the time lasts. `objectives`: those of the frontier. `store`: a SQLAlchemy URL for processes on several machines to share, None =
     that of the ledger."""
 
     models: tuple[str, ...]
@@ -35,6 +39,7 @@ class CompareRequest(AskedToChoose):
     out: str
     methods: tuple[str, ...] = ()
     seeds: int = MOST_SEEDS
+    objectives: tuple[Objective, ...] = USUAL_OBJECTIVES
     store: str | None = None
     language: str = "en"
 
@@ -162,6 +167,7 @@ class Bakeoff:
     verdict: Message
     standings: tuple[Standing, ...]
     baselines: tuple[Baseline, ...]
+    objectives: tuple[Objective, ...] = USUAL_OBJECTIVES
     notices: tuple[Message, ...] = ()
     command: str = ""
     created_at: str = ""
@@ -177,22 +183,45 @@ class Bakeoff:
         return tuple(standing for standing in self.standings if standing.in_earnest)
 
     def frontier(self) -> tuple[Standing, ...]:
-        """Of those trained in earnest the ones that none beats in error, memory and training time at once."""
+        """Of those trained in earnest the ones that none beats in all objectives at once."""
         measured = self.measured
-        return tuple(measured[place] for place in frontier([costs(one) for one in measured]))
+        return tuple(measured[place] for place in frontier([self.costs(one) for one in measured]))
 
     def knee(self) -> Standing | None:
         measured = self.measured
-        place = knee([costs(one) for one in measured])
+        place = knee([self.costs(one) for one in measured])
         return None if place is None else measured[place]
 
+    def costs(self, standing: Standing) -> Costs:
+        """Of each objective, to be made small; NaN = not known."""
+        return tuple(_COSTS[name](self, standing) for name in self.objectives)
 
-def costs(standing: Standing) -> Costs:
-    """As OBJECTIVES names them: less the merit on dev, bytes, seconds."""
+    def money(self, standing: Standing) -> Money | None:
+        """What its training cost, at the machine's price; None where that is not known."""
+        price, best = self.machine.price, standing.best
+        if price is None or best is None:
+            return None
+        return Money(price.hourly.amount * best.train_seconds / 3600, price.hourly.currency)
+
+
+def _score_cost(bakeoff: Bakeoff, standing: Standing) -> float:
     best = standing.best
-    if best is None or best.dev is None:
-        return (math.nan,) * len(OBJECTIVES)
-    return (-best.dev.merit, float(best.peak_memory_bytes), best.train_seconds)
+    return math.nan if best is None or best.dev is None else -best.dev.merit
+
+
+def _money_cost(bakeoff: Bakeoff, standing: Standing) -> float:
+    money = bakeoff.money(standing)
+    return math.nan if money is None else money.amount
+
+
+_COSTS: Mapping[Objective, Callable[[Bakeoff, Standing], float]] = {
+    "score": _score_cost,
+    "memory": lambda _, standing: float(standing.best.peak_memory_bytes) if standing.best else math.nan,
+    "time": lambda _, standing: standing.best.train_seconds if standing.best else math.nan,
+    "money": _money_cost,
+    "size": lambda _, standing: float(standing.artifact_bytes) if standing.artifact_bytes else math.nan,
+    "latency": lambda _, standing: standing.compared.text_seconds if standing.compared else math.nan,
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -28,6 +28,7 @@ from trimtab.store import open_store
 from trimtab.study import gather
 from trimtab.study.bakeoff import (
     DEFAULT_SECONDS,
+    OBJECTIVES,
     BakeoffStarted,
     Baseline,
     BaselineDone,
@@ -101,6 +102,9 @@ def _check(request: CompareRequest) -> None:
         method_named(method)
     if request.seeds < 1:
         raise UsageError("TT-B005", seeds=request.seeds)
+    strange = next((word for word in request.objectives if word not in OBJECTIVES), None)
+    if strange is not None or len(request.objectives) < 2:
+        raise UsageError("TT-B008", asked=", ".join(request.objectives) or "-", known=", ".join(OBJECTIVES))
     if request.limits.seconds is not None and not request.limits.seconds > 0:
         raise UsageError("TT-B006", seconds=request.limits.seconds)
 

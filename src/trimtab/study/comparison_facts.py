@@ -12,7 +12,7 @@ from typing import Literal
 from trimtab.errors import Message, message
 from trimtab.planning.frontier import frontier
 from trimtab.planning.halving import RUNGS
-from trimtab.study.bakeoff import Bakeoff, Baseline, Measure, Standing, Status, TrialResult
+from trimtab.study.bakeoff import Bakeoff, Baseline, Measure, Objective, Standing, Status, TrialResult
 from trimtab.units import Evidence, Figure
 
 Cost = Literal["memory", "seconds"]
@@ -31,6 +31,14 @@ _RUNG_WORDS = {
     "half": "TT-B122",
     "finals": "TT-B123",
     "again": "TT-B124",
+}
+OBJECTIVE_WORDS: dict[Objective, str] = {
+    "score": "TT-B060",
+    "memory": "TT-B061",
+    "time": "TT-B062",
+    "money": "TT-B063",
+    "size": "TT-B064",
+    "latency": "TT-B065",
 }
 _BASELINES = {"majority": "TT-B125", "bag of words": "TT-B126"}
 _LAST_OF_RATES = RUNGS.index("edges")

@@ -171,6 +171,8 @@ _CSV_COLUMNS: dict[str, Column] = {
     "train_seconds": _result("train_seconds"),
     "predicted_train_seconds": _predicted("seconds"),
     "samples_per_second": _result("samples_per_second"),
+    "money": lambda bakeoff, one, _: None if (money := bakeoff.money(one)) is None else money.amount,
+    "currency": lambda bakeoff, one, _: None if (money := bakeoff.money(one)) is None else money.currency,
     "text_seconds": _compared("text_seconds"),
     "texts_per_second": _compared("texts_per_second"),
     "kept_bytes": lambda _, one, __: one.artifact_bytes or None,

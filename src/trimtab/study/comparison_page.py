@@ -145,10 +145,16 @@ class _Writer:
         return fold(self.say("TT-B198"), element("div", *cards, class_="grid"), note)
 
     def knee_note(self) -> Html:
-        """Who stands on the frontier of all three costs, and why one of them is the knee."""
-        names = ", ".join(one.entrant.name for one in self.bakeoff.frontier())
+        """Who stands on the frontier of all objectives, and why one of them is the knee."""
+        front = self.bakeoff.frontier()
+        names = ", ".join(one.entrant.name for one in front)
+        objectives = ", ".join(self.say(facts.OBJECTIVE_WORDS[name]) for name in self.bakeoff.objectives)
         knee = self.bakeoff.knee()
-        told = [self.say("TT-B160", count=len(self.bakeoff.frontier()), names=names)] if names else []
+        told = (
+            [self.say("TT-B160", objectives=objectives, count=len(self.bakeoff.frontier()), names=names)]
+            if names
+            else []
+        )
         told += [self.say("TT-B161", name=knee.entrant.name)] if knee is not None else []
         told.append(self.say("TT-B162"))
         return element("p", self.words.together(told), class_="note")

@@ -122,6 +122,7 @@ def _bakeoff(
         verdict=_verdict(standings, split),
         standings=standings,
         baselines=started.baselines,
+        objectives=prepared.request.objectives,
         command=_command(prepared),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=tuple((name, importlib.metadata.version(name)) for name in _LIBRARIES),
