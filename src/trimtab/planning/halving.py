@@ -13,6 +13,7 @@ Halving: Jamieson and Talwalkar 2016 (arXiv 1502.07943). That the rate comes fir
 moves the score by more than the choice among methods does. Leaves out running a trial and the verdict (study).
 """
 
+import hashlib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +29,7 @@ FEWEST_ROWS = 256  # trained on in a trial; of fewer nothing is learned but nois
 _FEWEST_DEV = 500  # rows of dev; below, chance decides among rates
 _FEWEST_HALF = 3
 MOST_FINALISTS = 3
+_LONGEST_NAME = 120  # letters of an entrant's in a key
 MOST_SEEDS = 3
 _MARGIN = 0.92  # of the time that is left is planned for: what trials take is known to a tenth
 _SURPRISE = (0.25, 4.0)  # measured over predicted seconds that one entrant's trials may teach
@@ -84,9 +86,12 @@ class Trial:
 
     @property
     def key(self) -> str:
-        """What tells it from every other trial of a bake-off."""
+        """What tells it from every other trial of a bake-off; short, whatever a model is called."""
+        name = self.entrant
+        if len(name) > _LONGEST_NAME:
+            name = name[:_LONGEST_NAME] + hashlib.sha256(name.encode()).hexdigest()[:16]
         told = (f"{self.learning_rate:.3g}", self.rows, self.dev_rows, self.epochs, self.seed)
-        return " ".join(map(str, (self.rung, self.entrant, *told)))
+        return " ".join(map(str, (self.rung, name, *told)))
 
     @property
     def samples(self) -> int:

@@ -31,8 +31,8 @@ class CompareRequest(AskedToChoose):
     """A bake-off of strategies for `models` on `data`, within `limits`: all trainings together take at most
     `limits.seconds` (None = 15 minutes, or what `limits.money` pays for), each fits in `limits.memory_bytes`.
     `methods`: those that take part, empty = what the planner would try. `seeds`: with how many the finalists are
-    trained, where the time lasts. `objectives`: those of the frontier. `store`: a SQLAlchemy URL for processes on several machines to share, None =
-    that of the ledger."""
+    trained, where the time lasts. `objectives`: those of the frontier. `store`: a SQLAlchemy URL for processes on
+    several machines to share, None = that of the ledger."""
 
     models: tuple[str, ...]
     data: str
@@ -152,10 +152,29 @@ class Baseline:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Smaller:
+    """A smaller model that was made of a finalist by `steps` of `trimtab compress`: the metric of `rows` rows of
+    `split` before and after, and seconds of one text of `text_tokens` tokens, None where it was not timed."""
+
+    entrant: str
+    folder: str
+    steps: tuple[str, ...]
+    weight_bytes_before: int
+    weight_bytes: int
+    split: str
+    rows: int
+    before: float | None
+    after: float | None
+    text_tokens: int
+    text_seconds: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Bakeoff:
     """A finished bake-off. `standings` in order, the chosen one first; `split`: on which rows finalists are
     compared ("test", or "dev" where there is none: then the chosen one's figure is flattered a little).
-    `budget_seconds` were asked for, `spent_seconds` used. `verdict`: in a sentence."""
+    `budget_seconds` were asked for, `spent_seconds` used. `verdict`: in a sentence. `smaller`: what has been made of
+    finalists since, where the bake-off is asked for again."""
 
     models: tuple[str, ...]
     data: DataSpec
@@ -168,6 +187,7 @@ class Bakeoff:
     standings: tuple[Standing, ...]
     baselines: tuple[Baseline, ...]
     objectives: tuple[Objective, ...] = USUAL_OBJECTIVES
+    smaller: tuple[Smaller, ...] = ()
     notices: tuple[Message, ...] = ()
     command: str = ""
     created_at: str = ""

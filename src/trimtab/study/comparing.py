@@ -8,10 +8,13 @@ import hashlib
 import json
 import re
 import time
+import uuid
 from collections.abc import Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from filelock import FileLock
 
 from trimtab.data import Corpus, Sample
 from trimtab.errors import BadInput, Interrupted, NothingFits, UsageError, message
@@ -82,8 +85,7 @@ def open_bakeoff(request: CompareRequest) -> Prepared:
     corpus = gather.open_corpus(request.data, request.reading)  # before gigabytes are fetched
     machine, seconds = _machine_and_seconds(request)
     models = tuple(_facts_of(request, model, corpus) for model in request.models)
-    identity = _identity(request, models, machine)
-    _remember(out, identity)
+    identity = _identity(out, _question(request, models, machine))
     return Prepared(
         request=request,
         corpus=corpus,
@@ -138,26 +140,30 @@ def _facts_of(request: CompareRequest, model: str, corpus: Corpus) -> ModelFacts
     return ModelFacts(model=model, spec=spec, data=data)
 
 
-def _identity(request: CompareRequest, models: tuple[ModelFacts, ...], machine: Machine) -> str:
-    """What must be the same for a bake-off to go on: the question, the weights, the rows, the machine's kind."""
+def _question(request: CompareRequest, models: tuple[ModelFacts, ...], machine: Machine) -> str:
+    """What must be the same for a bake-off to go on: the question, the weights, the rows, the kind of machine."""
     asked = (request.methods, request.choices, request.settings, request.reading, request.limits, request.seeds)
     facts = [(facts.model, facts.spec.fingerprint, facts.data.fingerprint) for facts in models]
-    whole = repr((asked, facts, machine.device.name, machine.cores, str(Path(request.out).resolve())))
+    whole = repr((asked, facts, machine.device.name, machine.cores))
     return hashlib.sha256(whole.encode()).hexdigest()[:32]
 
 
-def _remember(out: Path, identity: str) -> None:
-    """Mark the folder. Raises BadInput TT-B002 where it is that of another bake-off."""
+def _identity(out: Path, question: str) -> str:
+    """The name of the bake-off in the store, as its folder keeps it: a folder that was deleted begins another one.
+    Raises BadInput TT-B002 where the folder is that of another question."""
+    out.mkdir(parents=True, exist_ok=True)
     file = out / BAKEOFF_FILE
-    try:
-        kept = json.loads(file.read_text(encoding="utf-8"))["identity"]
-    except FileNotFoundError:
-        kept = identity
-        write_atomically(file, json.dumps({"identity": identity}))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadInput("TT-B002", folder=str(out)) from error
-    if kept != identity:
+    with FileLock(out / ".lock"):
+        if not file.exists():
+            write_atomically(file, json.dumps({"question": question, "identity": uuid.uuid4().hex}))
+        try:
+            kept = json.loads(file.read_text(encoding="utf-8"))
+            same, identity = kept["question"] == question, str(kept["identity"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise BadInput("TT-B002", folder=str(out)) from error
+    if not same:
         raise BadInput("TT-B002", folder=str(out))
+    return identity
 
 
 def _carried_out(prepared: Prepared) -> Iterator[Happening]:

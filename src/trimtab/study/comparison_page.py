@@ -60,6 +60,7 @@ class _Writer:
         made: tuple[tuple[str, Callable[[], Html]], ...] = (
             ("TT-B101", self.frontier),
             ("TT-B102", self.measured),
+            ("TT-B070", self.smaller),
             ("TT-B103", self.curves),
             ("TT-B104", self.rates),
             ("TT-B105", self.everyone),
@@ -167,6 +168,21 @@ class _Writer:
 
     def measured_note(self) -> str:
         return self.say("TT-B163" if self.bakeoff.split == "test" else "TT-B164")
+
+    def smaller(self) -> Html:
+        """What has been made of finalists by compression."""
+        heads = [self.say(code) for code in ("TT-B071", "TT-B072", "TT-B073", "TT-B074", "TT-B075")]
+        rows = [
+            (
+                one.entrant,
+                " → ".join(one.steps),
+                f"{format_bytes(one.weight_bytes)} ({format_bytes(one.weight_bytes_before)})",
+                _metric_words(one.after) + ("" if one.before is None else f" ({_metric_words(one.before)})"),
+                "–" if one.text_seconds is None else format_seconds(one.text_seconds),
+            )
+            for one in self.bakeoff.smaller
+        ]
+        return card(table(heads, rows, numbers=(2, 3, 4), stacked=True)) if rows else Html()
 
     def curves(self) -> Html:
         return _panels(curve_drawings(self.bakeoff, self.words), self.say("TT-B166"))
@@ -280,6 +296,10 @@ def _score(measure: Measure | None) -> object:
         return "–"
     interval = f"{facts.score_words(measure.low)} – {facts.score_words(measure.high)}"
     return element("div", facts.score_words(measure.value), element("small", interval))
+
+
+def _metric_words(value: float | None) -> str:
+    return "–" if value is None else facts.score_words(value)
 
 
 def _commands(standing: Standing) -> list[str]:

@@ -13,11 +13,13 @@ from statistics import mean
 
 from trimtab.errors import Message, TrimtabError, message
 from trimtab.planning.halving import RUNGS, latest
+from trimtab.store import open_store
 from trimtab.study.bakeoff import (
     Bakeoff,
     BakeoffDone,
     Compared,
     Happening,
+    Smaller,
     Standing,
     Status,
     TrialResult,
@@ -123,10 +125,32 @@ def _bakeoff(
         standings=standings,
         baselines=started.baselines,
         objectives=prepared.request.objectives,
+        smaller=tuple(_smaller(finals)),
         command=_command(prepared),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=tuple((name, importlib.metadata.version(name)) for name in _LIBRARIES),
     )
+
+
+def _smaller(finals: Sequence[_Final]) -> Iterator[Smaller]:
+    """Of each finalist, as the store has them."""
+    names = {str(Path(final.first.folder).resolve()): final.name for final in finals}
+    for one in open_store().variants():
+        name = names.get(str(Path(one.parent).resolve()))
+        if name is not None and one.folder and Path(one.folder).is_dir():
+            yield Smaller(
+                entrant=name,
+                folder=one.folder,
+                steps=one.steps,
+                weight_bytes_before=one.weight_bytes_before,
+                weight_bytes=one.weight_bytes,
+                split=one.split,
+                rows=one.rows,
+                before=one.before,
+                after=one.after,
+                text_tokens=one.text_tokens,
+                text_seconds=one.text_seconds,
+            )
 
 
 def _final_standing(
