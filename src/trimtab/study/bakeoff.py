@@ -173,8 +173,8 @@ class Smaller:
 class Bakeoff:
     """A finished bake-off. `standings` in order, the chosen one first; `split`: on which rows finalists are
     compared ("test", or "dev" where there is none: then the chosen one's figure is flattered a little).
-    `budget_seconds` were asked for, `spent_seconds` used. `verdict`: in a sentence. `smaller`: what has been made of
-    finalists since, where the bake-off is asked for again."""
+    `budget_seconds` were asked for, `spent_seconds` used. `verdict`: in a sentence. `smaller`: what has been made
+    of finalists since, where the bake-off is asked for again."""
 
     models: tuple[str, ...]
     data: DataSpec
