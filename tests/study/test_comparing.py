@@ -14,9 +14,11 @@ import pytest
 from tiny_models import tiny_model
 from tiny_training import write_data
 from trimtab import study
+from trimtab.app.cli import run
 from trimtab.errors import BadInput, UsageError
 from trimtab.planning import Limits, Settings
 from trimtab.study.bakeoff import Bakeoff, BakeoffDone, BakeoffStarted, TrialDone, TrialStarted
+from trimtab.study.comparing import open_bakeoff
 from trimtab.study.workshop import Answered, Crashed, run_apart
 
 METHODS = ("full", "head")
@@ -102,6 +104,28 @@ def test_asked_again_it_runs_nothing_and_answers_the_same(baked: tuple[Path, lis
     before, after = finished(events), finished(again)
     assert [one.entrant.name for one in after.standings] == [one.entrant.name for one in before.standings]
     assert after.chosen.best == before.chosen.best
+
+
+def test_the_command_line_asks_the_same(
+    baked: tuple[Path, list[object]], place: Path, capsys: pytest.CaptureFixture[str]
+):
+    out, events = baked
+    words = ["compare", str(place / "model"), "--data", str(place / "data"), "--out", str(out), "--time", "60s"]
+    words += ["--methods", "full,head", "--seeds", "1", "--epochs", "2", "--batch", "4"]
+    assert run([*words, "--json"], os.environ) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["chosen"] == finished(events).chosen.entrant.name
+    assert run([*words, "--lang", "zh"], os.environ | {"COLUMNS": "80"}) == 0
+    assert finished(events).chosen.entrant.name in capsys.readouterr().out
+
+
+def test_a_folder_that_was_deleted_begins_another(baked: tuple[Path, list[object]], place: Path, tmp_path: Path):
+    identities = []
+    for _ in range(2):
+        shutil.rmtree(tmp_path / "bake", ignore_errors=True)
+        identities.append(open_bakeoff(request(place, tmp_path / "bake")).identity)
+    assert identities[0] != identities[1]
+    assert open_bakeoff(request(place, tmp_path / "bake")).identity == identities[1]
 
 
 def test_another_question_in_the_same_folder_is_refused(baked: tuple[Path, list[object]], place: Path):
