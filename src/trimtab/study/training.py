@@ -26,6 +26,7 @@ from trimtab.methods import Strategy, strategy_from_json, strategy_to_json
 from trimtab.metrics import Findings
 from trimtab.models import ModelSource
 from trimtab.study.card import model_card
+from trimtab.study.gather import token_store
 from trimtab.study.opening import REQUEST_FILE, Opened
 from trimtab.study.record import record
 from trimtab.study.report import Report, comparisons, report_html, report_json
@@ -179,6 +180,7 @@ def _job(request: TrainRequest, source: ModelSource, planned: Planned) -> Job:
         allow_changed=request.allow_changed,
         trust_remote_code=request.trust_remote_code,
         prefix_folder=cache_folder() / "prefix",
+        tokens=token_store(),
     )
 
 

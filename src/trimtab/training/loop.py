@@ -87,6 +87,7 @@ class Training:
             session = prepare(self.job, self._corpus)
             self.session = session
             loop = _Loop(session, self._meter, self._stop)
+            yield from (Notice(message=note) for note in session.notices)
             yield from loop.restore()
             load_seconds = time.perf_counter() - start
             yield loop.started(load_seconds)
@@ -288,7 +289,7 @@ class _Loop:
         seconds = time.perf_counter() - start
         progress.step += 1
         progress.samples += len(rows)
-        progress.tokens += int(self.session.train.lengths[rows].sum())
+        progress.tokens += int(self.session.train.lengths_of(rows).sum())
         progress.seconds += seconds
         progress.loss_sum += loss
         progress.loss_count += 1

@@ -17,10 +17,12 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 from trimtab import tuning
 from trimtab.data import Corpus
 from trimtab.data.spec import DataSpec
-from trimtab.errors import ModelError
+from trimtab.data.token_store import TokenStore
+from trimtab.errors import Message, ModelError
 from trimtab.evaluation.encode import Collator, Encoded
 from trimtab.evaluation.objective import Objective, Opening, ScoredRows
 from trimtab.evaluation.objectives import OBJECTIVES
+from trimtab.evaluation.stored import SplitReader
 from trimtab.methods import Strategy, strategy_to_json
 from trimtab.models import ModelSource
 from trimtab.models.spec import ModelSpec
@@ -39,7 +41,8 @@ class Job:
     """What to train, on what, how, and where to keep it. `threads` 0 = what torch finds. A checkpoint is written
     after every evaluation and whenever `save_seconds` have passed or `save_steps` steps are done (0 = never).
     `objective`: what is learned, None = the task's own. `prefix_folder`: where what a frozen part gives is kept
-    for other runs too; None = in the job's folder, until it ends."""
+    for other runs too; None = in the job's folder, until it ends. `tokens`: where the tokens of large splits are
+    kept, None = all in memory."""
 
     source: ModelSource
     spec: ModelSpec
@@ -54,6 +57,7 @@ class Job:
     trust_remote_code: bool = False
     objective: Objective | None = None
     prefix_folder: Path | None = None
+    tokens: TokenStore | None = None
 
     @property
     def learned(self) -> Objective:
@@ -86,7 +90,8 @@ class Job:
 @dataclass(kw_only=True, slots=True)
 class Session:
     """A model ready to train and the rows it is trained and scored on. `objective` is the job's; `opened`: names
-    of what is trained, in any stage; `tokens` as in `Optimizer`. Mutable: every stage has its own optimiser."""
+    of what is trained, in any stage; `tokens` as in `Optimizer`; `notices`: what there is to say of how it was
+    prepared. Mutable: every stage has its own optimiser."""
 
     job: Job
     objective: Objective
@@ -101,6 +106,7 @@ class Session:
     dev: Encoded
     test: Encoded | None
     frozen: FrozenPart
+    notices: tuple[Message, ...] = ()
 
     def inputs(self, rows: np.ndarray) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """Model inputs and targets of some training rows, on the device."""
@@ -178,12 +184,12 @@ def prepare(job: Job, corpus: Corpus) -> Session:
         torch.set_num_threads(job.threads)
     objective = job.learned
     tokenizer = objective.tokenizer(job.source, trust_remote_code=job.trust_remote_code)
-    splits = [
-        None if split is None else objective.encode(split, tokenizer, strategy.max_length)
-        for split in (corpus.train, corpus.dev, corpus.test)
-    ]
-    train, dev, test = splits
-    assert train is not None and dev is not None, "a corpus has a train and a dev split"
+    reader = SplitReader(
+        objective=objective, tokenizer=tokenizer, max_length=strategy.max_length, store=job.tokens
+    )
+    train, of_train = reader.read(corpus.train)
+    dev, of_dev = reader.read(corpus.dev)
+    test, of_test = (None, None) if corpus.test is None else reader.read(corpus.test)
     for name, split in (("train", train), ("dev", dev), ("test", test)):
         if split is not None:
             objective.require_targets(split, name, strategy.max_length)
@@ -230,6 +236,7 @@ def prepare(job: Job, corpus: Corpus) -> Session:
         dev=dev,
         test=test,
         frozen=FrozenPart(whole, strategy.stages, job.states, passing=job.prefix_folder is None),
+        notices=tuple(dict.fromkeys(note for note in (of_train, of_dev, of_test) if note is not None)),
     )
 
 
