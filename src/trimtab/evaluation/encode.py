@@ -68,12 +68,12 @@ class Words:
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """Tokenised rows. `ids` whole numbers (tokens), int32 or as small as the token store keeps them; `starts` int64
-    (rows + 1), `seconds` int32 (rows): where the second text of a pair begins, 0 for a single text; `labels` int64
+    """Tokenised rows. `ids` whole numbers (tokens), int32 or as the token store keeps them; `starts` int64 (rows
+    + 1), `seconds` int32 (rows): where the second text of a pair begins, 0 for a single text; `labels` int64
     or float32 (rows), or where a row has several int64 (rows, most), filled up with -1; of a row without any
-    NO_LABEL, NaN or NO_LABELS. `learned` bool (tokens): of conversations, the tokens of answers; `apart`: the texts
-    of a row, where they are run one by one; `words`: of sentences whose words have tags; `states`: of every token,
-    where a model's frozen part has been run."""
+    NO_LABEL, NaN or NO_LABELS. `learned` bool (tokens): of conversations, the tokens of answers; `apart`: the
+    texts of a row, where they are run one by one; `words`: of sentences whose words have tags; `states`: of every
+    token, where a model's frozen part has been run."""
 
     ids: np.ndarray
     starts: np.ndarray

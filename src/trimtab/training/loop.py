@@ -156,6 +156,7 @@ class _Loop:
             total_parameters=count_parameters(model),
             resumed_step=self.progress.step,
             load_seconds=load_seconds,
+            read_seconds=self.session.read_seconds,
         )
 
     def frozen_part(self) -> Iterator[Event]:

@@ -3,6 +3,7 @@
 import hashlib
 import importlib.metadata
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -91,7 +92,7 @@ class Job:
 class Session:
     """A model ready to train and the rows it is trained and scored on. `objective` is the job's; `opened`: names
     of what is trained, in any stage; `tokens` as in `Optimizer`; `notices`: what there is to say of how it was
-    prepared. Mutable: every stage has its own optimiser."""
+    prepared; `read_seconds`: what making or finding the rows took. Mutable: every stage has its own optimiser."""
 
     job: Job
     objective: Objective
@@ -107,6 +108,7 @@ class Session:
     test: Encoded | None
     frozen: FrozenPart
     notices: tuple[Message, ...] = ()
+    read_seconds: float = 0.0
 
     def inputs(self, rows: np.ndarray) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """Model inputs and targets of some training rows, on the device."""
@@ -184,12 +186,14 @@ def prepare(job: Job, corpus: Corpus) -> Session:
         torch.set_num_threads(job.threads)
     objective = job.learned
     tokenizer = objective.tokenizer(job.source, trust_remote_code=job.trust_remote_code)
+    start = time.perf_counter()
     reader = SplitReader(
         objective=objective, tokenizer=tokenizer, max_length=strategy.max_length, store=job.tokens
     )
     train, of_train = reader.read(corpus.train)
     dev, of_dev = reader.read(corpus.dev)
     test, of_test = (None, None) if corpus.test is None else reader.read(corpus.test)
+    read_seconds = time.perf_counter() - start
     for name, split in (("train", train), ("dev", dev), ("test", test)):
         if split is not None:
             objective.require_targets(split, name, strategy.max_length)
@@ -237,6 +241,7 @@ def prepare(job: Job, corpus: Corpus) -> Session:
         test=test,
         frozen=FrozenPart(whole, strategy.stages, job.states, passing=job.prefix_folder is None),
         notices=tuple(dict.fromkeys(note for note in (of_train, of_dev, of_test) if note is not None)),
+        read_seconds=read_seconds,
     )
 
 
