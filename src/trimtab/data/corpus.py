@@ -122,7 +122,7 @@ def keyed(corpus: Corpus, prefixes: Prefixes = Prefixes()) -> Corpus:
         digest = hashlib.sha256(
             repr((corpus.fingerprint, *read, split.name, split.kind, len(split.in_use))).encode()
         )
-        digest.update(np.packbits(split.in_use))
+        digest.update(np.packbits(split.in_use).tobytes())
         return replace(split, key=digest.hexdigest())
 
     test = corpus.test and with_key(corpus.test)

@@ -111,8 +111,7 @@ class SplitReader:
         """As arrays of a training: nothing is copied that is as long as there are tokens."""
         if split.kind == "plain":
             return _blocks(tokens.ids, self.max_length)
-        typed = "token_type_ids" in self.tokenizer.model_input_names and tokens.seconds is not None
-        seconds = tokens.seconds if typed else np.zeros(len(tokens), np.int32)
+        seconds = tokens.seconds if "token_type_ids" in self.tokenizer.model_input_names else None
         apart = words = None
         if tokens.rows is not None and tokens.keys is not None:
             apart = Apart(tokens.starts, tokens.rows, tokens.keys)
@@ -121,7 +120,7 @@ class SplitReader:
         return Encoded(
             ids=tokens.ids,
             starts=tokens.starts if tokens.rows is None else tokens.starts[tokens.rows],
-            seconds=seconds,
+            seconds=np.zeros(len(tokens), np.int32) if seconds is None else seconds,
             labels=_several(tokens) if words is None and tokens.labels is not None else _labels(split),
             learned=tokens.learned,
             apart=apart,
@@ -134,7 +133,7 @@ def same_rows(left: Encoded, right: Encoded) -> bool:
     if (left.apart is None, left.words is None) != (right.apart is None, right.words is None):
         return False
     return all(
-        (mine is None) == (theirs is None) and (mine is None or np.array_equal(mine, theirs))
+        mine is theirs if mine is None or theirs is None else np.array_equal(mine, theirs)
         for mine, theirs in zip(_arrays(left), _arrays(right), strict=True)
     )
 
