@@ -25,7 +25,7 @@ from tiny_text import write_documents
 from tiny_training import write_data
 from trimtab.data import Corpus, Prefixes, count_tokens, open_corpus
 from trimtab.data.token_rows import TextTokenizer, kept_tokens
-from trimtab.data.token_store import Tokens, TokenStore
+from trimtab.data.token_store import Tokens, TokenStore, let_go
 from trimtab.errors import DataError
 from trimtab.evaluation import OBJECTIVES
 from trimtab.evaluation.stored import SplitReader, same_rows
@@ -215,7 +215,7 @@ CHILD = """
 import sys, time
 import numpy as np
 from pathlib import Path
-from trimtab.data.token_store import Tokens, TokenStore
+from trimtab.data.token_store import Tokens, TokenStore, let_go
 def blocks():
     for number in range(10**6):
         yield Tokens(ids=np.arange(1000), starts=np.array([0, 1000]))
@@ -330,3 +330,21 @@ def test_real_rows_of_real_tokenizers(
     assert note is None and same_rows(mine, theirs)
     assert len(entries(store)) == 1 + (longest > length)  # what was counted, and a cut of it
     assert_same_batches(stored, mine, theirs)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="measured by /proc")
+def test_what_has_been_read_does_not_stay_in_memory(tmp_path: Path) -> None:
+    ids = np.arange(1 << 24) % 50_000
+    block = Tokens(ids=ids, starts=np.array([0, len(ids)]))
+    made = TokenStore(tmp_path).build("key", [block], 50_000, 0)
+    before = mapped_bytes()
+    assert int(made.ids.sum(dtype=np.int64)) == int(ids.sum())
+    assert mapped_bytes() - before > 30e6  # of 32 MiB
+    let_go(made.part(0, 1).ids)
+    assert mapped_bytes() - before < 2e6
+    assert int(made.ids.sum(dtype=np.int64)) == int(ids.sum())
+
+
+def mapped_bytes() -> int:
+    words = Path("/proc/self/status").read_text().split()
+    return 1024 * int(words[words.index("RssFile:") + 1])

@@ -12,6 +12,7 @@ Leaves out how rows become tokens (`token_rows`) and how tokens are cut and beco
 """
 
 import json
+import mmap
 import os
 import shutil
 import zlib
@@ -95,6 +96,16 @@ class Tokens:
 def moved(places: np.ndarray, by: int | np.ndarray) -> np.ndarray:
     """Places of words among tokens of which `by` more stand before; what has no place still has none."""
     return np.where(places < 0, -1, places + by)
+
+
+def let_go(array: np.ndarray) -> None:
+    """Give back the memory of what has been read of a mapped array: it counts as the process's own, and is on the
+    disk. Nothing where an array is in memory, or the system has no such call."""
+    base: object = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        base.madvise(mmap.MADV_DONTNEED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from trimtab.data.spec import Example, padded_length, padded_tokens
 from trimtab.data.token_rows import sequence_key
+from trimtab.data.token_store import let_go
 from trimtab.evaluation.states import States
 from trimtab.methods import Strategy
 from trimtab.tuning.upper_part import STATES
@@ -174,7 +175,21 @@ class Encoded:
         seen[padding] = True
         for first in range(0, len(self.ids), _PIECE):
             seen[self.ids[first : first + _PIECE]] = True
+            let_go(self.ids)
         return np.flatnonzero(seen)
+
+    def let_go(self) -> None:
+        """Give back the memory of what has been read of rows that the token store keeps."""
+        for array in self.arrays():
+            if array is not None:
+                let_go(array)
+
+    def arrays(self) -> list[np.ndarray | None]:
+        """All that there is, but for states."""
+        apart, words = self.apart, self.words
+        found = [self.ids, self.starts, self.seconds, self.labels, self.learned]
+        found += [] if apart is None else [apart.starts, apart.rows, apart.keys]
+        return found + ([] if words is None else [words.tags, words.places, words.starts])
 
 
 def spans(starts: np.ndarray, rows: np.ndarray, most: int | None = None) -> tuple[np.ndarray, np.ndarray]:

@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from trimtab import tuning
 from trimtab.data.spec import EVALUATION_TOKENS
+from trimtab.data.token_store import let_go
 from trimtab.errors import DataError, ModelError
 from trimtab.evaluation import vocabulary
 from trimtab.evaluation.encode import Collator, Encoded, spans
@@ -225,6 +226,7 @@ def _learned_tokens(encoded: Encoded) -> np.ndarray:
         learned[(starts[:-1] - starts[0])[np.diff(starts) > 0]] = 0
         running = np.concatenate([np.zeros(1, np.int64), np.cumsum(learned)])
         found[first : first + _PIECE_ROWS] = np.diff(running[starts - starts[0]])
+        let_go(encoded.learned)
     return found
 
 

@@ -134,14 +134,8 @@ def same_rows(left: Encoded, right: Encoded) -> bool:
         return False
     return all(
         mine is theirs if mine is None or theirs is None else np.array_equal(mine, theirs)
-        for mine, theirs in zip(_arrays(left), _arrays(right), strict=True)
+        for mine, theirs in zip(left.arrays(), right.arrays(), strict=True)
     )
-
-
-def _arrays(rows: Encoded) -> list[np.ndarray | None]:
-    found = [rows.ids, rows.starts, rows.seconds, rows.labels, rows.learned]
-    found += [rows.apart.starts, rows.apart.rows, rows.apart.keys] if rows.apart is not None else []
-    return found + ([rows.words.tags, rows.words.places, rows.words.starts] if rows.words is not None else [])
 
 
 def _blocks(ids: np.ndarray, max_length: int) -> Encoded:

@@ -43,6 +43,7 @@ from trimtab.training.timetable import Timetable
 from trimtab.tuning import bare, count_parameters, train_mode
 
 _ETA_STEPS = 20  # the remaining time is judged by the last steps
+_LET_GO_STEPS = 64  # after which what was read of mapped rows is given back
 
 
 class Training:
@@ -295,6 +296,8 @@ class _Loop:
         progress.loss_sum += loss
         progress.loss_count += 1
         self.step_seconds.append(seconds)
+        if progress.step % _LET_GO_STEPS == 0:
+            self.session.train.let_go()
         steps = self.now.steps
         yield Step(
             step=progress.step,
@@ -375,6 +378,7 @@ class _Loop:
         patience = self.now.stage.schedule.patience
         progress.stopped_early = 0 < patience <= progress.without_gain and progress.step < self.now.end
         self._close_history(result)
+        self.session.dev.let_go()
         seconds = time.perf_counter() - start
         progress.seconds += seconds
         progress.evaluate_seconds += seconds

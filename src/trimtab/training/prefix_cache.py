@@ -28,6 +28,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from trimtab.data.spec import EVALUATION_TOKENS
+from trimtab.data.token_store import let_go
 from trimtab.estimation.prefix import HELD_BYTES, KEPT_BYTES
 from trimtab.evaluation.encode import Collator, Encoded
 from trimtab.evaluation.predict import device_of, row_batches
@@ -84,6 +85,7 @@ def key_of(model: PreTrainedModel, spec: ModelSpec, depth: int, encoded: Encoded
     for array, numbers in ((sequences.ids, np.int32), (sequences.starts, np.int64), (sequences.seconds, np.int32)):
         for first in range(0, len(array), _HASHED):  # the same, whatever whole numbers they are kept in
             digest.update(np.ascontiguousarray(array[first : first + _HASHED], numbers).data)
+            let_go(array)
     return digest.hexdigest()[:40]
 
 
