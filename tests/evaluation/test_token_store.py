@@ -322,7 +322,7 @@ def test_real_rows_of_real_tokenizers(
     corpus = open_corpus(shared(data), task=task)
     few = replace(corpus.dev, in_use=corpus.dev.in_use & (np.arange(len(corpus.dev.in_use)) < 200))
     few = replace(few, labels=few.labels[: few.in_use.sum()])
-    assert few.kind == kind and 100 < len(few) <= 200
+    assert few.kind == kind and 20 < len(few) <= 200
     source, store = ModelSource(folder=real_model(model), name=model), TokenStore(tmp_path, least_bytes=0)
     longest = count_tokens(few, source.folder / "tokenizer.json", store=store).lengths.longest
     stored = reader(corpus, source, length, store)
