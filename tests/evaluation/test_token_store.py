@@ -244,6 +244,26 @@ def test_a_kill_in_the_middle_leaves_nothing_usable(tmp_path: Path) -> None:
     assert entries(store) == ["key", "other"]
 
 
+FULL = """
+import resource, signal, sys
+import numpy as np
+from pathlib import Path
+from trimtab.data.token_store import Tokens, TokenStore
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+block = Tokens(ids=np.arange(1000), starts=np.array([0, 1000]))
+try:
+    TokenStore(Path(sys.argv[1])).build("key", [block] * 1000, 1000, 0)
+except OSError as error:
+    print(error.errno, list(Path(sys.argv[1]).iterdir()))
+"""
+
+
+def test_a_disk_that_is_full_half_way_leaves_nothing(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", FULL, tmp_path], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{errno.EFBIG} []\n"
+
+
 def test_where_nothing_can_be_kept_rows_are_held_in_memory(tmp_path: Path) -> None:
     corpus, source = opened(tmp_path, "classify")
     (tmp_path / "file").write_text("")
