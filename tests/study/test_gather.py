@@ -106,7 +106,7 @@ def test_a_plan_finds_tokens_and_a_training_keeps_them(tmp_path: Path, monkeypat
     monkeypatch.setenv("TRIMTAB_HOME", str(tmp_path / "home"))
     folder = tmp_path / "data"
     folder.mkdir()
-    line, rows = " ".join(WORDS[:40]), 1 + MIB // 200
+    line, rows = " ".join(WORDS[:40]), MIB // 100
     for split, count in {"train": rows, "dev": 10}.items():
         text = "".join(f"{line} {number},{'yn'[number % 2]}\n" for number in range(count))
         (folder / f"{split}.csv").write_text(f"text,label\n{text}")
