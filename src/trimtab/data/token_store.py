@@ -11,6 +11,7 @@ is written beside, flushed to the disk and renamed when it is whole; what is fou
 Leaves out how rows become tokens (`token_rows`) and how tokens are cut and become batches (`evaluation.stored`).
 """
 
+import contextlib
 import json
 import mmap
 import os
@@ -128,10 +129,11 @@ class TokenStore:
             return None
         try:
             found = _opened(entry)
-            os.utime(entry)  # what was used last is deleted last
         except (OSError, ValueError, KeyError, TypeError):
             shutil.rmtree(entry, ignore_errors=True)
             return None
+        with contextlib.suppress(OSError):  # of another user, or a disk that is only read
+            os.utime(entry)  # what was used last is deleted last
         return found
 
     def build(self, key: str, blocks: Iterable[Tokens], largest_id: int, expected_bytes: int) -> Tokens:

@@ -13,6 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
+import transformers
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from trimtab.data import Split
@@ -66,12 +67,17 @@ class SplitReader:
             return None
         if split.kind == "plain" or int(np.diff(whole.starts).max(initial=0)) <= self.max_length:
             return self._encoded(whole, split)
-        key = f"{by.key(split)} {self.max_length} {self.tokenizer.truncation_side}"
-        name = hashlib.sha256(key.encode()).hexdigest()[:40]
+        name = self._cut_key(by.key(split))
         cut = store.find(name)
         if cut is None and store.builds:
             cut = store.build(name, self._cut(whole, split), by.largest_id, split.file_bytes)
         return None if cut is None else self._encoded(cut, split)
+
+    def _cut_key(self, whole: str) -> str:
+        """Of rows that transformers has cut; `whole`: of the same rows before."""
+        side, kind = self.tokenizer.truncation_side, type(self.tokenizer)
+        said = (whole, self.max_length, side, kind.__module__, kind.__qualname__, transformers.__version__)
+        return hashlib.sha256(repr(said).encode()).hexdigest()[:40]
 
     def _by(self, kind: RowKind) -> TextTokenizer:
         tokenizer = self.tokenizer.backend_tokenizer
