@@ -89,9 +89,11 @@ class Tokens:
         )
 
     def parts(self) -> Iterator["Tokens"]:
-        """All rows, some ten thousand at a time."""
+        """All rows, some ten thousand at a time; of mapped arrays no more than that stays in memory."""
         for first in range(0, len(self), _PIECE_ROWS):
             yield self.part(first, min(first + _PIECE_ROWS, len(self)))
+            for _, array in self.arrays():
+                let_go(array)
 
 
 def moved(places: np.ndarray, by: int | np.ndarray) -> np.ndarray:
