@@ -4,6 +4,7 @@ from pathlib import Path
 
 from tiny_training import ROWS, write_data
 from trimtab.data import Sample, open_corpus, sampled
+from trimtab.data.token_store import TokenStore
 
 
 def test_a_smaller_sample_lies_in_a_larger_one(tmp_path: Path):
@@ -29,6 +30,13 @@ def test_what_has_no_more_rows_is_left_as_it_is(tmp_path: Path):
     corpus = open_corpus(str(write_data(tmp_path / "data")))
     assert sampled(corpus, Sample(train_rows=52, dev_rows=1000), 0) is corpus
     assert sampled(corpus, Sample(), 0) is corpus
+
+
+def test_the_tokens_of_all_rows_are_not_taken_for_its_own(tmp_path: Path):
+    corpus = open_corpus(str(write_data(tmp_path / "data")))
+    store = TokenStore(tmp_path / "tokens", least_bytes=0)
+    small = sampled(corpus, Sample(train_rows=8), 0)
+    assert corpus.train.key and store.takes(corpus.train) and not store.takes(small.train)
 
 
 def test_the_metric_is_that_of_all_rows(tmp_path: Path):

@@ -4,9 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from tiny_models import WORDS, tiny_tokenizer
+from trimtab.data import open_corpus
 from trimtab.errors import DataError, UsageError
 from trimtab.models import TokenizerFile
 from trimtab.study import Reading, Shape, gather
+from trimtab.units import MIB
 
 
 @pytest.mark.parametrize(
@@ -97,3 +100,24 @@ def test_a_gpu_is_not_given_the_speed_of_the_cpu(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("trimtab.study.gather.this_machine", lambda: card)
     assert gather.machine_for(None) is card
     assert card.calibration is None
+
+
+def test_a_plan_finds_tokens_and_a_training_keeps_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRIMTAB_HOME", str(tmp_path / "home"))
+    folder = tmp_path / "data"
+    folder.mkdir()
+    line, rows = " ".join(WORDS[:40]), MIB // 100
+    for split, count in {"train": rows, "dev": 10}.items():
+        text = "".join(f"{line} {number},{'yn'[number % 2]}\n" for number in range(count))
+        (folder / f"{split}.csv").write_text(f"text,label\n{text}")
+    tiny_tokenizer("bert").save_pretrained(tmp_path / "model")
+    corpus, file = open_corpus(str(folder), keep_overlap=True), TokenizerFile(tmp_path / "model/tokenizer.json")
+    kept = tmp_path / "home" / "tokens"
+    planned = gather.describe(corpus, file)
+    assert not kept.exists()
+    assert gather.describe(corpus, file, trains=True) == planned
+    (entry,) = kept.iterdir()  # dev is small
+    stamp = (entry / "ids.bin").stat().st_mtime_ns
+    assert gather.describe(corpus, file) == gather.describe(corpus, file, trains=True) == planned
+    assert [path.name for path in kept.iterdir()] == [entry.name]
+    assert (entry / "ids.bin").stat().st_mtime_ns == stamp

@@ -119,10 +119,11 @@ def duplicates(scans: Sequence[Scan]) -> list[Problem]:
     """Rows whose texts and label both occur earlier in the same split."""
     found = []
     for scan in scans:
-        keys, targets = scan.kept_keys, scan.kept_targets
-        order = np.lexsort((scan.kept, targets, keys))
+        rows = _repeated(scan)
+        keys, targets = scan.keys[rows], scan.targets[rows]
+        order = np.lexsort((rows, targets, keys))
         again = (np.diff(keys[order]) == 0) & (np.diff(targets[order]) == 0)
-        found.append((scan, np.sort(scan.kept[order[1:][again]])))
+        found.append((scan, np.sort(rows[order[1:][again]])))
     return finding("TT-D061", "reported", found)
 
 
@@ -130,11 +131,22 @@ def conflicts(scans: Sequence[Scan]) -> list[Problem]:
     """Rows whose texts occur with another label in the same split."""
     found = []
     for scan in scans:
-        keys, targets = scan.kept_keys, scan.kept_targets
+        rows = _repeated(scan)
+        keys, targets = scan.keys[rows], scan.targets[rows]
         order = np.lexsort((targets, keys))
         disagree = (np.diff(keys[order]) == 0) & (np.diff(targets[order]) != 0)
-        found.append((scan, scan.kept[np.isin(keys, keys[order[1:][disagree]])]))
+        found.append((scan, rows[np.isin(keys, keys[order[1:][disagree]])]))
     return finding("TT-D062", "reported", found)
+
+
+def _repeated(scan: Scan) -> np.ndarray:
+    """The kept rows whose texts occur more than once, ascending: few, so that what follows is done on few."""
+    keys = scan.kept_keys
+    order = np.argsort(keys)
+    same = np.diff(keys[order]) == 0
+    repeated = np.zeros(len(keys), np.bool_)
+    repeated[order[1:][same]] = repeated[order[:-1][same]] = True
+    return scan.kept[repeated]
 
 
 def overlap(train: Scan, others: Sequence[Scan], *, dropped: bool) -> tuple[np.ndarray, list[Problem]]:

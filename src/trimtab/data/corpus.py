@@ -11,7 +11,7 @@ import numpy as np
 
 from trimtab.data.scan import Scan
 from trimtab.data.source import SplitName
-from trimtab.data.spec import Example, Problem, Task
+from trimtab.data.spec import Example, Prefixes, Problem, Task
 from trimtab.data.table import Table
 from trimtab.data.texts import cell_text
 
@@ -36,7 +36,8 @@ class Split:
     `labels` holds their targets in the same order: int64[n] indexes into the corpus' labels, or float64[n] in
     a regression; zeros where a row's target is its own (instruct, text). `in_use` is bool over all rows of the
     tables. `example` makes an Example of a row's cells and its target; `kind`: how its texts are read.
-    `further`: rows that stand in none of the tables, after all others; they may have no label.
+    `further`: rows that stand in none of the tables, after all others; they may have no label. `key`: equal for
+    rows, without those, that have the same texts and labels; "" where nobody knows.
     """
 
     name: SplitName
@@ -47,6 +48,12 @@ class Split:
     example: ExampleOf
     kind: RowKind = "labelled"
     further: Rows = ()
+    key: str = ""
+
+    @property
+    def file_bytes(self) -> int:
+        """Of the files that its rows stand in. Raises OSError."""
+        return sum(file.stat().st_size for table in self.tables for file in table.files)
 
     def __len__(self) -> int:
         return len(self.labels) + len(self.further)
@@ -104,6 +111,22 @@ class Corpus:
         if self.counts or not self.labels:
             return self.counts
         return tuple(np.bincount(self.train.labels, minlength=len(self.labels)).tolist())
+
+
+def keyed(corpus: Corpus, prefixes: Prefixes = Prefixes()) -> Corpus:
+    """The same corpus, whose splits say by a key what they hold: files, columns, form, labels by number, what is
+    put before texts (`prefixes`), and which rows are used."""
+    read = (corpus.task, corpus.form, corpus.columns, corpus.label_column, corpus.labels, prefixes)
+
+    def with_key(split: Split) -> Split:
+        digest = hashlib.sha256(
+            repr((corpus.fingerprint, *read, split.name, split.kind, len(split.in_use))).encode()
+        )
+        digest.update(np.packbits(split.in_use).tobytes())
+        return replace(split, key=digest.hexdigest())
+
+    test = corpus.test and with_key(corpus.test)
+    return replace(corpus, train=with_key(corpus.train), dev=with_key(corpus.dev), test=test)
 
 
 def with_further(corpus: Corpus, further: Rows, key: str) -> Corpus:

@@ -45,6 +45,7 @@ class LabelBook:
 
     def __init__(self) -> None:
         self._codes: dict[str, int] = {}
+        self._met: dict[str, tuple[int, float]] = {}  # cells as they stand in the file: most say what others said
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -54,6 +55,16 @@ class LabelBook:
     def enter(self, value: object) -> tuple[int, float]:
         """Code and number of one label: (MISSING, nan) without a label, OVERFLOW beyond `MOST_LABELS` names.
         Raises TypeError as `label_name`."""
+        if not isinstance(value, str):
+            return self._enter(value)
+        found = self._met.get(value)
+        if found is None:
+            found = self._enter(value)
+            if len(self._met) < MOST_LABELS:
+                self._met[value] = found
+        return found
+
+    def _enter(self, value: object) -> tuple[int, float]:
         name = label_name(value)
         if name is None:
             return MISSING, math.nan

@@ -9,7 +9,7 @@ import numpy as np
 
 from trimtab.data import check
 from trimtab.data.columns import Columns, choose_columns
-from trimtab.data.corpus import Corpus, Split, split_of
+from trimtab.data.corpus import Corpus, Split, keyed, split_of
 from trimtab.data.cut import cut
 from trimtab.data.fingerprint import content_hash
 from trimtab.data.formed import RowForm, open_formed, open_formed_rows, settled
@@ -91,7 +91,7 @@ def open_corpus(
     found = find_source(source, _suffixes(task))
     form = asked_form(found.train[0], task, text, label, prefixes)
     if form is not None:
-        return open_formed(
+        formed = open_formed(
             found,
             form,
             seed=seed,
@@ -100,12 +100,13 @@ def open_corpus(
             keep_overlap=keep_overlap,
             labels=labels,
         )
+        return keyed(formed, prefixes)
     if task == "embed":
         read = open_corpus(
             source, task="regress", text=text, label=label, seed=seed, dev_share=dev_share, test_share=test_share,
             keep_overlap=keep_overlap,
         )  # fmt: skip
-        return scored_corpus(read, prefixes)
+        return keyed(scored_corpus(read, prefixes), prefixes)
     columns = choose_columns(found.train[0], text, label)
     book = LabelBook()
     splits, problems = _scan_all(found, columns, book)
@@ -137,7 +138,7 @@ def open_corpus(
     choices = repr(
         (decided, columns.texts, columns.label, keep_overlap, shares if cuts else (), seed if cuts else 0)
     )
-    return _corpus(found, splits, labels, decided, problems=problems + cuts, choices=choices)
+    return keyed(_corpus(found, splits, labels, decided, problems=problems + cuts, choices=choices))
 
 
 @dataclass(frozen=True, slots=True)

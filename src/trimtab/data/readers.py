@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import NamedTuple, NoReturn, TextIO
 
 from trimtab.data.encoding import Encoding
 from trimtab.errors import DataError, message
@@ -60,9 +60,12 @@ def _read_delimited(path: Path, encoding: Encoding, *, delimiter: str, quoted: b
         )
         try:
             header = _header(path, next(records, []))
+            width = len(header)
             for number, fields in enumerate(records, start=1):
-                if fields:
-                    yield Row(number, _by_column(path, number, header, fields))
+                if len(fields) == width and "\0" not in "".join(fields):
+                    yield Row(number, dict(zip(header, fields, strict=True)))
+                elif fields:
+                    _refuse_fields(path, number, header, fields)
         except csv.Error as error:
             raise DataError(_csv_code(error), path=path.name, row=number + 1) from error
 
@@ -75,7 +78,7 @@ def _header(path: Path, fields: list[str]) -> tuple[str, ...]:
     return names
 
 
-def _by_column(path: Path, number: int, header: tuple[str, ...], fields: list[str]) -> dict[str, object]:
+def _refuse_fields(path: Path, number: int, header: tuple[str, ...], fields: list[str]) -> NoReturn:
     if len(fields) != len(header):
         raise DataError(
             "TT-D010",
@@ -85,10 +88,8 @@ def _by_column(path: Path, number: int, header: tuple[str, ...], fields: list[st
             columns=len(header),
             header=", ".join(header),
         )
-    for name, field in zip(header, fields, strict=True):
-        if "\0" in field:
-            raise DataError("TT-D011", path=path.name, row=number, column=name)
-    return dict(zip(header, fields, strict=True))
+    name = next(name for name, field in zip(header, fields, strict=True) if "\0" in field)
+    raise DataError("TT-D011", path=path.name, row=number, column=name)
 
 
 def _csv_code(error: csv.Error) -> str:

@@ -32,11 +32,12 @@ def sampled(corpus: Corpus, sample: Sample, seed: int) -> Corpus:
 
 
 def _fewer(split: Split, rows: int | None, seed: int) -> Split:
-    """Rows that stand in no table (`Split.further`) are for whole trainings, and are left as they are."""
+    """Rows that stand in no table (`Split.further`) are for whole trainings, and are left as they are. Without a key:
+    tokens of few rows are not kept, and those of all rows are not theirs."""
     count = len(split.labels)
     if rows is None or rows >= count:
         return split
     drawn = np.sort(np.random.default_rng(seed).permutation(count)[: max(1, rows)])
     in_use = np.zeros_like(split.in_use)
     in_use[np.flatnonzero(split.in_use)[drawn]] = True
-    return replace(split, in_use=in_use, labels=split.labels[drawn])
+    return replace(split, in_use=in_use, labels=split.labels[drawn], key="")

@@ -12,7 +12,7 @@ from trimtab.data.labels import MISSING, OVERFLOW, LabelBook
 from trimtab.data.source import SplitName
 from trimtab.data.spec import Place
 from trimtab.data.table import Table
-from trimtab.data.texts import cell_text, text_key
+from trimtab.data.texts import cell_text, stripped_key
 from trimtab.errors import DataError
 
 
@@ -86,7 +86,7 @@ def scan(name: SplitName, tables: Sequence[Table], columns: Columns, book: Label
         starts.append(len(numbers))
         for number, row in table.rows():
             try:
-                texts = [cell_text(row.get(column)) for column in columns.texts]
+                texts = [cell_text(row.get(column)).strip() for column in columns.texts]
             except TypeError as error:
                 raise _not_one_value("TT-D035", table, number, ", ".join(columns.texts)) from error
             try:
@@ -94,10 +94,10 @@ def scan(name: SplitName, tables: Sequence[Table], columns: Columns, book: Label
             except TypeError as error:
                 raise _not_one_value("TT-D036", table, number, columns.label) from error
             numbers.append(number)
-            keys.append(text_key(texts))
+            keys.append(stripped_key(texts))
             codes.append(code)
             values.append(value)
-            empty.append(not all(text.strip() for text in texts))
+            empty.append("" in texts)
     return Scan(
         name=name,
         tables=tuple(tables),

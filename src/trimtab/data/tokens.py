@@ -4,15 +4,14 @@ Conversations are counted as the model's chat template writes them, turn markers
 lie beside the tokenizer; by the default template where they do not.
 """
 
+import contextlib
 from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trimtab.data.chat_template import learned, marked, template_of, turn_end
-from trimtab.data.corpus import Corpus, Split
+from trimtab.data.corpus import Corpus, RowKind, Split
 from trimtab.data.spec import (
     AnswerTokens,
     Conversation,
@@ -22,43 +21,38 @@ from trimtab.data.spec import (
     RowTexts,
     TokenCount,
 )
-from trimtab.errors import DataError, message
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+from trimtab.data.token_rows import TextTokenizer, kept_tokens, open_tokenizer
+from trimtab.data.token_store import Tokens, TokenStore
+from trimtab.errors import message
 
 _LETTERS_PER_TOKEN = 4.0
 _SPECIAL_TOKENS = 2
 _TURN_TOKENS = 5  # markers of a turn, its role, line ends; SmolLM2, Qwen and Llama 3 write four or five
 
 
-def count_tokens(split: Split, tokenizer_file: Path, batch: int = 1024) -> TokenCount:
+def count_tokens(
+    split: Split, tokenizer_file: Path, batch: int = 1024, store: TokenStore | None = None
+) -> TokenCount:
     """Tokens of every example, special tokens included, nothing cut or padded; and the different ones among them.
 
     `tokenizer_file` is a tokenizer.json; conversations are written by the template beside it. Streams `batch`
-    examples at a time. Raises DataError TT-D077 where the file is no tokenizer, ModelError TT-M040 and TT-M041 for
-    a template that cannot be used."""
-    tokenizer = _open(tokenizer_file)
-    if split.kind == "conversation":
-        return _count_conversations(split, tokenizer, tokenizer_file.parent, batch)
-    if split.kind == "apart":
-        return _count_apart(split, tokenizer, batch)
-    if split.kind == "plain":
-        return _count_documents(split, tokenizer, tokenizer_file.parent, batch)
-    words = split.kind == "words"
-    counts, seen = np.zeros(1, np.int64), _Seen(tokenizer)
-    for texts in _batches(split, batch):
-        inputs = _inputs(texts, words=words)
-        rows = [encoded.ids for encoded in tokenizer.encode_batch_fast(inputs, is_pretokenized=words)]
-        counts = _add(counts, [len(row) for row in rows])
-        seen.add(rows)
-    return TokenCount(LengthHistogram(tuple(counts.tolist())), seen.count)
+    examples at a time. `store`: where tokens are looked for, and kept for a training. Raises DataError TT-D077
+    where the file is no tokenizer, ModelError TT-M040 and TT-M041 for a template that cannot be used."""
+    by = TextTokenizer.of_file(tokenizer_file, split.kind)
+    kept = None
+    if store is not None:
+        with contextlib.suppress(OSError):  # what cannot be kept costs time, nothing else
+            kept = kept_tokens(split, by, store)
+    counter = _Counter(by)
+    for block in by.blocks(split, batch) if kept is None else kept.parts():
+        counter.add(block)
+    return counter.count(split.kind)
 
 
 def count_ids(split: Split, tokenizer_file: Path, batch: int = 1024) -> np.ndarray:
     """How often each token occurs in all texts of a split, special tokens around them included, int64 by id, 0
     beyond its end. Not of conversations, which a template writes. Raises DataError TT-D077."""
-    tokenizer, counts = _open(tokenizer_file), np.zeros(1, np.int64)
+    tokenizer, counts = open_tokenizer(tokenizer_file), np.zeros(1, np.int64)
     words = split.kind == "words"
     for texts in _batches(split, batch):
         rows = list(chain.from_iterable(texts)) if split.kind == "apart" else _inputs(texts, words=words)
@@ -72,42 +66,40 @@ def _inputs(texts: list[tuple[str, ...]], *, words: bool) -> list:
     return texts if words else [pair if len(pair) == 2 else pair[0] for pair in texts]
 
 
-def _count_conversations(split: Split, tokenizer: "Tokenizer", folder: Path, batch: int) -> TokenCount:
-    template = template_of(folder)
-    special = [token.content for token in tokenizer.get_added_tokens_decoder().values()]
-    end = turn_end(template.render, special, template.end_of_text)
-    counts = starts = np.zeros(1, np.int64)
-    learns, seen = 0, _Seen(tokenizer)
-    for talks in _conversations(split, batch):
-        texts = [marked(talk, template.render, end) for talk in talks]
-        rows = tokenizer.encode_batch([text.text for text in texts], add_special_tokens=False)
-        masks = [learned(*_places(row.offsets), text.answers) for row, text in zip(rows, texts, strict=True)]
-        counts = _add(counts, [len(row.ids) for row in rows])
-        starts = _add(starts, [int(mask.argmax()) if mask.any() else len(mask) for mask in masks])
-        learns += sum(int(mask.sum()) for mask in masks)
-        seen.add([row.ids for row in rows])
-    answers = AnswerTokens(learns, LengthHistogram(tuple(starts.tolist())))
-    return TokenCount(LengthHistogram(tuple(counts.tolist())), seen.count, answers)
+class _Counter:
+    """What there is to count of tokens that come block by block. Final."""
+
+    def __init__(self, by: TextTokenizer) -> None:
+        self._seen = np.zeros(by.largest_id + 1, np.bool_)
+        self._lengths = self._before = np.zeros(1, np.int64)
+        self._learned, self._apart = 0, _ApartLengths()
+
+    def add(self, block: Tokens) -> None:
+        self._seen[block.ids] = True
+        if block.rows is not None:
+            self._apart.add(np.diff(block.rows).tolist(), np.diff(block.starts).tolist())
+            return
+        self._lengths = _add(self._lengths, np.diff(block.starts))
+        if block.learned is not None:
+            self._before = _add(self._before, _before_learned(block.learned, block.starts))
+            self._learned += int(block.learned.sum())
+
+    def count(self, kind: RowKind) -> TokenCount:
+        seen = int(self._seen.sum())
+        if kind == "apart":
+            return self._apart.count(seen)
+        before = LengthHistogram(tuple(self._before.tolist()))
+        answers = AnswerTokens(self._learned, before) if kind == "conversation" else None
+        return TokenCount(LengthHistogram(tuple(self._lengths.tolist())), seen, answers)
 
 
-def _count_apart(split: Split, tokenizer: "Tokenizer", batch: int) -> TokenCount:
-    lengths, seen = _ApartLengths(), _Seen(tokenizer)
-    for rows in _batches(split, batch):
-        found = [encoded.ids for encoded in tokenizer.encode_batch_fast(list(chain.from_iterable(rows)))]
-        lengths.add([len(row) for row in rows], [len(ids) for ids in found])
-        seen.add(found)
-    return lengths.count(seen.count)
-
-
-def _count_documents(split: Split, tokenizer: "Tokenizer", folder: Path, batch: int) -> TokenCount:
-    """Each document with the end of text behind it, whose token the tokenizer may write itself."""
-    end = tokenizer.token_to_id(template_of(folder).end_of_text)
-    counts, seen = np.zeros(1, np.int64), _Seen(tokenizer)
-    for texts in _batches(split, batch):
-        rows = [encoded.ids for encoded in tokenizer.encode_batch_fast([text for (text,) in texts])]
-        counts = _add(counts, [len(row) + (not row or row[-1] != end) for row in rows])
-        seen.add([*rows, [] if end is None else [end]])
-    return TokenCount(LengthHistogram(tuple(counts.tolist())), seen.count)
+def _before_learned(learned: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """How many tokens stand before the first learned one of each row, all where there is none; int64 (rows)."""
+    found = np.diff(starts)
+    at = np.flatnonzero(learned)[::-1]
+    rows = np.searchsorted(starts, at, side="right") - 1
+    found[rows] = at - starts[rows]  # the last one written is the first of its row
+    return found
 
 
 def _approximate_documents(split: Split, batch: int) -> TokenCount:
@@ -135,40 +127,6 @@ class _ApartLengths:
     def count(self, vocabulary: int) -> TokenCount:
         texts = RowTexts(self._texts / max(1, self._rows), max(1, self._most))
         return TokenCount(LengthHistogram(tuple(self._counts.tolist())), vocabulary, texts=texts)
-
-
-def _open(tokenizer_file: Path) -> "Tokenizer":
-    from tokenizers import Tokenizer
-
-    try:
-        tokenizer = Tokenizer.from_file(str(tokenizer_file))
-    except Exception as error:  # the library raises bare Exception
-        raise DataError("TT-D077", path=str(tokenizer_file)) from error
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer
-
-
-class _Seen:
-    """Which tokens have been met. Final."""
-
-    def __init__(self, tokenizer: "Tokenizer") -> None:
-        self._seen = np.zeros(tokenizer.get_vocab_size(with_added_tokens=True), dtype=bool)
-
-    @property
-    def count(self) -> int:
-        return int(self._seen.sum())
-
-    def add(self, rows: list[list[int]]) -> None:
-        ids = np.fromiter(chain.from_iterable(rows), dtype=np.int64)
-        if ids.max(initial=0) >= len(self._seen):  # ids may have gaps
-            self._seen = np.pad(self._seen, (0, int(ids.max()) + 1 - len(self._seen)))
-        self._seen[ids] = True
-
-
-def _places(offsets: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
-    places = np.array(offsets, np.int64).reshape(-1, 2)
-    return places[:, 0], places[:, 1]
 
 
 def approximate_tokens(split: Split, batch: int = 1024) -> TokenCount:
@@ -280,7 +238,7 @@ def _conversations(split: Split, size: int) -> Iterator[list[Conversation]]:
         yield batch
 
 
-def _add(counts: np.ndarray, lengths: list[int]) -> np.ndarray:
+def _add(counts: np.ndarray, lengths: list[int] | np.ndarray) -> np.ndarray:
     more = np.bincount(lengths, minlength=len(counts))
     more[: len(counts)] += counts
     return more

@@ -8,7 +8,6 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from hashlib import blake2b
 from itertools import islice
 
 import numpy as np
@@ -16,12 +15,15 @@ import torch
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from trimtab.data.spec import Example, padded_length, padded_tokens
+from trimtab.data.token_rows import sequence_key
+from trimtab.data.token_store import let_go
 from trimtab.evaluation.states import States
 from trimtab.methods import Strategy
 from trimtab.tuning.upper_part import STATES
 
 NO_LABEL, NO_LABELS = -1, -2  # of a row that has none, where a row has one label, and where it has several
 _BLOCK = 1024
+_PIECE = 1 << 20  # tokens that are looked at together
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +40,14 @@ class Apart:
         """Texts of every row, int64."""
         return np.diff(self.rows)
 
+    def texts_of(self, rows: np.ndarray) -> np.ndarray:
+        """Texts of some rows, int64."""
+        return self.rows[rows + 1] - self.rows[rows]
+
     def order(self, rows: np.ndarray) -> np.ndarray:
         """The texts of `rows`: the first of each row, then the second of each, then all others, row by row;
         int64."""
-        first, texts = self.rows[rows], self.texts[rows]
+        first, texts = self.rows[rows], self.texts_of(rows)
         others = [np.arange(start + 2, start + count) for start, count in zip(first, texts, strict=True)]
         return np.concatenate([first, first[texts > 1] + 1, *others]).astype(np.int64)
 
@@ -63,11 +69,12 @@ class Words:
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """Tokenised rows. `ids` int32 (tokens), `starts` int64 (rows + 1), `seconds` int32 (rows): where the second
-    text of a pair begins, 0 for a single text; `labels` int64 or float32 (rows), or where a row has several int64
-    (rows, most), filled up with -1; of a row without any NO_LABEL, NaN or NO_LABELS. `learned` bool (tokens): of
-    conversations, the tokens of answers; `apart`: the texts of a row, where they are run one by one; `words`: of
-    sentences whose words have tags; `states`: of every token, where a model's frozen part has been run."""
+    """Tokenised rows. `ids` whole numbers (tokens), int32 or as the token store keeps them; `starts` int64 (rows
+    + 1), `seconds` int32 (rows): where the second text of a pair begins, 0 for a single text; `labels` int64
+    or float32 (rows), or where a row has several int64 (rows, most), filled up with -1; of a row without any
+    NO_LABEL, NaN or NO_LABELS. `learned` bool (tokens): of conversations, the tokens of answers; `apart`: the
+    texts of a row, where they are run one by one; `words`: of sentences whose words have tags; `states`: of every
+    token, where a model's frozen part has been run."""
 
     ids: np.ndarray
     starts: np.ndarray
@@ -86,6 +93,10 @@ class Encoded:
         """Tokens of every row, int64."""
         return np.diff(self.starts)
 
+    def lengths_of(self, rows: np.ndarray) -> np.ndarray:
+        """Tokens of some rows, int64: of a batch, without a look at all others."""
+        return self.starts[rows + 1] - self.starts[rows]
+
     @property
     def widths(self) -> np.ndarray:
         """To how many tokens every row alone would be padded, int64: batches are made of rows of like width."""
@@ -103,8 +114,8 @@ class Encoded:
     def texts(self) -> "Encoded":
         """The texts that are run one by one, as rows of one text each."""
         assert self.apart is not None, "rows are one sequence each"
-        nothing = np.zeros(len(self.apart.keys), np.int32)
-        return Encoded(self.ids, self.apart.starts, nothing, nothing.astype(np.int64), states=self.states)
+        nothing = np.broadcast_to(np.int64(0), len(self.apart.keys))  # no array as long as the data
+        return Encoded(self.ids, self.apart.starts, nothing, nothing, states=self.states)
 
     def first(self, count: int) -> "Encoded":
         """The first `count` rows, or all where there are fewer."""
@@ -161,8 +172,33 @@ class Encoded:
     def distinct_tokens(self, padding: int) -> np.ndarray:
         """Ids of all tokens in these rows and of the padding token, int64, ascending."""
         seen = np.zeros(max(int(self.ids.max(initial=0)), padding) + 1, dtype=bool)
-        seen[self.ids] = seen[padding] = True
+        seen[padding] = True
+        for first in range(0, len(self.ids), _PIECE):
+            seen[self.ids[first : first + _PIECE]] = True
+            let_go(self.ids)
         return np.flatnonzero(seen)
+
+    def let_go(self) -> None:
+        """Give back the memory of what has been read of rows that the token store keeps."""
+        for array in self.arrays():
+            if array is not None:
+                let_go(array)
+
+    def arrays(self) -> list[np.ndarray | None]:
+        """All that there is, but for states."""
+        apart, words = self.apart, self.words
+        found = [self.ids, self.starts, self.seconds, self.labels, self.learned]
+        found += [] if apart is None else [apart.starts, apart.rows, apart.keys]
+        return found + ([] if words is None else [words.tags, words.places, words.starts])
+
+
+def spans(starts: np.ndarray, rows: np.ndarray, most: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Of rows that begin at `starts` in a flat array: the places of all numbers of `rows`, row after row, of each
+    at most the first `most`; and where each of them begins among those. Both int64."""
+    lengths = starts[rows + 1] - starts[rows]
+    lengths = lengths if most is None else np.minimum(lengths, most)
+    begins = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+    return np.arange(begins[-1]) + np.repeat(starts[rows] - begins[:-1], lengths), begins
 
 
 def _one_after_another(starts: Sequence[np.ndarray]) -> np.ndarray:
@@ -215,7 +251,7 @@ class Collator:
             inputs["token_type_ids"] = (mask & (seconds > 0) & (columns >= seconds)).astype(np.int64)
         batch = {name: torch.from_numpy(array) for name, array in inputs.items()}
         if encoded.states is not None:
-            lengths, places = encoded.lengths[rows], mask.argmax(axis=1) + np.arange(len(rows)) * mask.shape[1]
+            lengths, places = encoded.lengths_of(rows), mask.argmax(axis=1) + np.arange(len(rows)) * mask.shape[1]
             pieces = zip(encoded.starts[rows].tolist(), lengths.tolist(), places.tolist(), strict=True)
             batch[STATES] = encoded.states.laid_out(pieces, (len(rows), mask.shape[1]))
         return batch
@@ -235,10 +271,8 @@ class Collator:
         """The words of `rows` that have a token, row by row: which of all words each is, and the place of its
         first token in the flattened batch; int64 (words) both."""
         assert encoded.words is not None, "only sentences have tagged words"
-        starts = encoded.words.starts
-        counts = np.diff(starts)[rows]
-        row = np.repeat(np.arange(len(rows)), counts)
-        words = np.arange(counts.sum()) + np.repeat(starts[rows] - np.cumsum(counts) + counts, counts)
+        words, begins = spans(encoded.words.starts, rows)
+        row = np.repeat(np.arange(len(rows)), np.diff(begins))
         there = encoded.words.places[words] >= 0
         row, words = row[there], words[there]
         columns, _ = self._places(encoded, rows)
@@ -249,7 +283,7 @@ class Collator:
     def _places(self, encoded: Encoded, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Which token of its row stands at each place of a padded batch, (rows or 1, width), and where there is
         one, bool (rows, width)."""
-        lengths = encoded.lengths[rows]
+        lengths = encoded.lengths_of(rows)
         width = padded_length(int(lengths.max()), self.max_length)
         columns = np.arange(width) - (width - lengths[:, None] if self.left else 0)
         columns = np.broadcast_to(columns, (len(rows), width))
@@ -262,10 +296,11 @@ class EndToEnd(Collator):
     def batch(self, encoded: Encoded, rows: np.ndarray) -> dict[str, torch.Tensor]:
         """Model inputs of `rows`, as `end_to_end` gives them."""
         starts, ends = encoded.starts[rows], encoded.starts[rows + 1]
-        texts = [torch.from_numpy(encoded.ids[start:end]) for start, end in zip(starts, ends, strict=True)]
+        whole = (encoded.ids[start:end].astype(np.int64) for start, end in zip(starts, ends, strict=True))
+        texts = [torch.from_numpy(row) for row in whole]
         batch = end_to_end(texts, self.pad_token_id)
         if encoded.states is not None:
-            lengths = encoded.lengths[rows]
+            lengths = encoded.lengths_of(rows)
             places = np.cumsum(lengths) - lengths
             pieces = zip(starts.tolist(), lengths.tolist(), places.tolist(), strict=True)
             batch[STATES] = encoded.states.laid_out(pieces, (1, batch["input_ids"].shape[1]))
@@ -274,7 +309,7 @@ class EndToEnd(Collator):
     def next_tokens(self, encoded: Encoded, rows: np.ndarray) -> torch.Tensor:
         """As of a padded batch, with places in the one sequence."""
         assert encoded.learned is not None, "only conversations have learned tokens"
-        at = np.concatenate([np.arange(encoded.starts[row], encoded.starts[row + 1]) for row in rows])
+        at, _ = spans(encoded.starts, rows)
         learned = encoded.learned[at] & ~np.isin(at, encoded.starts[rows])
         return torch.from_numpy(np.stack([np.flatnonzero(learned) - 1, encoded.ids[at[learned]].astype(np.int64)]))
 
@@ -342,12 +377,8 @@ def encode_apart(examples: Iterable[Example], tokenizer: Tokenizer, max_length: 
         starts=starts[rows],
         seconds=np.zeros(len(texts), np.int32),
         labels=np.array(labels, np.float32) if scored else np.zeros(len(texts), np.int64),
-        apart=Apart(starts, rows, np.array([_key(row) for row in ids], np.int64)),
+        apart=Apart(starts, rows, np.array([sequence_key(row) for row in ids], np.int64)),
     )
-
-
-def _key(ids: np.ndarray) -> int:
-    return int.from_bytes(blake2b(ids.tobytes(), digest_size=8).digest(), "little", signed=True)
 
 
 def _label_array(labels: list[float | tuple[int, ...] | None]) -> np.ndarray:

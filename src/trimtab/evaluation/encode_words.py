@@ -1,11 +1,12 @@
 """Sentences that are given as words, to token arrays."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from trimtab.data.spec import Example
+from trimtab.data.token_rows import first_tokens
 from trimtab.evaluation.encode import Encoded, Words, blocks
 
 
@@ -27,7 +28,7 @@ def encode_words(examples: Iterable[Example], tokenizer: Tokenizer, max_length: 
         )
         for row, example in enumerate(block):
             ids.append(np.array(found["input_ids"][row], np.int32))
-            places.append(_first_tokens(found.word_ids(row), len(example.texts), start))
+            places.append(first_tokens(found.word_ids(row), len(example.texts), start))
             tags.append(np.array(example.label or (0,) * len(example.texts), np.int64))
             start += len(ids[-1])
     return Encoded(
@@ -41,15 +42,6 @@ def encode_words(examples: Iterable[Example], tokenizer: Tokenizer, max_length: 
             starts=_starts(tags),
         ),
     )
-
-
-def _first_tokens(word_ids: Sequence[int | None], words: int, start: int) -> np.ndarray:
-    """For each word the place of its first token, counted from `start`; -1 where it has none."""
-    of_token = np.array([-1 if word is None else word for word in word_ids], np.int64)
-    found, first = np.unique(of_token, return_index=True)
-    places = np.full(words, -1, np.int64)
-    places[found[found >= 0]] = start + first[found >= 0]
-    return places
 
 
 def _starts(rows: list[np.ndarray]) -> np.ndarray:

@@ -16,9 +16,10 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from trimtab import tuning
 from trimtab.data.spec import EVALUATION_TOKENS
+from trimtab.data.token_store import let_go
 from trimtab.errors import DataError, ModelError
 from trimtab.evaluation import vocabulary
-from trimtab.evaluation.encode import Collator, Encoded
+from trimtab.evaluation.encode import Collator, Encoded, spans
 from trimtab.evaluation.objective import Inputs, Objective, Opening, RowLosses, ScoredRows, counted_by_row
 from trimtab.evaluation.predict import device_of, row_batches
 from trimtab.methods import Strategy
@@ -27,6 +28,7 @@ from trimtab.models.spec import ModelSpec
 from trimtab.tuning.shapes import config_of
 
 _GATE_ROWS = 32  # of each of which the logits of one position are held, over the whole vocabulary
+_PIECE_ROWS = 1 << 13
 
 
 class LanguageModelling(Objective):
@@ -74,8 +76,10 @@ class LanguageModelling(Objective):
     def weight(self, encoded: Encoded, rows: np.ndarray) -> int:
         """Learned tokens; 1 where all of the batch were cut away, whose loss is 0."""
         assert encoded.learned is not None, "only a language model has learned tokens"
-        starts, ends = encoded.starts[rows] + 1, encoded.starts[rows + 1]
-        return max(1, sum(int(encoded.learned[start:end].sum()) for start, end in zip(starts, ends, strict=True)))
+        at, begins = spans(encoded.starts, rows)
+        learned = encoded.learned[at]
+        learned[begins[:-1][np.diff(begins) > 0]] = False  # nothing predicts the first token of a row
+        return max(1, int(learned.sum()))
 
     def given(self, model: nn.Module, inputs: Inputs, targets: torch.Tensor) -> torch.Tensor:
         """What the head sees before each learned token, (tokens, width)."""
@@ -215,10 +219,15 @@ def _before(model: nn.Module, inputs: Inputs, targets: torch.Tensor) -> torch.Te
 def _learned_tokens(encoded: Encoded) -> np.ndarray:
     """Learned tokens of every row, int64; the first token of a row, which nothing predicts, is none."""
     assert encoded.learned is not None, "only a language model has learned tokens"
-    learned = encoded.learned.copy()
-    learned[encoded.starts[:-1][encoded.lengths > 0]] = False
-    running = np.concatenate([np.zeros(1, np.int64), np.cumsum(learned, dtype=np.int64)])
-    return np.diff(running[encoded.starts])
+    found = np.zeros(len(encoded), np.int64)
+    for first in range(0, len(encoded), _PIECE_ROWS):  # never as many numbers at once as there are tokens
+        starts = encoded.starts[first : first + _PIECE_ROWS + 1]
+        learned = encoded.learned[starts[0] : starts[-1]].astype(np.int64)
+        learned[(starts[:-1] - starts[0])[np.diff(starts) > 0]] = 0
+        running = np.concatenate([np.zeros(1, np.int64), np.cumsum(learned)])
+        found[first : first + _PIECE_ROWS] = np.diff(running[starts - starts[0]])
+        let_go(encoded.learned)
+    return found
 
 
 def _moved(model: nn.Module, inputs: Inputs) -> Inputs:

@@ -23,7 +23,7 @@ from trimtab.data.spec import EVALUATION_TOKENS, Example
 from trimtab.data.tag_schemes import OUTSIDE, Spans, TagSet
 from trimtab.data.words import joined
 from trimtab.errors import DataError, ModelError
-from trimtab.evaluation.encode import Collator, Encoded, Words
+from trimtab.evaluation.encode import Collator, Encoded, Words, spans
 from trimtab.evaluation.encode_words import encode_words
 from trimtab.evaluation.loss import class_loss
 from trimtab.evaluation.objective import Inputs, OnePass, Opening, ScoredRows, counted_by_row
@@ -100,8 +100,7 @@ class Tagged(OnePass):
 
     def weight(self, encoded: Encoded, rows: np.ndarray) -> int:
         words = _words(encoded)
-        kept = np.concatenate([np.zeros(1, np.int64), np.cumsum(words.places >= 0)])
-        return max(1, int(np.diff(kept[words.starts])[rows].sum()))
+        return max(1, int((words.places[spans(words.starts, rows)[0]] >= 0).sum()))
 
     def given(self, model: nn.Module, inputs: Inputs, targets: torch.Tensor) -> torch.Tensor:
         """Logits at the first tokens of words, (words, tags)."""

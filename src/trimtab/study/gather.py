@@ -11,6 +11,7 @@ from pathlib import Path
 
 from trimtab import data as data_room
 from trimtab.data import AnswerTokens, Corpus, DataSpec, LengthHistogram, Prefixes, RowTexts, Task
+from trimtab.data.token_store import TokenStore
 from trimtab.errors import BadInput, Message, UsageError, message
 from trimtab.hardware import machine_named, this_machine
 from trimtab.hardware.calibration import cached_calibration, calibration_key, probe_matmul
@@ -146,12 +147,19 @@ def open_corpus(data: str, reading: Reading, labels: tuple[str, ...] = ()) -> Co
     return data_room.sampled(corpus, reading.sample, reading.seed)
 
 
-def describe(corpus: Corpus, tokenizer: TokenizerFile) -> DataSpec:
-    """The facts of a corpus, lengths counted with the model's tokenizer where there is one."""
+def token_store(*, builds: bool = True) -> TokenStore:
+    """Where the tokens of large data sets are kept, for this run and later ones."""
+    return TokenStore(cache_folder() / "tokens", builds)
+
+
+def describe(corpus: Corpus, tokenizer: TokenizerFile, *, trains: bool = False) -> DataSpec:
+    """The facts of a corpus, lengths counted with the model's tokenizer where there is one. Tokens that the token
+    store has are not made again; where a training follows (`trains`) it keeps those that are made."""
     if tokenizer.path is None:
         lengths = data_room.approximate_tokens(corpus.train)
         return data_room.describe(corpus, lengths, approximate=True, unreachable=tokenizer.unreachable)
-    train, dev = (data_room.count_tokens(split, tokenizer.path) for split in (corpus.train, corpus.dev))
+    store, splits = token_store(builds=trains), (corpus.train, corpus.dev)
+    train, dev = (data_room.count_tokens(split, tokenizer.path, store=store) for split in splits)
     return data_room.describe(corpus, train, dev=dev)
 
 

@@ -53,7 +53,7 @@ def open_training(request: TrainRequest) -> Opened:
     refuse_untrained(spec)
     refuse_unanswering(corpus.task, spec)
     tokenizer = source.folder / "tokenizer.json"
-    data = gather.describe(corpus, TokenizerFile(tokenizer if tokenizer.is_file() else None))
+    data = gather.describe(corpus, TokenizerFile(tokenizer if tokenizer.is_file() else None), trains=True)
     here, needed = with_margins(this_machine()), request.needs_price
     machine = gather.priced(here, request.price, request.pricing, needed=needed).machine
     request.question(spec, data, machine).check()

@@ -27,6 +27,7 @@ from trimtab.methods import Strategy, strategy_from_json, strategy_to_json
 from trimtab.metrics import Findings
 from trimtab.models import ModelSource
 from trimtab.study.card import model_card
+from trimtab.study.gather import token_store
 from trimtab.study.opening import REQUEST_FILE, Opened
 from trimtab.study.record import record
 from trimtab.study.report import Report, comparisons, report_html, report_json
@@ -190,6 +191,7 @@ def job_of(request: TrainRequest, source: ModelSource, planned: Planned) -> Job:
         trust_remote_code=request.trust_remote_code,
         prefix_folder=cache_folder() / "prefix",
         stop_at=request.stop_at,
+        tokens=token_store(),
     )
 
 

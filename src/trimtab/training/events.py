@@ -14,7 +14,8 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Started(Event):
-    """The model is loaded. `resumed_step` is 0 for a fresh run."""
+    """The model is loaded. `resumed_step` is 0 for a fresh run; `read_seconds`: of `load_seconds`, those in which
+    rows were read and tokenised, or found."""
 
     steps: int
     rows: int
@@ -22,6 +23,7 @@ class Started(Event):
     total_parameters: int
     resumed_step: int
     load_seconds: float
+    read_seconds: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -43,6 +43,7 @@ from trimtab.training.timetable import Timetable
 from trimtab.tuning import bare, count_parameters, train_mode
 
 _ETA_STEPS = 20  # the remaining time is judged by the last steps
+_LET_GO_STEPS = 64  # after which what was read of mapped rows is given back
 
 
 class Training:
@@ -87,6 +88,7 @@ class Training:
             session = prepare(self.job, self._corpus)
             self.session = session
             loop = _Loop(session, self._meter, self._stop)
+            yield from (Notice(message=note) for note in session.notices)
             yield from loop.restore()
             load_seconds = time.perf_counter() - start
             yield loop.started(load_seconds)
@@ -156,6 +158,7 @@ class _Loop:
             total_parameters=count_parameters(model),
             resumed_step=self.progress.step,
             load_seconds=load_seconds,
+            read_seconds=self.session.read_seconds,
         )
 
     def frozen_part(self) -> Iterator[Event]:
@@ -294,11 +297,13 @@ class _Loop:
         seconds = time.perf_counter() - start
         progress.step += 1
         progress.samples += len(rows)
-        progress.tokens += int(self.session.train.lengths[rows].sum())
+        progress.tokens += int(self.session.train.lengths_of(rows).sum())
         progress.seconds += seconds
         progress.loss_sum += loss
         progress.loss_count += 1
         self.step_seconds.append(seconds)
+        if progress.step % _LET_GO_STEPS == 0:
+            self.session.train.let_go()
         steps = self.now.steps
         yield Step(
             step=progress.step,
@@ -380,6 +385,7 @@ class _Loop:
         patience = self.now.stage.schedule.patience
         progress.stopped_early = 0 < patience <= progress.without_gain and progress.step < self.now.end
         self._close_history(result)
+        self.session.dev.let_go()
         seconds = time.perf_counter() - start
         progress.seconds += seconds
         progress.evaluate_seconds += seconds

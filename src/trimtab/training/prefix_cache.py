@@ -11,12 +11,10 @@ whole; what is found is held to its sum, and a row is computed again to compare.
 Leaves out which part of the model is run (`tuning.upper_part`) and when it pays (`estimation.prefix`).
 """
 
-import errno
 import hashlib
 import json
 import os
 import shutil
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -30,18 +28,18 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from trimtab.data.spec import EVALUATION_TOKENS
+from trimtab.data.token_store import let_go
 from trimtab.estimation.prefix import HELD_BYTES, KEPT_BYTES
 from trimtab.evaluation.encode import Collator, Encoded
 from trimtab.evaluation.predict import device_of, row_batches
 from trimtab.evaluation.states import States, raw, read_into
-from trimtab.home import folder_atomically
+from trimtab.home import folder_atomically, make_room
 from trimtab.models.spec import ModelSpec
 from trimtab.tuning import lower_states, structure
 
-_FREE_SHARE = 0.05  # of a disk, which is left to others
 _STATES, _FACTS = "states.bin", "facts.json"
 _CHUNK_TOKENS = 1 << 14
-_LEFT_SECONDS = 24 * 3600
+_HASHED = 1 << 18
 _WORDS = {2: np.uint16, 4: np.uint32}
 # Of a config, what says nothing about the lower part.
 _OF_THE_TOP = {"_name_or_path", "architectures", "id2label", "label2id", "problem_type", "transformers_version"}
@@ -84,8 +82,10 @@ def key_of(model: PreTrainedModel, spec: ModelSpec, depth: int, encoded: Encoded
     for module in (*structure.below_layers(model, spec), *structure.layers(model, spec)[:depth]):
         _hash_module(digest, module)
     sequences = sequences_of(encoded)
-    for array in (sequences.ids, sequences.starts, sequences.seconds):
-        digest.update(np.ascontiguousarray(array).data)
+    for array, numbers in ((sequences.ids, np.int32), (sequences.starts, np.int64), (sequences.seconds, np.int32)):
+        for first in range(0, len(array), _HASHED):  # the same, whatever whole numbers they are kept in
+            digest.update(np.ascontiguousarray(array[first : first + _HASHED], numbers).data)
+            let_go(array)
     return digest.hexdigest()[:40]
 
 
@@ -108,7 +108,7 @@ def build(
         for rows, states in _runs(model, spec, depth, sequences, collator):
             sink = sink or _sink(file, len(sequences.ids), states[0].shape[1], states[0].dtype)
             sink.put(sequences.starts[rows].tolist(), states)
-            done += int(sequences.lengths[rows].sum())
+            done += int(sequences.lengths_of(rows).sum())
             yield Built(done, len(sequences.ids))
         assert sink is not None, "there are rows"
         facts = _Facts(len(sequences.ids), sink.width, _DTYPES[sink.dtype], sink.finish() % 2**64)
@@ -122,14 +122,14 @@ def _runs(
     """Rows of each batch, and the states of each, (tokens, width) on the CPU."""
     device = device_of(model)
     for batch in row_batches(sequences.lengths, EVALUATION_TOKENS, collator.max_length):
-        rows = batch[sequences.lengths[batch] > 0]  # of a text without tokens there is nothing
+        rows = batch[sequences.lengths_of(batch) > 0]  # of a text without tokens there is nothing
         if not len(rows):
             continue
         inputs = {name: x.to(device) for name, x in collator.batch(sequences, rows).items()}
         states, _ = lower_states(model, spec, depth, inputs)
         states = states.cpu()
         width = states.shape[1]
-        counts = sequences.lengths[rows].tolist()
+        counts = sequences.lengths_of(rows).tolist()
         firsts = [width - count if collator.left else 0 for count in counts]
         cut = [
             row[first : first + count].contiguous()
@@ -249,32 +249,5 @@ def _pieces(states: States) -> Iterator[torch.Tensor]:
 
 
 def require_room(folder: Path, needed: int) -> None:
-    """Delete of what is kept in `folder` the least recently used, until `needed` bytes more are within what is
-    kept and what the disk has. Raises OSError where they never are."""
-    folder.mkdir(parents=True, exist_ok=True)
-    _delete_leftovers(folder)
-    sizes = {entry: _size(entry) for entry in folder.iterdir() if (entry / _FACTS).is_file()}
-    for entry in sorted(sizes, key=lambda entry: entry.stat().st_mtime):
-        if sum(sizes.values()) + needed <= KEPT_BYTES and _has_room(folder, needed):
-            break
-        shutil.rmtree(entry, ignore_errors=True)
-        del sizes[entry]
-    if not _has_room(folder, needed):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
-
-
-def _delete_leftovers(folder: Path) -> None:
-    """What a build that was killed has left beside, once nobody can be at it any more."""
-    for beside in folder.glob(".*"):
-        touched = [path.stat().st_mtime for path in (beside, *beside.glob("*"))]
-        if max(touched) < time.time() - _LEFT_SECONDS:
-            shutil.rmtree(beside, ignore_errors=True)
-
-
-def _size(entry: Path) -> int:
-    return sum(file.stat().st_size for file in entry.iterdir())
-
-
-def _has_room(folder: Path, needed: int) -> bool:
-    usage = shutil.disk_usage(folder)
-    return usage.free - needed >= _FREE_SHARE * usage.total
+    """Room for `needed` bytes more, as `home.make_room`. Raises OSError where there never is."""
+    make_room(folder, needed, facts=_FACTS, most_bytes=KEPT_BYTES)

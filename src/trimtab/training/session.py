@@ -3,6 +3,7 @@
 import hashlib
 import importlib.metadata
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,10 +18,12 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 from trimtab import tuning
 from trimtab.data import Corpus
 from trimtab.data.spec import DataSpec
-from trimtab.errors import ModelError
+from trimtab.data.token_store import TokenStore
+from trimtab.errors import Message, ModelError
 from trimtab.evaluation.encode import Collator, Encoded
 from trimtab.evaluation.objective import Objective, Opening, ScoredRows
 from trimtab.evaluation.objectives import OBJECTIVES
+from trimtab.evaluation.stored import SplitReader
 from trimtab.methods import Strategy, strategy_to_json
 from trimtab.models import ModelSource
 from trimtab.models.spec import ModelSpec
@@ -39,8 +42,9 @@ class Job:
     """What to train, on what, how, and where to keep it. `threads` 0 = what torch finds. A checkpoint is written
     after every evaluation and whenever `save_seconds` have passed or `save_steps` steps are done (0 = never).
     `objective`: what is learned, None = the task's own. `prefix_folder`: where what a frozen part gives is kept
-    for other runs too; None = in the job's folder, until it ends. `stop_at`: seconds since 1970 after which no
-    step begins; what is best by then is kept."""
+    for other runs too; None = in the job's folder, until it ends. `tokens`: where the tokens of large splits are
+    kept, None = all in memory. `stop_at`: seconds since 1970 after which no step begins; what is best by then is
+    kept."""
 
     source: ModelSource
     spec: ModelSpec
@@ -56,6 +60,7 @@ class Job:
     objective: Objective | None = None
     prefix_folder: Path | None = None
     stop_at: float | None = None
+    tokens: TokenStore | None = None
 
     @property
     def learned(self) -> Objective:
@@ -88,7 +93,8 @@ class Job:
 @dataclass(kw_only=True, slots=True)
 class Session:
     """A model ready to train and the rows it is trained and scored on. `objective` is the job's; `opened`: names
-    of what is trained, in any stage; `tokens` as in `Optimizer`. Mutable: every stage has its own optimiser."""
+    of what is trained, in any stage; `tokens` as in `Optimizer`; `notices`: what there is to say of how it was
+    prepared; `read_seconds`: what making or finding the rows took. Mutable: every stage has its own optimiser."""
 
     job: Job
     objective: Objective
@@ -103,6 +109,8 @@ class Session:
     dev: Encoded
     test: Encoded | None
     frozen: FrozenPart
+    notices: tuple[Message, ...] = ()
+    read_seconds: float = 0.0
 
     def inputs(self, rows: np.ndarray) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """Model inputs and targets of some training rows, on the device."""
@@ -180,12 +188,14 @@ def prepare(job: Job, corpus: Corpus) -> Session:
         torch.set_num_threads(job.threads)
     objective = job.learned
     tokenizer = objective.tokenizer(job.source, trust_remote_code=job.trust_remote_code)
-    splits = [
-        None if split is None else objective.encode(split, tokenizer, strategy.max_length)
-        for split in (corpus.train, corpus.dev, corpus.test)
-    ]
-    train, dev, test = splits
-    assert train is not None and dev is not None, "a corpus has a train and a dev split"
+    start = time.perf_counter()
+    reader = SplitReader(
+        objective=objective, tokenizer=tokenizer, max_length=strategy.max_length, store=job.tokens
+    )
+    train, of_train = reader.read(corpus.train)
+    dev, of_dev = reader.read(corpus.dev)
+    test, of_test = (None, None) if corpus.test is None else reader.read(corpus.test)
+    read_seconds = time.perf_counter() - start
     for name, split in (("train", train), ("dev", dev), ("test", test)):
         if split is not None:
             objective.require_targets(split, name, strategy.max_length)
@@ -232,6 +242,8 @@ def prepare(job: Job, corpus: Corpus) -> Session:
         dev=dev,
         test=test,
         frozen=FrozenPart(whole, strategy.stages, job.states, passing=job.prefix_folder is None),
+        notices=tuple(dict.fromkeys(note for note in (of_train, of_dev, of_test) if note is not None)),
+        read_seconds=read_seconds,
     )
 
 
