@@ -32,8 +32,8 @@ def sampled(corpus: Corpus, sample: Sample, seed: int) -> Corpus:
 
 
 def _fewer(split: Split, rows: int | None, seed: int) -> Split:
-    """Rows that stand in no table (`Split.further`) are for whole trainings, and are left as they are. Without a key:
-    tokens of few rows are not kept, and those of all rows are not theirs."""
+    """Rows that stand in no table (`Split.further`) are for whole trainings, and are left as they are. Without a
+    key: tokens of few rows are not kept, and those of all rows are not theirs."""
     count = len(split.labels)
     if rows is None or rows >= count:
         return split
