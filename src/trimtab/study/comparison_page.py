@@ -6,6 +6,8 @@ figures are those of comparison_facts.py, the wide tables are in comparison_tabl
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
 
 from trimtab.errors import Message
 from trimtab.study import comparison_facts as facts
@@ -164,7 +166,17 @@ class _Writer:
         if not self.bakeoff.measured:
             return Html()
         note = element("p", self.measured_note(), class_="note", style="margin-top:10px")
-        return card(measured_table(self.bakeoff, self.words), note)
+        return card(measured_table(self.bakeoff, self.words), note, self.reports())
+
+    def reports(self) -> Html:
+        """Links to the reports of single trainings, which lie beside the page."""
+        links = [
+            element("a", one.entrant.name, href=f"runs/{quote(Path(one.best.folder).name)}/report.html")
+            for one in self.bakeoff.measured
+            if one.best is not None and one.best.folder
+        ]
+        told = [part for link in links for part in (" ", link)]
+        return element("p", self.say("TT-B076"), *told, class_="note") if links else Html()
 
     def measured_note(self) -> str:
         return self.say("TT-B163" if self.bakeoff.split == "test" else "TT-B164")
