@@ -17,12 +17,15 @@ from trimtab.hardware import calibration_key
 from trimtab.hardware.calibration import cached_calibration
 from trimtab.planning import Trial
 from trimtab.study.bakeoff import TrialResult, TrialStep, measure
+from trimtab.study.charts import thin
 from trimtab.study.opening import REQUEST_FILE, Opened, open_training
 from trimtab.study.orders import CalibrationOrder, TrialOrder
 from trimtab.study.request import Planned, TrainRequest
 from trimtab.study.training import carry_out, command_of, job_of, plan_training
 from trimtab.training import Event, Finished, Run, Step, Training
 from trimtab.training.calibrate import calibrated
+
+_CURVE_POINTS = 60
 
 
 def calibrate(order: CalibrationOrder, tell: Callable[[object], None]) -> None:
@@ -35,7 +38,7 @@ def run_trial(order: TrialOrder, tell: Callable[[TrialStep], None]) -> TrialResu
     Interrupted."""
     command = command_of(order.request)
     try:
-        planned, run = _run(order, tell)
+        planned, run, curve = _run(order, tell)
     except Interrupted:
         raise
     except TrimtabError as error:
@@ -56,7 +59,7 @@ def run_trial(order: TrialOrder, tell: Callable[[TrialStep], None]) -> TrialResu
         samples_per_second=run.samples_per_second,
         steps=run.steps,
         stopped_by_time=run.steps < estimate.time.steps and run.stopped_early,
-        curve=tuple((point.step, point.loss) for point in run.history),
+        curve=tuple((round(step), loss) for step, loss in thin(curve, _CURVE_POINTS)),
         command=command,
         folder=order.request.out if order.trial.kept else "",
     )
@@ -66,17 +69,19 @@ def _failed(trial: Trial, why: Message, command: str) -> TrialResult:
     return TrialResult(trial=trial, seconds=0.0, command=command, failure=why)
 
 
-def _run(order: TrialOrder, tell: Callable[[TrialStep], None]) -> tuple[Planned, Run]:
-    planned, run = None, None
+def _run(order: TrialOrder, tell: Callable[[TrialStep], None]) -> tuple[Planned, Run, list[tuple[float, float]]]:
+    """The plan, the run, and the loss of each step of this process."""
+    planned, run, curve = None, None, []
     for event in _events(order):
         if isinstance(event, Planned):
             planned = event
         elif isinstance(event, Step):
+            curve.append((float(event.step), event.loss))
             tell(TrialStep(trial=order.trial, step=event.step, steps=event.steps, loss=event.loss))
         elif isinstance(event, Finished):
             run = event.run
     assert planned is not None and run is not None, "a training that ends has its plan and its run"
-    return planned, run
+    return planned, run, curve
 
 
 def _events(order: TrialOrder) -> Iterator[object]:
