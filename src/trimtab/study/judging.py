@@ -43,14 +43,25 @@ def _seen(artifact: Artifact, corpus: Corpus) -> Sight:
 
 
 def _compared(corpus: Corpus, chosen: Sight, other: Sight, speed: Speed) -> Compared:
-    """Where rows do not tell the two apart one by one, the interval is not known."""
-    interval = None
-    if other is chosen:
-        interval = (0.0, 0.0)
-    elif other.outputs.shape == chosen.outputs.shape:
-        interval = OBJECTIVES[corpus.task].gain_interval(chosen.outputs, other.outputs, other.rows)
-    low, high = interval or (-math.inf, math.inf)
+    low, high = (0.0, 0.0) if other is chosen else _interval(corpus, chosen, other)
     return Compared(low=low, high=high, text_seconds=speed.median_seconds, texts_per_second=speed.rows_per_second)
+
+
+def _interval(corpus: Corpus, chosen: Sight, other: Sight) -> tuple[float, float]:
+    """Over the same rows; where those do not tell the two apart one by one (entities, perplexity), from the two
+    intervals as if they were of other rows, which is wider than it need be."""
+    if other.outputs.shape == chosen.outputs.shape:
+        found = OBJECTIVES[corpus.task].gain_interval(chosen.outputs, other.outputs, other.rows)
+        if found is not None:
+            return found
+    if chosen.score is None or other.score is None:
+        return -math.inf, math.inf
+    mine, theirs = other.score.main, chosen.score.main
+    gained = mine.value - theirs.value
+    return (
+        gained - math.hypot(mine.value - mine.low, theirs.high - theirs.value),
+        gained + math.hypot(mine.high - mine.value, theirs.value - theirs.low),
+    )
 
 
 def _length(artifact: Artifact) -> int:
