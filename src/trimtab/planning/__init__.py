@@ -3,6 +3,7 @@ one to run, with the reason for each in numbers. Pure arithmetic: nothing is loa
 """
 
 from trimtab.planning.feasible import usable_bytes
+from trimtab.planning.kept import KeptEstimates
 from trimtab.planning.models import ModelRow, rank_models
 from trimtab.planning.once import PrefixChoice
 from trimtab.planning.plan import GOALS, Candidate, Goal, Limits, NoPlan, Plan
@@ -14,6 +15,7 @@ __all__ = [
     "GOALS",
     "Candidate",
     "Goal",
+    "KeptEstimates",
     "Limits",
     "ModelRow",
     "NoPlan",
