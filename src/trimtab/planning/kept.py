@@ -1,4 +1,5 @@
-"""KeptEstimates: estimates that were made before, for who plans the same model, data and machine again and again."""
+"""KeptEstimates: estimates that were made before, for who plans the same model, data and machine again and
+again."""
 
 from dataclasses import dataclass, field
 

@@ -1,8 +1,8 @@
 """What the page knows of `trimtab compare`: the words that start it, the lines that it says, and the file that it
 leaves. All in this one file, so that it can follow the verb.
 
-A line is one event, by the name of its class: bakeoff_started, baseline_done, trial_started, trial_step, trial_done,
-bakeoff_done. Lines that are not understood are passed over.
+A line is one event, by the name of its class: bakeoff_started, baseline_done, trial_started, trial_step,
+trial_done, bakeoff_done. Lines that are not understood are passed over.
 """
 
 import json
@@ -64,8 +64,8 @@ def shown_words(child: Child) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class TrialLine:
-    """One trial: who, on how many rows, with which rate; `value` of the metric on dev, None while it runs or where it
-    failed, with `failure`."""
+    """One trial: who, on how many rows, with which rate; `value` of the metric on dev, None while it runs or where
+    it failed, with `failure`."""
 
     entrant: str
     rung: int

@@ -1,8 +1,8 @@
 """Trainings and comparisons in processes of their own: started, found again after a restart of the page, stopped.
 
 Each has a folder under Trimtab's own, with what was asked (child.json), what it says (events.jsonl), and what it
-complains of (errors.txt). A child belongs to no terminal, so that the end of the page is not its own. Leaves out what
-its lines mean (following.py).
+complains of (errors.txt). A child belongs to no terminal, so that the end of the page is not its own. Leaves out
+what its lines mean (following.py).
 """
 
 import json

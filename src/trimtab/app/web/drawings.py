@@ -13,7 +13,7 @@ from trimtab.study.charts import nice_ticks, short, thin
 from trimtab.study.html import Html, element
 from trimtab.units import Figure
 
-WIDE, NARROW = 720, 340
+WIDE, HALF, NARROW = 880, 600, 340  # of a page, of half of one, of a phone
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 16, 14, 40
 _LETTER, _LINE = 6.6, 14  # of a label, in units
 _LEAST_DECADES = 0.3  # of an axis: what lies closer together than a factor of two is drawn as close
@@ -39,8 +39,8 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """What runs along it, and how a value of it is written. `ticks`: its round values between two, at most so many;
-    `limit`: where what is allowed ends."""
+    """What runs along it, and how a value of it is written. `ticks`: its round values between two, at most so
+    many; `limit`: where what is allowed ends."""
 
     word: str
     format: Format
@@ -49,9 +49,9 @@ class Axis:
 
 
 def frontier(title: str, points: Sequence[Point], across: Axis, up: str, width: int) -> Html:
-    """Cost to the right on a logarithmic scale, worth upwards; whiskers are the intervals, the line joins those that
-    no other one beats in both."""
-    height = 400 if width == WIDE else 330
+    """Cost to the right on a logarithmic scale, worth upwards; whiskers are the intervals, the line joins those
+    that no other one beats in both."""
+    height = 330 if width == NARROW else 400
     area = _Area.around(points, width, height)
     shapes = [*_rows(area), *_columns(area, across), _words(area, across, up)]
     if across.limit is not None and area.has(across.limit):
@@ -84,7 +84,7 @@ class Series:
 
 def curves(title: str, series: Sequence[Series], steps: int, word: str, width: int) -> Html:
     """Lines over the steps of a whole training, those to come left free; the last value stands at its end."""
-    height = 260 if width == WIDE else 220
+    height = 220 if width == NARROW else 260
     drawn = [Series(tuple(thin(one.points)), one.style, one.word) for one in series]
     values = [y for one in drawn for _, y in one.points]
     if not values:
@@ -114,7 +114,8 @@ def gauge(title: str, measured: float, predicted: Figure, written: Format, width
         class_="band",
     )
     track = element("rect", x=0, y=y, width=width - 2, height=14, rx=7, class_="track")
-    bar = element("rect", x=0, y=y, width=_at(max(3.0, measured * scale)), height=14, rx=7, class_="bar")
+    long = max(3.0, measured * scale) if measured else 0.0
+    bar = element("rect", x=0, y=y, width=_at(long), height=14, rx=7, class_="bar")
     x = predicted.value * scale
     mark = element("line", x1=_at(x), x2=_at(x), y1=y - 6, y2=y + 20, class_="predicted-mark")
     told = f"{written(measured)} / {written(predicted.value)}"
@@ -150,7 +151,7 @@ def agreement(title: str, pairs: Sequence[Pair], written: Format, across: str, u
     values = [value for pair in pairs for value in (pair.predicted, pair.measured)]
     low, high = _decades(min(values), max(values))
     area = _Area(width, height, (low, high), (low, high), logarithmic=True, both=True)
-    ticks = _log_ticks(low, high, 5 if width == WIDE else 3)
+    ticks = _log_ticks(low, high, 3 if width == NARROW else 5)
     shapes: list[Html] = []
     for tick in ticks:
         x, y = _at(area.x(tick)), _at(area.y(tick))
@@ -189,14 +190,13 @@ class _Area:
 
     @classmethod
     def around(cls, points: Sequence[Point], width: int, height: int) -> "_Area":
-        """Wide enough for every point and, to the right and left, for its interval; upwards the points count, since
-        the intervals of worth reach far down."""
+        """Wide enough for every point and, to the right and left, for its interval; upwards the points count,
+        since the intervals of worth reach far down."""
         low, high = _decades(min(point.x.low for point in points), max(point.x.high for point in points))
         ys = [point.y.value for point in points]
         reach = max(1.0, 0.25 * (max(ys) - min(ys)))
-        ticks = nice_ticks(
-            min(ys) - reach, max(max(ys), min(max(point.y.high for point in points), max(ys) + reach))
-        )
+        top = min(max(point.y.high for point in points), max(ys) + reach)
+        ticks = nice_ticks(min(ys) - reach, max(*ys, top))
         return cls(width, height, (low, high), (ticks[0], ticks[-1]), logarithmic=True)
 
     def x(self, value: float) -> float:
@@ -259,7 +259,7 @@ def _rows(area: _Area, ticks: Sequence[float] | None = None) -> list[Html]:
 
 
 def _columns(area: _Area, axis: Axis) -> list[Html]:
-    most = 6 if area.width == WIDE else 3
+    most = 3 if area.width == NARROW else 7
     shapes: list[Html] = []
     for tick in axis.ticks(*area.across, most):
         x = _at(area.x(tick))
@@ -390,7 +390,7 @@ def _end(area: _Area, one: Series) -> Html:
 
 
 def _svg(title: str, width: int, height: int, shapes: Sequence[Html]) -> Html:
-    size = "wide" if width == WIDE else "narrow" if width == NARROW else "small"
+    size = "narrow" if width == NARROW else "wide" if width > NARROW else "small"
     box = f"0 0 {width} {height}"
     return element("svg", element("title", title), *shapes, viewBox=box, role="img", class_=f"chart {size}")
 

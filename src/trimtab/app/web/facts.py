@@ -1,5 +1,5 @@
-"""Facts that a plan rests on, kept in memory while their files are as they were: then a plan is arithmetic, and there
-before a finger has left the key. Nothing here imports torch."""
+"""Facts that a plan rests on, kept in memory while their files are as they were: then a plan is arithmetic, and
+there before a finger has left the key. Nothing here imports torch."""
 
 import contextlib
 import threading

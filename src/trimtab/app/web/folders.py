@@ -1,4 +1,5 @@
-"""Which files the page may read: those in the folders that were chosen when it started, links followed to their end.
+"""Which files the page may read: those in the folders that were chosen when it started, links followed to their
+end.
 
 Leaves out reading them.
 """
@@ -25,8 +26,8 @@ class Folders:
     chosen: tuple[Path, ...]
 
     def inside(self, text: str) -> Path:
-        """What `text` names, with no link left in it. Raises UsageError TT-W120 where that lies elsewhere, or holds
-        a link that leads elsewhere."""
+        """What `text` names, with no link left in it. Raises UsageError TT-W120 where that lies elsewhere, or
+        holds a link that leads elsewhere."""
         try:
             found = (self.chosen[0] / text).resolve()
             good = self.has(found) and all(self.has(child.resolve()) for child in _children(found))

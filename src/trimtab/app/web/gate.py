@@ -1,6 +1,6 @@
-"""The gate: what a request is held to before a page sees it. Host and origin, as for every server of ours; the key,
-which is in a cookie after the first visit; the form token and the size of what is sent. Answers get the headers that
-keep other sites out and scripts of others from running.
+"""The gate: what a request is held to before a page sees it. Host and origin, as for every server of ours; the
+key, which is in a cookie after the first visit; the form token and the size of what is sent. Answers get the
+headers that keep other sites out and scripts of others from running.
 
 Pure ASGI: a stream passes through as it is written.
 """

@@ -1,4 +1,5 @@
-"""Site: what all pages share: the settings, what is kept in memory, and how a page is shown in a language and a theme.
+"""Site: what all pages share: the settings, what is kept in memory, and how a page is shown in a language and a
+theme.
 
 Templates escape whatever they print; what is SVG or HTML of ours already says so by its type (`Html`).
 """

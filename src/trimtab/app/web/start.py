@@ -10,7 +10,6 @@ import threading
 import webbrowser
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trimtab.app.web.settings import PageSettings, chosen_folders
@@ -67,8 +66,8 @@ class ReadyPage:
 
 
 def ready_page(*, port: int, folders: tuple[str, ...], language: str) -> ReadyPage:
-    """Raises UsageError TT-W109 without the packages, TT-W110 for a folder that there is not, TT-W124 for a port that
-    there cannot be, TT-N045 for one that cannot be had."""
+    """Raises UsageError TT-W109 without the packages, TT-W110 for a folder that there is not, TT-W124 for a port
+    that there cannot be, TT-N045 for one that cannot be had."""
     if any(find_spec(package) is None for package in _PACKAGES):
         raise UsageError("TT-W109")
     if not 0 <= port <= _MOST_PORT:

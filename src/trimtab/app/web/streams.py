@@ -20,8 +20,8 @@ async def stream(
     shown: Callable[[State], tuple[str, str]],
     over: Callable[[State], bool],
 ) -> AsyncIterator[str]:
-    """`look` again and again; `shown` makes of a state the page's part and the words for its status. Ends when it is
-    `over`, nobody listens any more, or the server closes."""
+    """`look` again and again; `shown` makes of a state the page's part and the words for its status. Ends when it
+    is `over`, nobody listens any more, or the server closes."""
     before: State | None = None
     status, quiet = "", 0.0
     while not closing.is_set() and not await request.is_disconnected():

@@ -189,11 +189,24 @@ def _serve(fields: Fields, folders: Folders, voice: Voice) -> Table:
         price=options.sum_of(fields["price"] or None),
     )
     heads = ("TT-V357", "TT-V772", "TT-V355", "TT-V773", "TT-V774", "TT-V775", "TT-V776", "TT-V358", "TT-V359")
-    return Table(
+    return _without_empty(
         heads=tuple(map(voice.code, heads)),
         rows=tuple(_serving_row(one, voice) for one in found.offers[:_SHOWN]),
         lead=voice("cost.serve_lead", daily=format_count(found.load.mean * 86_400), rate=rate_words(found.rate)),
         notes=(*_here_note(found, voice), *_misfit_notes([(m.machine, m.reason) for m in found.misfits], voice)),
+    )
+
+
+def _without_empty(
+    heads: tuple[str, ...], rows: tuple[tuple[Cell, ...], ...], lead: str, notes: tuple[str, ...]
+) -> Table:
+    """Without the columns that say nothing."""
+    told = [at for at in range(len(heads)) if any(row[at] != ("", "") for row in rows)]
+    return Table(
+        heads=tuple(heads[at] for at in told),
+        rows=tuple(tuple(row[at] for at in told) for row in rows),
+        lead=lead,
+        notes=notes,
     )
 
 
@@ -208,7 +221,7 @@ def _serving_row(one: ServedOffer, voice: Voice) -> tuple[Cell, ...]:
         (money_word(money.million_tokens.cny, "CNY"), money_word(money.million_tokens.usd, "USD")),
         (money_word(money.million_requests.cny, "CNY"), money_word(money.million_requests.usd, "USD")),
         (f"{money.machines.value:,.0f}", format_share(fleet.used)),
-        (format_seconds(fleet.seconds.value), f"{fleet.per_second.value:,.3g}/s"),
+        (format_seconds(fleet.seconds.value), f"{_rate(fleet.per_second.value)}/s"),
         _hour(money.price, voice),
         (f"{offer.provider}, {offer.region}", offer.instance),
     )
@@ -223,7 +236,7 @@ def _here_note(found: ServingCost, voice: Voice) -> tuple[str, ...]:
             "cost.here",
             machine=served.machine,
             engine=served.engine,
-            rate=f"{served.fleet.per_second.value:,.3g}",
+            rate=_rate(served.fleet.per_second.value),
             count=f"{served.fleet.devices.value:,.0f}",
             paid=f": {money_word(money.monthly.cny, 'CNY')}" if money else "",
         ),
@@ -320,6 +333,10 @@ def _flags(fields: Fields, flags: Mapping[str, str]) -> list[str]:
 
 def _spot(fields: Fields) -> list[str]:
     return ["--spot"] if fields["spot"] == "yes" else []
+
+
+def _rate(per_second: float) -> str:
+    return f"{per_second:,.0f}" if per_second >= 99.5 else f"{per_second:.3g}"
 
 
 def _device(offer: Offer) -> str:

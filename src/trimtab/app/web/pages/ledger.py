@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from trimtab.app.cli.show.words import bytes_range, seconds_range
 from trimtab.app.web import drawings
-from trimtab.app.web.drawings import NARROW, WIDE, Pair
+from trimtab.app.web.drawings import HALF, NARROW, Pair
 from trimtab.app.web.site import Site
 from trimtab.app.web.words import Voice
 from trimtab.errors.quantities import format_bytes, format_seconds, format_share
@@ -129,6 +129,6 @@ def _charts(found: Ledger, voice: Voice) -> list[tuple[str, tuple[Html, Html]]]:
         if pairs:
             word = voice.code(code)
             across, up = voice("ledger.predicted"), voice("ledger.measured")
-            drawn = [drawings.agreement(word, pairs, written, across, up, width) for width in (WIDE, NARROW)]
+            drawn = [drawings.agreement(word, pairs, written, across, up, width) for width in (HALF, NARROW)]
             charts.append((word, (drawn[0], drawn[1])))
     return charts

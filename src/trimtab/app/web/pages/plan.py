@@ -49,8 +49,8 @@ class PlanPage:
     site: Site
 
     def show(self, request: Request) -> Response:
-        """The whole page, or the answer alone where htmx asks; a page whose facts are not at hand yet is there first,
-        and asks for its answer then."""
+        """The whole page, or the answer alone where htmx asks; a page whose facts are not at hand yet is there
+        first, and asks for its answer then."""
         form = PlanForm.of(request.query_params)
         voice = self.site.voice(request)
         if is_fragment(request):
@@ -141,12 +141,14 @@ class Chosen:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """All that is shown of a plan, or the refusal. `charts`: of time and memory, each wide and narrow."""
+    """All that is shown of a plan, or the refusal. `figures`: of the chosen one, each with its interval; `charts`:
+    of time and memory, each wide and narrow."""
 
     command: str
     refusal: TrimtabError | None = None
     verdict: str = ""
     fits: bool = False
+    figures: tuple[tuple[str, str, str], ...] = ()
     facts: tuple[tuple[str, str], ...] = ()
     rows: tuple[Row, ...] = ()
     charts: tuple[tuple[str, tuple[Html, Html]], ...] = ()
@@ -155,6 +157,13 @@ class Answer:
     problems: tuple[str, ...] = ()
     here: bool = False
     priced: bool = False
+
+    @property
+    def styles(self) -> tuple[str, ...]:
+        """Of the points in a chart, for its legend."""
+        states = {row.state for row in self.rows}
+        fits = ("chosen", "best", "fits") if "chosen" in states else ()
+        return (*fits, "misfit") if "misfit" in states else fits
 
 
 def answer_of(planned: Planned, asked: PlanRequest, command: str, voice: Voice) -> Answer:
@@ -173,6 +182,7 @@ def answer_of(planned: Planned, asked: PlanRequest, command: str, voice: Voice) 
         command=command,
         verdict=verdict,
         fits=True,
+        figures=_figures(chosen, voice),
         facts=(
             (face.say("TT-V201"), model_line(planned.model, face)),
             (face.say("TT-V202"), data_line(planned.data, face)),
@@ -185,6 +195,18 @@ def answer_of(planned: Planned, asked: PlanRequest, command: str, voice: Voice) 
         problems=tuple(face.tell(problem.message) for problem in planned.data.problems),
         here=planned.machine.is_here,
         priced=chosen.money is not None,
+    )
+
+
+def _figures(chosen: Estimate, voice: Voice) -> tuple[tuple[str, str, str], ...]:
+    memory, time, points = chosen.memory.peak_bytes, chosen.time.total_seconds, chosen.quality.relative
+    money = chosen.money
+    paid = [(voice("plan.money"), money_word(money.cny, "CNY"), money_range(money.cny, "CNY"))] if money else []
+    return (
+        (voice("plan.memory"), format_bytes(memory.value), bytes_range(memory)),
+        (voice("plan.time"), format_seconds(time.value), seconds_range(time)),
+        *paid,
+        (voice("plan.quality_points"), points_word(points), points_range(points)),
     )
 
 

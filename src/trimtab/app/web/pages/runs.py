@@ -17,7 +17,7 @@ from trimtab.app.cli.show.words import bytes_range, seconds_range, short_count
 from trimtab.app.web import drawings
 from trimtab.app.web.children import TRAIN, Child
 from trimtab.app.web.documents import document
-from trimtab.app.web.drawings import NARROW, WIDE, Series
+from trimtab.app.web.drawings import HALF, NARROW, Series
 from trimtab.app.web.following import Compared, State
 from trimtab.app.web.forms import PlanForm, train_request, typed
 from trimtab.app.web.gate import FORM
@@ -315,7 +315,7 @@ def _curves(state: State, voice: Voice) -> tuple[tuple[str, tuple[Html, Html]], 
     ):
         if points:
             series = [Series(points, style, name)]
-            drawn = tuple(drawings.curves(title, series, state.steps, word, width) for width in (WIDE, NARROW))
+            drawn = tuple(drawings.curves(title, series, state.steps, word, width) for width in (HALF, NARROW))
             found.append((title, (drawn[0], drawn[1])))
     return tuple(found)
 
