@@ -19,7 +19,6 @@ DEMO, HERE = "demo", ""
 GOALS = tuple(options.GOALS.split("|"))
 METHODS = tuple(options.METHODS.split("|"))
 TASKS = tuple(options.TASKS.split("|"))
-_WHOLE = ("epochs", "batch", "max_length", "rank", "seed", "top_layers")
 _LONGEST = 500  # characters of a field
 # In the order in which they stand on the page, each with what it says where nobody has said anything.
 FIELDS: Mapping[str, str] = {
@@ -70,9 +69,18 @@ class PlanForm:
         )
 
     def _training(self) -> options.Training:
-        counts = {name: _number(name, self[name], int) for name in _WHOLE if self[name]}
-        rates = {name: _number(name, self[name], float) for name in ("lr",) if self[name]}
-        return options.Training(**counts, **rates)
+        return options.Training(
+            rank=self._whole("rank"),
+            top_layers=self._whole("top_layers"),
+            epochs=self._whole("epochs"),
+            batch=self._whole("batch"),
+            lr=number("lr", self["lr"], None),
+            max_length=self._whole("max_length"),
+            seed=self._whole("seed") or 0,
+        )
+
+    def _whole(self, name: str) -> int | None:
+        return whole(name, self[name], 0) if self[name] else None
 
 
 def typed(request: PlanRequest, folders: Folders) -> PlanRequest:

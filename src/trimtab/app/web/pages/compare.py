@@ -70,8 +70,9 @@ class ComparePage:
 
     def one(self, request: Request, id: str) -> Response:
         child = self.site.children.named(id)
-        facts = self._facts(child, self.followers.of(child).state(), self.site.voice(request))
-        return self.site.show(request, "bakeoff.html", section="compare", **facts)
+        state, voice = self.followers.of(child).state(), self.site.voice(request)
+        bakeoff = _view(child, state, voice, self._finished(child))
+        return self.site.show(request, "bakeoff.html", section="compare", bakeoff=bakeoff)
 
     def live(self, request: Request, id: str) -> Response:
         child = self.site.children.named(id)
@@ -114,16 +115,13 @@ class ComparePage:
         voice, follower = self.site.voice(request), self.followers.of(child)
 
         def shown(state: BakeoffState) -> tuple[str, str]:
-            facts = self._facts(child, state, voice)
-            return self.site.text(request, "bakeoff_state.html", **facts), voice(f"phase.{state.phase}")
+            bakeoff = _view(child, state, voice, self._finished(child))
+            return self.site.text(request, "bakeoff_state.html", bakeoff=bakeoff), bakeoff.status
 
         async for line in stream(
             request, self.site.closing, follower.state, shown, lambda one: one.phase in _OVER
         ):
             yield line
-
-    def _facts(self, child: Child, state: BakeoffState, voice: Voice) -> "dict[str, BakeoffView]":
-        return {"bakeoff": _view(child, state, voice, self._finished(child))}
 
     def _finished(self, child: Child) -> bool:
         place = self.site.folders.chosen[0] / child.out / COMPARISON

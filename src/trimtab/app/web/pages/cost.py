@@ -79,6 +79,15 @@ class Question:
     command: Callable[[Fields, Folders], list[str]]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Found:
+    """A table and the command that asks for it, or the refusal."""
+
+    table: Table | None = None
+    command: str = ""
+    refusal: TrimtabError | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class CostPage:
     """The section."""
@@ -90,22 +99,33 @@ class CostPage:
         asked = QUESTIONS[question]
         said = request.query_params
         fields = {one.name: said.get(one.name, one.usual)[:_LONGEST].strip() for one in asked.fields}
-        facts = {"question": asked, "fields": fields, "questions": tuple(QUESTIONS), "section": "cost"}
+        voice = self.site.voice(request)
         if not is_fragment(request):
-            return self.site.show(request, "cost.html", offered=self._offered(), **facts)
-        found = self._found(asked, fields, self.site.voice(request))
-        answer = self.site.show(request, "cost_answer.html", **found, **facts)
+            found = self._found(asked, fields, voice) if "model" in said else None  # a form sent without a script
+            return self.site.show(
+                request,
+                "cost.html",
+                section="cost",
+                question=asked,
+                fields=fields,
+                questions=tuple(QUESTIONS),
+                offered=self._offered(),
+                found=found,
+                oob=False,
+            )
+        found = self._found(asked, fields, voice)
+        answer = self.site.show(request, "cost_answer.html", question=asked, found=found, oob=True)
         query = urlencode({name: value for name, value in fields.items() if value != _usual(asked, name)})
         answer.headers["HX-Replace-Url"] = f"/cost/{question}" + (f"?{query}" if query else "")
         return answer
 
-    def _found(self, asked: Question, fields: Fields, voice: Voice) -> dict[str, object]:
+    def _found(self, asked: Question, fields: Fields, voice: Voice) -> Found:
         try:
             table = asked.answer(fields, self.site.folders, voice)
             command = shlex.join(["trimtab", "cost", asked.name, *asked.command(fields, self.site.folders)])
-            return {"table": table, "refusal": None, "command": command}
+            return Found(table=table, command=command)
         except TrimtabError as error:
-            return {"table": None, "refusal": error, "command": ""}
+            return Found(refusal=error)
 
     def _offered(self) -> dict[str, tuple[str, ...]]:
         models = (DEMO, *self.site.folders.models(), *(spec.name for spec in catalogue()))

@@ -51,11 +51,11 @@ class RunsPage:
     site: Site
 
     def show(self, request: Request) -> Response:
-        return self.site.show(request, "runs.html", section="runs", **self._lists(request))
+        return self.site.show(request, "runs.html", section="runs", lists=self._lists(request))
 
     def rows(self, request: Request) -> Response:
         """The lists alone, asked for again and again while something runs."""
-        return self.site.show(request, "runs_lists.html", **self._lists(request))
+        return self.site.show(request, "runs_lists.html", lists=self._lists(request))
 
     def start(self, request: Request) -> Response:
         """Train the strategy that was picked. Raises UsageError, for what a plan would refuse too."""
@@ -80,7 +80,8 @@ class RunsPage:
 
     def run(self, request: Request, id: str) -> Response:
         child = self.site.children.named(id)
-        return self.site.show(request, "run.html", section="runs", **self._one(child, self.site.voice(request)))
+        state, voice = self.site.followers.of(child).state(), self.site.voice(request)
+        return self.site.show(request, "run.html", section="runs", run=_view(child, state, voice, self.site))
 
     def live(self, request: Request, id: str) -> Response:
         """The run as it changes, as server-sent events: `state` is the middle of the page, `status` what a screen
@@ -124,34 +125,31 @@ class RunsPage:
         follower = self.site.followers.of(child)
 
         def shown(state: State) -> tuple[str, str]:
-            facts = _facts(child, state, voice, self.site)
-            return self.site.text(request, "run_state.html", **facts), facts["run"].status
+            run = _view(child, state, voice, self.site)
+            return self.site.text(request, "run_state.html", run=run), run.status
 
         async for line in stream(
             request, self.site.closing, follower.state, shown, lambda one: one.phase in _OVER
         ):
             yield line
 
-    def _one(self, child: Child, voice: Voice) -> "dict[str, RunView | str]":
-        return _facts(child, self.site.followers.of(child).state(), voice, self.site)
-
-    def _lists(self, request: Request) -> dict[str, object]:
+    def _lists(self, request: Request) -> "Lists":
         voice = self.site.voice(request)
-        children = [(child, self.site.followers.of(child).state()) for child in self.site.children.all(TRAIN)]
-        lines = [_line(child, state, voice) for child, state in children]
-        stored = self._stored(voice)
-        return {
-            "running": [line for line in lines if line.running],
-            "over": [line for line in lines if not line.running],
-            "stored": stored,
-        }
+        lines = [
+            _line(child, self.site.followers.of(child).state(), voice) for child in self.site.children.all(TRAIN)
+        ]
+        return Lists(
+            running=tuple(line for line in lines if line.running),
+            over=tuple(line for line in lines if not line.running),
+            stored=self._stored(voice),
+        )
 
-    def _stored(self, voice: Voice) -> "list[StoredLine] | TrimtabError":
+    def _stored(self, voice: Voice) -> "tuple[StoredLine, ...] | TrimtabError":
         try:
             kept = runs()
         except TrimtabError as error:
             return error
-        return [
+        return tuple(
             StoredLine(
                 id=run.id,
                 at=run.created_at[:16].replace("T", " "),
@@ -165,7 +163,7 @@ class RunsPage:
                 report=self._has_report(run.folder),
             )
             for run in reversed(kept[-_MOST_STORED:])
-        ]
+        )
 
     def _has_report(self, folder: str) -> bool:
         place = Path(folder) / "report.html"
@@ -206,6 +204,19 @@ class RunLine:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Lists:
+    """All there are; or why the store cannot be read."""
+
+    running: tuple[RunLine, ...]
+    over: tuple[RunLine, ...]
+    stored: tuple[StoredLine, ...] | TrimtabError
+
+    @property
+    def broken(self) -> bool:
+        return isinstance(self.stored, TrimtabError)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Gauge:
     """A measured figure on the scale of its prediction."""
 
@@ -240,10 +251,6 @@ class RunView:
     advice: str
     report: bool
     command: str
-
-
-def _facts(child: Child, state: State, voice: Voice, site: Site) -> dict[str, "RunView"]:
-    return {"run": _view(child, state, voice, site)}
 
 
 def _view(child: Child, state: State, voice: Voice, site: Site) -> RunView:
