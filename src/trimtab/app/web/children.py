@@ -115,6 +115,10 @@ class Children:
         found = (_read(self._folder / name) for name in names[:_MOST_SHOWN])
         return tuple(child for child in found if child is not None and child.kind == kind)
 
+    def later(self, child: Child) -> bool:
+        """Whether another one was started for the same result afterwards."""
+        return any(other.out == child.out and other.id > child.id for other in self.all(child.kind))
+
     def _reap(self) -> None:
         self._started = [process for process in self._started if process.poll() is None]
 

@@ -67,10 +67,11 @@ class Folders:
     def _named(self, wanted: Callable[[Path], bool], marks: tuple[str, ...]) -> tuple[str, ...]:
         names: list[str] = []
         for folder, files in self._walk():
-            if any(mark in files for mark in marks):
+            own = [name for name in sorted(files) if self.has((folder / name).resolve())]
+            if any(mark in own for mark in marks):
                 names.append(self.spoken(folder))
             else:
-                names += [self.spoken(folder / name) for name in sorted(files) if wanted(folder / name)]
+                names += [self.spoken(folder / name) for name in own if wanted(folder / name)]
             if len(names) >= _MOST_NAMES:
                 break
         return tuple(names[:_MOST_NAMES])

@@ -64,14 +64,14 @@ class ComparePage:
     def resume(self, request: Request, id: str) -> Response:
         """The same words go on with what is in the store."""
         child = self.site.children.named(id)
-        if child.running:
+        if child.running or self.site.children.later(child):
             raise UsageError("TT-W133")
         return self._started(request, child.title, shown_words(child)[1:], child.out)
 
     def one(self, request: Request, id: str) -> Response:
         child = self.site.children.named(id)
         state, voice = self.followers.of(child).state(), self.site.voice(request)
-        bakeoff = _view(child, state, voice, self._finished(child))
+        bakeoff = self._view(child, state, voice)
         return self.site.show(request, "bakeoff.html", section="compare", bakeoff=bakeoff)
 
     def live(self, request: Request, id: str) -> Response:
@@ -115,13 +115,19 @@ class ComparePage:
         voice, follower = self.site.voice(request), self.followers.of(child)
 
         def shown(state: BakeoffState) -> tuple[str, str]:
-            bakeoff = _view(child, state, voice, self._finished(child))
+            bakeoff = self._view(child, state, voice)
             return self.site.text(request, "bakeoff_state.html", bakeoff=bakeoff), bakeoff.status
 
         async for line in stream(
             request, self.site.closing, follower.state, shown, lambda one: one.phase in _OVER
         ):
             yield line
+
+    def _view(self, child: Child, state: BakeoffState, voice: Voice) -> "BakeoffView":
+        over = not state.running and state.phase in ("stopped", "failed", "gone")
+        return _view(
+            child, state, voice, self._finished(child), resumable=over and not self.site.children.later(child)
+        )
 
     def _finished(self, child: Child) -> bool:
         place = self.site.folders.chosen[0] / child.out / COMPARISON
@@ -195,7 +201,7 @@ class BakeoffView:
     command: str
 
 
-def _view(child: Child, state: BakeoffState, voice: Voice, finished: bool) -> BakeoffView:
+def _view(child: Child, state: BakeoffState, voice: Voice, finished: bool, *, resumable: bool) -> BakeoffView:
     now = state.now
     best = max((line.value for line in state.done if line.value is not None), default=None)
     return BakeoffView(
@@ -205,7 +211,7 @@ def _view(child: Child, state: BakeoffState, voice: Voice, finished: bool) -> Ba
         phase_word=voice(f"phase.{state.phase}"),
         status=voice(f"phase.{state.phase}"),
         running=state.running,
-        resumable=not state.running and state.phase in ("stopped", "failed", "gone"),
+        resumable=resumable,
         percent=100 if state.phase == "done" else round(100 * state.spent_share),
         budget=format_seconds(state.budget_seconds) if state.budget_seconds else "",
         left=voice("runs.left", time=format_seconds(state.left_seconds)) if state.left_seconds else "",

@@ -73,7 +73,7 @@ class RunsPage:
     def resume(self, request: Request, id: str) -> Response:
         """Go on with one that was stopped, from its last checkpoint."""
         child = self.site.children.named(id)
-        if child.running:
+        if child.running or self.site.children.later(child):
             raise UsageError("TT-W133")
         words = [word for word in child.words if word not in (*_EVENTS, "--resume")]
         return self._started(request, child.title, [*_without_language(words), "--resume"], child.out)
@@ -266,7 +266,7 @@ def _view(child: Child, state: State, voice: Voice, site: Site) -> RunView:
         phase_word=word,
         status=status,
         running=state.running,
-        resumable=not state.running and state.saved_step is not None and state.phase != "done",
+        resumable=_can_go_on(child, state, site),
         step=step,
         percent=round(100 * state.share) if state.phase != "done" else 100,
         left=_left(state, voice),
@@ -281,6 +281,12 @@ def _view(child: Child, state: State, voice: Voice, site: Site) -> RunView:
         report=state.phase == "done" and site.folders.has(place.resolve()) and place.is_file(),
         command=shlex.join(["trimtab", *_without_language(words)]),
     )
+
+
+def _can_go_on(child: Child, state: State, site: Site) -> bool:
+    """Whether there is a checkpoint, from which nothing else has gone on yet."""
+    stopped = not state.running and state.phase != "done" and state.saved_step is not None
+    return stopped and not site.children.later(child)
 
 
 def _left(state: State, voice: Voice) -> str:
@@ -317,8 +323,8 @@ def _curves(state: State, voice: Voice) -> tuple[tuple[str, tuple[Html, Html]], 
     word = voice("runs.steps")
     found = []
     for title, points, style, name in (
-        (voice("runs.loss"), state.loss, "loss", voice("runs.loss")),
-        (voice("runs.dev", metric=state.dev_name), state.dev, "dev", state.dev_name),
+        (voice("runs.loss_title"), state.loss, "loss", voice("runs.loss")),
+        (_capital(voice("runs.dev", metric=_plain(state.dev_name))), state.dev, "dev", _plain(state.dev_name)),
     ):
         if points:
             series = [Series(points, style, name)]
@@ -350,7 +356,7 @@ def _compared(row: Compared, voice: Voice) -> tuple[str, str, str, str, bool]:
 
 def _score_line(score: tuple[str, str, float, float, float, int], voice: Voice) -> str:
     split, metric, value, low, high, count = score
-    name = metric.replace("_", " ")
+    name = _plain(metric)
     return voice(
         "runs.score", split=split, metric=name, value=f"{value:.3f}", low=f"{low:.3f}", high=f"{high:.3f}",
         count=f"{count:,}",
@@ -358,7 +364,7 @@ def _score_line(score: tuple[str, str, float, float, float, int], voice: Voice) 
 
 
 def _score(metric: str, value: float) -> str:
-    return f"{metric.replace('_', ' ')} {value:.3f}"
+    return f"{_plain(metric)} {value:.3f}"
 
 
 def _line(child: Child, state: State, voice: Voice) -> RunLine:
@@ -376,6 +382,14 @@ def _line(child: Child, state: State, voice: Voice) -> RunLine:
         left=_left(state, voice),
         out=child.out,
     )
+
+
+def _plain(metric: str) -> str:
+    return metric.replace("_", " ")
+
+
+def _capital(words: str) -> str:
+    return words[:1].upper() + words[1:]
 
 
 def _moment(seconds: float) -> str:
