@@ -23,7 +23,7 @@ from trimtab.errors import UsageError
 from trimtab.home import cache_folder, write_atomically
 
 TRAIN, COMPARE = "train", "compare"
-EVENTS, ERRORS, _RECORD = "events.jsonl", "errors.txt", "child.json"
+EVENTS, ERRORS, _RECORD, _STOPPING = "events.jsonl", "errors.txt", "child.json", "stopping"
 _ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{6}")
 _SAME_START_SECONDS = 1.0
 _MOST_SHOWN = 200
@@ -56,11 +56,17 @@ class Child:
     def running(self) -> bool:
         return self._process() is not None
 
-    def stop(self, *, now: bool = False) -> None:
-        """As Ctrl-C: the step in progress ends, a checkpoint is written. `now`: as a second one, at once."""
+    @property
+    def stopping(self) -> bool:
+        """It was asked to stop."""
+        return (self.folder / _STOPPING).exists()
+
+    def stop(self) -> None:
+        """As Ctrl-C: the step in progress ends and a checkpoint is written; the second time at once."""
         process = self._process()
         if process is not None:
-            process.send_signal(signal.SIGKILL if now else signal.SIGINT)
+            (self.folder / _STOPPING).touch()
+            process.send_signal(signal.SIGINT)
 
     def _process(self) -> psutil.Process | None:
         try:

@@ -80,7 +80,7 @@ class ComparePage:
         return StreamingResponse(self._told(request, child), media_type="text/event-stream", headers=headers)
 
     def stop(self, request: Request, id: str) -> Response:
-        self.site.children.named(id).stop(now=request.scope[FORM].get("now") == "1")
+        self.site.children.named(id).stop()
         return RedirectResponse(f"/compare/{id}", status_code=303)
 
     def page(self, request: Request) -> Response:
@@ -183,6 +183,7 @@ class BakeoffView:
     phase_word: str
     status: str
     running: bool
+    stopping: bool
     resumable: bool
     percent: int
     budget: str
@@ -203,14 +204,16 @@ class BakeoffView:
 
 def _view(child: Child, state: BakeoffState, voice: Voice, finished: bool, *, resumable: bool) -> BakeoffView:
     now = state.now
+    word = voice("phase.stopping" if state.running and child.stopping else f"phase.{state.phase}")
     best = max((line.value for line in state.done if line.value is not None), default=None)
     return BakeoffView(
         id=child.id,
         title=child.title,
         phase=state.phase,
-        phase_word=voice(f"phase.{state.phase}"),
-        status=voice(f"phase.{state.phase}"),
+        phase_word=word,
+        status=word,
         running=state.running,
+        stopping=child.stopping,
         resumable=resumable,
         percent=100 if state.phase == "done" else round(100 * state.spent_share),
         budget=format_seconds(state.budget_seconds) if state.budget_seconds else "",

@@ -92,8 +92,8 @@ class RunsPage:
         )
 
     def stop(self, request: Request, id: str) -> Response:
-        """After a checkpoint; `now` = at once, and what came after the last checkpoint is lost."""
-        self.site.children.named(id).stop(now=request.scope[FORM].get("now") == "1")
+        """After a checkpoint; asked twice, at once, and what came after the last checkpoint is lost."""
+        self.site.children.named(id).stop()
         return RedirectResponse(f"/runs/{id}", status_code=303)
 
     def report(self, request: Request, id: str) -> Response:
@@ -237,6 +237,7 @@ class RunView:
     phase_word: str
     status: str
     running: bool
+    stopping: bool
     resumable: bool
     step: str
     percent: int
@@ -254,7 +255,7 @@ class RunView:
 
 
 def _view(child: Child, state: State, voice: Voice, site: Site) -> RunView:
-    word = voice(f"phase.{state.phase}")
+    word = _phase_word(child, state, voice)
     step = voice("runs.step", step=f"{state.step:,}", steps=f"{state.steps:,}") if state.steps else ""
     status = f"{word}. {state.error}".strip() if state.error else word
     words = [word for word in child.words if word not in _EVENTS]
@@ -266,6 +267,7 @@ def _view(child: Child, state: State, voice: Voice, site: Site) -> RunView:
         phase_word=word,
         status=status,
         running=state.running,
+        stopping=child.stopping,
         resumable=_can_go_on(child, state, site),
         step=step,
         percent=round(100 * state.share) if state.phase != "done" else 100,
@@ -281,6 +283,10 @@ def _view(child: Child, state: State, voice: Voice, site: Site) -> RunView:
         report=state.phase == "done" and site.folders.has(place.resolve()) and place.is_file(),
         command=shlex.join(["trimtab", *_without_language(words)]),
     )
+
+
+def _phase_word(child: Child, state: State, voice: Voice) -> str:
+    return voice("phase.stopping" if state.running and child.stopping else f"phase.{state.phase}")
 
 
 def _can_go_on(child: Child, state: State, site: Site) -> bool:
@@ -375,7 +381,7 @@ def _line(child: Child, state: State, voice: Voice) -> RunLine:
         method=state.method,
         at=_moment(child.started_at),
         phase=state.phase,
-        phase_word=voice(f"phase.{state.phase}"),
+        phase_word=_phase_word(child, state, voice),
         running=state.running,
         share=round(100 * state.share) if state.phase != "done" else 100,
         loss=f"{loss:.3f}" if loss is not None else "",
