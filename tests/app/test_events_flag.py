@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from contextlib import ExitStack
 from pathlib import Path
 
 from trimtab import study
@@ -51,7 +52,11 @@ def test_the_page_refuses_what_it_cannot_start_with(tt) -> None:
 def test_the_verb_prints_its_address_and_ends_on_a_signal(tmp_path: Path) -> None:
     environment = os.environ | {"TRIMTAB_HOME": str(tmp_path / "home"), "PYTHONPATH": ":".join(sys.path)}
     words = [sys.executable, "-m", "trimtab", "ui", "--no-browser", "--folder", str(tmp_path)]
-    with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as started:
+    with (
+        subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as started,
+        ExitStack() as undone,
+    ):
+        undone.callback(started.kill)
         assert started.stdout is not None
         found = re.search(r"http://127\.0\.0\.1:\d+/\?key=\S{24,}", started.stdout.readline())
         assert found is not None

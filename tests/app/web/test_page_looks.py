@@ -87,7 +87,7 @@ def test_a_finished_comparison_is_listed_and_shown(page: Asked, tmp_path) -> Non
     (page.folder / "runs/c2").mkdir()
     (page.folder / "runs/c2/comparison.json").write_text("[]")
     shown = page.get("/compare").text
-    assert "lora is best" in shown and "<script>alert" not in shown and "runs/c2" not in shown
+    assert "lora is best" in shown and "<script>alert" not in shown and "at=runs/c2" not in shown
     answer = page.get("/compare/page?at=runs/c1")
     assert answer.text == "<h1>best</h1>" and "frame-ancestors 'self'" in answer.headers["content-security-policy"]
     (tmp_path / "comparison.html").write_text("secret")

@@ -139,7 +139,7 @@ def test_a_report_is_shown_but_can_do_nothing(page: Asked, tmp_path: Path) -> No
     assert 'id="report"' not in page.get(f"/runs/{child.id}").text, "what cannot be opened is not offered"
 
 
-@pytest.mark.parametrize("id", ["x", "..", "%2e%2e", "20260101-000000-abcdef", "20260101-000000-abcdef%2f.."])
+@pytest.mark.parametrize("id", ["x", "%2e%2e", "20260101-000000-abcdef", "20260101-000000-abcdef%2f.."])
 def test_other_names_are_no_runs(page: Asked, id: str) -> None:
     for path in (f"/runs/{id}", f"/runs/{id}/report", f"/runs/{id}/live", f"/compare/{id}"):
         assert page.get(path).status_code == 404, path

@@ -15,7 +15,7 @@ from trimtab.errors import UsageError
 _MOST_NAMES = 200
 _MOST_LOOKED_AT = 5_000
 _DEPTH = 3
-_DATA_ENDINGS = (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".txt")
+_DATA_ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet", ".txt")  # .json may be anything
 _SPLITS = ("train.csv", "train.tsv", "train.jsonl", "train.json", "train.parquet", "train.txt")
 
 

@@ -76,6 +76,7 @@ def ready_page(*, port: int, folders: tuple[str, ...], language: str) -> ReadyPa
     from trimtab.serving.http.sockets import bound
 
     taken = bound(settings.http)
+    taken.listen()  # a browser that is quicker than the page waits
     return ReadyPage(settings=replace(settings, port=taken.getsockname()[1]), taken=taken)
 
 
