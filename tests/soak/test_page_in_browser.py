@@ -15,7 +15,7 @@ import pytest
 
 import chromium
 from chromium import wait_until, window
-from tiny_artifacts import tiny_base
+from tiny_models import tiny_model
 from tiny_training import write_data
 
 TAB, ENTER, DOWN, RIGHT = "\ue004", "\ue007", "\ue015", "\ue014"
@@ -70,7 +70,7 @@ class Place:
 @pytest.fixture(scope="module")
 def place(calibration: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("page")
-    tiny_base(folder / "models" / "tiny", layers=2)
+    tiny_model(folder / "models" / "tiny")
     write_data(folder / "data" / "words")
     shots = Path(os.environ.get("TRIMTAB_SHOTS", folder / "shots"))
     shots.mkdir(parents=True, exist_ok=True)

@@ -23,6 +23,13 @@ document.addEventListener("click", async (event) => {
     location.assign(here);
   }
 });
+// The chart's axis is chosen in the answer, which is another one after every change.
+let axis = "";
+document.addEventListener("change", (event) => { if (event.target.name === "axis") axis = event.target.id; });
+document.addEventListener("htmx:afterSwap", () => {
+  const chosen = axis && document.getElementById(axis);
+  if (chosen) chosen.checked = true;
+});
 const lost = (is) => { document.getElementById("lost").hidden = !is; };
 document.addEventListener("htmx:sendError", () => lost(true));
 document.addEventListener("htmx:sseError", () => lost(true));
