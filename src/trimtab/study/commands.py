@@ -3,6 +3,7 @@
 import shlex
 
 from trimtab.study.request import AskedToChoose, PlanRequest, TrainRequest
+from trimtab.units import GIB, MIB
 
 
 def command_of(request: TrainRequest) -> str:
@@ -24,8 +25,8 @@ def _options(request: AskedToChoose) -> list[str]:
     options = {
         "--method": request.method,
         "--goal": None if request.goal == "balanced" else request.goal,
-        "--memory": request.limits.memory_bytes,
-        "--time": request.limits.seconds,
+        "--memory": request.limits.memory_bytes and _size(request.limits.memory_bytes),
+        "--time": request.limits.seconds and f"{request.limits.seconds:.10g}",
         "--money": request.limits.money and request.limits.money.typed,
         "--price": request.price and request.price.typed,
         "--rate": request.pricing.cny_per_usd,
@@ -71,3 +72,11 @@ def _options(request: AskedToChoose) -> list[str]:
     if request.trust_remote_code:
         words.append("--trust-remote-code")
     return words
+
+
+def _size(count: int) -> str:
+    """Bytes as they are typed: in the largest unit of which they are a whole number."""
+    for unit, size in (("GiB", GIB), ("MiB", MIB)):
+        if count % size == 0:
+            return f"{count // size}{unit}"
+    return str(count)

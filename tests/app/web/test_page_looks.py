@@ -139,13 +139,12 @@ def test_one_point_and_equal_points_are_drawn() -> None:
 
 
 def test_curves_gauges_and_pairs_hold_odd_numbers() -> None:
+    axis = Axis("time", format_seconds, time_ticks)
     assert "<svg" in curves("t", [Series(((1.0, 0.0),), "loss", "loss")], 0, "steps", HALF)
     assert curves("t", [Series(((1.0, float("nan")),), "loss", "loss")], 5, "steps", HALF) == ""
     assert "nan" not in gauge("t", 0.0, figure(10.0), format_bytes, 300)
     assert "nan" not in gauge("t", 1e15, figure(10.0), format_bytes, 300)
-    assert (
-        agreement("t", [Pair(1.0, 1.0, True, "x")], format_seconds, "a", "b", HALF).count('class="pair in"') == 1
-    )
+    assert agreement("t", [Pair(1.0, 1.0, True, "x")], axis, "a", "b", HALF).count('class="pair in"') == 1
 
 
 def test_axes_have_round_values() -> None:

@@ -115,7 +115,7 @@ def gauge(title: str, measured: float, predicted: Figure, written: Format, width
     )
     track = element("rect", x=0, y=y, width=width - 2, height=14, rx=7, class_="track")
     long = max(3.0, measured * scale) if measured else 0.0
-    bar = element("rect", x=0, y=y, width=_at(long), height=14, rx=7, class_="bar")
+    bar = element("rect", x=0, y=y, width=_at(long), height=14, rx=_at(min(7.0, long / 2)), class_="bar")
     x = predicted.value * scale
     mark = element("line", x1=_at(x), x2=_at(x), y1=y - 6, y2=y + 20, class_="predicted-mark")
     told = f"{written(measured)} / {written(predicted.value)}"
@@ -145,13 +145,13 @@ class Pair:
     told: str
 
 
-def agreement(title: str, pairs: Sequence[Pair], written: Format, across: str, up: str, width: int) -> Html:
+def agreement(title: str, pairs: Sequence[Pair], measure: Axis, across: str, up: str, width: int) -> Html:
     """Predicted to the right, measured upwards, both logarithmic: on the line a prediction was right."""
     height = width if width == NARROW else 360
     values = [value for pair in pairs for value in (pair.predicted, pair.measured)]
     low, high = _decades(min(values), max(values))
     area = _Area(width, height, (low, high), (low, high), logarithmic=True, both=True)
-    ticks = _log_ticks(low, high, 3 if width == NARROW else 5)
+    ticks, written = measure.ticks(low, high, 3 if width == NARROW else 5), measure.format
     shapes: list[Html] = []
     for tick in ticks:
         x, y = _at(area.x(tick)), _at(area.y(tick))

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from trimtab.app.cli.show.words import bytes_range, seconds_range
 from trimtab.app.web import drawings
-from trimtab.app.web.drawings import HALF, NARROW, Pair
+from trimtab.app.web.drawings import HALF, NARROW, Axis, Pair
 from trimtab.app.web.site import Site
 from trimtab.app.web.words import Voice
 from trimtab.errors.quantities import format_bytes, format_seconds, format_share
@@ -16,6 +16,7 @@ from trimtab.study.results import Ledger, ledger
 from trimtab.units import Figure
 
 _SHOWN = 100
+_TICKS = {"memory": drawings.byte_ticks, "time": drawings.time_ticks}
 _QUANTITY = {
     "memory": ("TT-V224", format_bytes, bytes_range),
     "time": ("TT-V225", format_seconds, seconds_range),
@@ -129,6 +130,7 @@ def _charts(found: Ledger, voice: Voice) -> list[tuple[str, tuple[Html, Html]]]:
         if pairs:
             word = voice.code(code)
             across, up = voice("ledger.predicted"), voice("ledger.measured")
-            drawn = [drawings.agreement(word, pairs, written, across, up, width) for width in (HALF, NARROW)]
+            axis = Axis(word, written, _TICKS[quantity])
+            drawn = [drawings.agreement(word, pairs, axis, across, up, width) for width in (HALF, NARROW)]
             charts.append((word, (drawn[0], drawn[1])))
     return charts
