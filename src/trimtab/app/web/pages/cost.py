@@ -25,7 +25,7 @@ from trimtab.app.web.forms import DEMO, data_of, model_of, number, spoken, whole
 from trimtab.app.web.site import Site, is_fragment
 from trimtab.app.web.words import Voice
 from trimtab.errors import Message, TrimtabError
-from trimtab.errors.quantities import format_count, format_seconds, format_share
+from trimtab.errors.quantities import format_count, format_money, format_seconds, format_share
 from trimtab.hardware import Offer, Price, machine_catalogue
 from trimtab.models import catalogue
 from trimtab.planning import hourly_word
@@ -35,6 +35,7 @@ from trimtab.study.serving_costs import cost_serve
 from trimtab.study.serving_request import ServedOffer, ServingCost, Traffic
 from trimtab.study.total_costs import cost_total
 from trimtab.study.total_request import ApiPrice, TotalCost, WayCost, WayName
+from trimtab.units import Figure
 
 _SHOWN = 40
 _LONGEST = 500
@@ -301,10 +302,14 @@ def _total(fields: Fields, folders: Folders, voice: Voice) -> Table:
 
 def _way_row(found: TotalCost, at: int, voice: Voice) -> tuple[Cell, ...]:
     way = found.ways[at]
-    cells = [
-        (money_word(row.totals[at].cny, "CNY"), money_interval(row.totals[at].cny, "CNY")) for row in found.rows
-    ]
+    cells = [(money_word(row.totals[at].cny, "CNY"), _interval(row.totals[at].cny)) for row in found.rows]
     return ((voice.code(_WAYS[way.name]), _served_words(way)), *cells)
+
+
+def _interval(figure: Figure) -> str:
+    """Nothing where both ends are printed alike."""
+    alike = format_money(figure.low, "CNY") == format_money(figure.high, "CNY")
+    return "" if alike else money_interval(figure, "CNY")
 
 
 def _served_words(way: WayCost) -> str:
