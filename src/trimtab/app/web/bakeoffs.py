@@ -25,29 +25,27 @@ Facts = Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BakeoffAsked:
-    """Fields of the form as they were typed; `models` and `methods` with commas, empty = as the verb has it."""
+    """Fields of the form as they were typed; `methods` with commas, empty = as the verb has it."""
 
-    models: str
+    models: tuple[str, ...]
     data: str
     out: str
     methods: str = ""
     time: str = ""
     memory: str = ""
-    goal: str = "balanced"
 
     @property
     def words(self) -> list[str]:
         """After `trimtab`."""
+        named = [self.models[0]] if len(self.models) == 1 else ["--models", ",".join(self.models)]
         options = {
-            "--models": self.models,
             "--data": self.data,
             "--out": self.out,
             "--methods": self.methods,
             "--time": self.time,
             "--memory": self.memory,
-            "--goal": "" if self.goal == "balanced" else self.goal,
         }
-        return ["compare", *(word for flag, value in options.items() if value for word in (flag, value))]
+        return ["compare", *named, *(word for flag, value in options.items() if value for word in (flag, value))]
 
 
 def child_words(words: Sequence[str], language: str) -> list[str]:
@@ -72,12 +70,19 @@ class TrialLine:
     rows: int
     rate: float
     kept: bool
+    better_is_less: bool = False
     seconds: float = 0.0
     value: float | None = None
     low: float | None = None
     high: float | None = None
     failure: str = ""
     share: float = 0.0
+
+    @property
+    def merit(self) -> float:
+        """The value with its sign so that more is better."""
+        assert self.value is not None, "asked of those that have one"
+        return -self.value if self.better_is_less else self.value
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -219,6 +224,7 @@ def _trial_done(state: BakeoffState, facts: Facts) -> BakeoffState:
         value=dev["value"] if dev else None,
         low=dev["low"] if dev else None,
         high=dev["high"] if dev else None,
+        better_is_less=bool(dev and dev.get("lower_is_better")),
         failure=_told(failure) if failure else "",
         share=1.0,
     )

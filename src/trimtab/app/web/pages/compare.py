@@ -2,7 +2,7 @@
 
 import shlex
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +22,7 @@ from trimtab.app.web.bakeoffs import (
 )
 from trimtab.app.web.children import COMPARE, Child
 from trimtab.app.web.documents import document
-from trimtab.app.web.forms import DEMO, GOALS, data_of, model_of, spoken
+from trimtab.app.web.forms import DEMO, data_of, model_of, spoken
 from trimtab.app.web.gate import FORM
 from trimtab.app.web.site import Site
 from trimtab.app.web.streams import stream
@@ -53,13 +53,12 @@ class ComparePage:
             found=found_comparisons(self.site.folders, voice.language),
             models=(DEMO, *self.site.folders.models(), *(spec.name for spec in catalogue())),
             data=(DEMO, *self.site.folders.data_sets()),
-            goals=GOALS,
         )
 
     def start(self, request: Request) -> Response:
         """Raises UsageError for what cannot be read or lies elsewhere."""
         asked = self._asked(dict(request.scope[FORM]))
-        return self._started(request, f"{asked.models} × {Path(asked.data).name}", asked.words, asked.out)
+        return self._started(request, _title(asked), asked.words, asked.out)
 
     def resume(self, request: Request, id: str) -> Response:
         """The same words go on with what is in the store."""
@@ -97,13 +96,12 @@ class ComparePage:
                 read(said[field_name])
         out = said.get("out", "").strip() or f"runs/compare-{time.strftime('%Y%m%d-%H%M%S')}"
         return BakeoffAsked(
-            models=",".join(models),
+            models=tuple(models),
             data=spoken(data_of(said.get("data", "").strip() or DEMO, folders), folders),
             out=folders.spoken(folders.inside(out)),
             methods=said.get("methods", "").strip()[:200],
             time=said.get("time", "").strip(),
             memory=said.get("memory", "").strip(),
-            goal=said.get("goal", "balanced"),
         )
 
     def _started(self, request: Request, title: str, words: list[str], out: str) -> Response:
@@ -205,7 +203,7 @@ class BakeoffView:
 def _view(child: Child, state: BakeoffState, voice: Voice, finished: bool, *, resumable: bool) -> BakeoffView:
     now = state.now
     word = voice("phase.stopping" if state.running and child.stopping else f"phase.{state.phase}")
-    best = max((line.value for line in state.done if line.value is not None), default=None)
+    best = _best(state.done)
     return BakeoffView(
         id=child.id,
         title=child.title,
@@ -221,7 +219,7 @@ def _view(child: Child, state: BakeoffState, voice: Voice, finished: bool, *, re
         now=voice("compare.now", entrant=now.entrant, rows=f"{now.rows:,}", rate=f"{now.rate:.1e}") if now else "",
         now_percent=round(100 * now.share) if now else 0,
         metric=state.metric.replace("_", " "),
-        trials=tuple(_trial(line, line.value is not None and line.value == best) for line in state.done[::-1]),
+        trials=tuple(_trial(line, line is best) for line in state.done[::-1]),
         baselines=tuple((name, "–" if value is None else f"{value:.3f}") for name, value in state.baselines),
         notes=state.notes,
         error=state.error,
@@ -231,6 +229,17 @@ def _view(child: Child, state: BakeoffState, voice: Voice, finished: bool, *, re
         page=finished and state.phase == "done",
         command=shlex.join(shown_words(child)),
     )
+
+
+def _title(asked: BakeoffAsked) -> str:
+    return f"{', '.join(Path(model).name for model in asked.models)} × {Path(asked.data).name}"
+
+
+def _best(lines: Sequence[TrialLine]) -> TrialLine | None:
+    """Of the latest rung: those before were held on fewer rows."""
+    scored = [line for line in lines if line.value is not None]
+    latest = max((line.rung for line in scored), default=0)
+    return max((line for line in scored if line.rung == latest), key=lambda line: line.merit, default=None)
 
 
 def _trial(line: TrialLine, best: bool) -> TrialView:
