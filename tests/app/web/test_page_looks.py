@@ -97,7 +97,8 @@ def test_a_finished_comparison_is_listed_and_shown(page: Asked, tmp_path) -> Non
 
 def test_the_words_that_start_a_comparison() -> None:
     asked = BakeoffAsked(models=("demo",), data="x.csv", out="runs/c", time="15m", methods="lora,full")
-    assert asked.words == ["compare", "demo", "--data", "x.csv", "--out", "runs/c", "--methods", "lora,full", "--time", "15m"]
+    told = ["demo", "--data", "x.csv", "--out", "runs/c", "--methods", "lora,full", "--time", "15m"]
+    assert asked.words == ["compare", *told]
     several = BakeoffAsked(models=("a", "./b"), data="demo", out="runs/c")
     assert several.words == ["compare", "--models", "a,./b", "--data", "demo", "--out", "runs/c"]
 
