@@ -61,12 +61,12 @@ def test_lines_become_a_state(page: Asked) -> None:
 
 def test_each_line_is_read_once_and_only_when_it_is_whole(tmp_path: Path) -> None:
     file, lines = tmp_path / "x", Lines(tmp_path / "x")
-    assert lines.fresh() == []
+    assert list(lines.fresh()) == []
     file.write_bytes(b"one\ntw")
-    assert lines.fresh() == [b"one"] and lines.fresh() == []
+    assert list(lines.fresh()) == [b"one"] and list(lines.fresh()) == []
     with file.open("ab") as more:
         more.write(b"o\n\xff\xfe\n")
-    assert lines.fresh() == [b"two", b"\xff\xfe"]
+    assert list(lines.fresh()) == [b"two", b"\xff\xfe"]
 
 
 @pytest.mark.parametrize(
