@@ -27,11 +27,21 @@ def make_page(site: Site) -> FastAPI:
     """All sections."""
     gate = Middleware(PageGate, settings=site.settings, refusal=lambda *told: _refusal(site, *told))
     page = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, middleware=[gate])
-    plan, runs, compare = PlanPage(site), RunsPage(site), ComparePage(site)
-    ledger, cost = LedgerPage(site), CostPage(site)
-    reads: dict[str, Any] = {
+    for path, answer in _reads(site).items():
+        page.add_api_route(path, answer, methods=["GET", "HEAD"], response_model=None)
+    for path, answer in _writes(site).items():
+        page.add_api_route(path, answer, methods=["POST"], response_model=None)
+    page.add_exception_handler(TrimtabError, lambda request, error: _told(site, request, error))
+    page.add_exception_handler(HTTPException, lambda request, error: _unrouted(site, request, error))
+    page.add_exception_handler(Exception, lambda request, error: _failed(site, request, error))
+    return page
+
+
+def _reads(site: Site) -> dict[str, Any]:
+    runs, compare, cost = RunsPage(site), ComparePage(site), CostPage(site)
+    return {
         "/": _first,
-        "/plan": plan.show,
+        "/plan": PlanPage(site).show,
         "/runs": runs.show,
         "/runs/lists": runs.rows,
         "/runs/{id}": runs.run,
@@ -41,10 +51,16 @@ def make_page(site: Site) -> FastAPI:
         "/compare/page": compare.page,
         "/compare/{id}": compare.one,
         "/compare/{id}/live": compare.live,
-        "/ledger": ledger.show,
+        "/ledger": LedgerPage(site).show,
         "/cost": _first_cost,
+        **{f"/cost/{name}": _asking(cost, name) for name in QUESTIONS},
+        "/static/{name}": _static(site),
     }
-    writes: dict[str, Any] = {
+
+
+def _writes(site: Site) -> dict[str, Any]:
+    runs, compare = RunsPage(site), ComparePage(site)
+    return {
         "/runs": runs.start,
         "/runs/{id}/stop": runs.stop,
         "/runs/{id}/resume": runs.resume,
@@ -52,17 +68,6 @@ def make_page(site: Site) -> FastAPI:
         "/compare/{id}/stop": compare.stop,
         "/compare/{id}/resume": compare.resume,
     }
-    for path, answer in reads.items():
-        page.add_api_route(path, answer, methods=["GET", "HEAD"], response_model=None)
-    for path, answer in writes.items():
-        page.add_api_route(path, answer, methods=["POST"], response_model=None)
-    for name in QUESTIONS:
-        page.add_api_route(f"/cost/{name}", _asking(cost, name), methods=["GET", "HEAD"], response_model=None)
-    page.add_api_route("/static/{name}", _static(site), methods=["GET", "HEAD"], response_model=None)
-    page.add_exception_handler(TrimtabError, lambda request, error: _told(site, request, error))
-    page.add_exception_handler(HTTPException, lambda request, error: _unrouted(site, request, error))
-    page.add_exception_handler(Exception, lambda request, error: _failed(site, request, error))
-    return page
 
 
 def _first(request: Request) -> Response:

@@ -320,30 +320,13 @@ def _told(estimate: Estimate, voice: Voice) -> str:
 
 
 def _chosen(estimate: Estimate, voice: Voice) -> Chosen:
-    face, memory, strategy = voice.face, estimate.memory, estimate.strategy
+    face, memory = voice.face, estimate.memory
     sizes = {part: getattr(memory.parts, f"{part}_bytes") for part in (*PARTS, "runtime")}
     order = sorted((part for part in sizes if sizes[part]), key=lambda part: -sizes[part])
-    adapter = any(part.adapter for part in strategy.parts)
-    lines = (
-        face.say(
-            "TT-V231",
-            step=estimate.time.step_seconds.value,
-            steps=estimate.time.steps,
-            epochs=strategy.schedule.epochs,
-            evidence=evidence_word(estimate.time.total_seconds.evidence, face),
-        ),
-        face.say(
-            "TT-V235",
-            what=face.say("TT-V236" if adapter else "TT-V237"),
-            kept=estimate.kept_bytes,
-            most=estimate.disk_bytes.value,
-        ),
-        face.say("TT-V232", source=estimate.quality.source),
-    )
     return Chosen(
         title=face.say(
             "TT-V230",
-            method=_name(strategy, voice),
+            method=_name(estimate.strategy, voice),
             peak=memory.peak_bytes.value,
             range=bytes_range(memory.peak_bytes),
             phase=phase_word(memory.phase),
@@ -359,7 +342,29 @@ def _chosen(estimate: Estimate, voice: Voice) -> Chosen:
             for at, part in enumerate(order)
         ),
         bar=stack(voice("plan.memory_parts"), [sizes[part] for part in order]),
-        lines=lines,
+        lines=_chosen_lines(estimate, voice),
+    )
+
+
+def _chosen_lines(estimate: Estimate, voice: Voice) -> tuple[str, ...]:
+    """Steps, disk, and where the word on quality comes from."""
+    face, strategy, time = voice.face, estimate.strategy, estimate.time
+    adapter = any(part.adapter for part in strategy.parts)
+    return (
+        face.say(
+            "TT-V231",
+            step=time.step_seconds.value,
+            steps=time.steps,
+            epochs=strategy.schedule.epochs,
+            evidence=evidence_word(time.total_seconds.evidence, face),
+        ),
+        face.say(
+            "TT-V235",
+            what=face.say("TT-V236" if adapter else "TT-V237"),
+            kept=estimate.kept_bytes,
+            most=estimate.disk_bytes.value,
+        ),
+        face.say("TT-V232", source=estimate.quality.source),
     )
 
 
