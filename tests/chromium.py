@@ -1,5 +1,6 @@
 """A headless Chromium that reaches this machine alone, driven through chromedriver, and a folder served to it."""
 
+import base64
 import contextlib
 import json
 import shutil
@@ -44,6 +45,32 @@ class Page:
         found = self.ask("/execute/async", {"script": wrapped, "args": list(values)})
         assert "error" not in found, found["error"]
         return found.get("value")
+
+    def click(self, selector: str) -> None:
+        """As a mouse does: what is covered or not there is an error."""
+        self.ask(f"{self._element(selector)}/click", {})
+
+    def type(self, selector: str, text: str) -> None:
+        """Key by key, into what is there already."""
+        self.ask(f"{self._element(selector)}/value", {"text": text})
+
+    def press(self, *keys: str) -> None:
+        """Keys one after the other, wherever the focus is. WebDriver's own codes: "\ue004" is Tab."""
+        actions = [{"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")]
+        self.ask("/actions", {"actions": [{"type": "key", "id": "keys", "actions": actions}]})
+
+    def picture(self, file: Path) -> None:
+        """What the window shows, as a PNG, with all that is below it."""
+        told = {"cmd": "Page.captureScreenshot", "params": {"captureBeyondViewport": True, "format": "png"}}
+        file.write_bytes(base64.b64decode(self.ask("/goog/cdp/execute", told)["data"]))
+
+    def complaints(self) -> list[str]:
+        """What the console says in warning since this was last called: a script or style that was refused, say."""
+        return [one["message"] for one in self.ask("/se/log", {"type": "browser"})]
+
+    def _element(self, selector: str) -> str:
+        found = self.ask("/element", {"using": "css selector", "value": selector})
+        return "/element/" + next(iter(found.values()))
 
     def requests(self) -> list[str]:
         """Every address the window asked for since this was last called; its workers' are not seen."""

@@ -23,6 +23,7 @@ VERBS = [
     "bench",
     "serve",
     "ledger",
+    "ui",
     "adapters",
     "compress",
     "data",

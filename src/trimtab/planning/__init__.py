@@ -4,6 +4,7 @@ one to run, with the reason for each in numbers. Pure arithmetic: nothing is loa
 
 from trimtab.planning.feasible import usable_bytes
 from trimtab.planning.halving import Entrant, Field, Outcome, Trial, TrialCosts, fit, next_trials
+from trimtab.planning.kept import KeptEstimates
 from trimtab.planning.models import ModelRow, rank_models
 from trimtab.planning.once import PrefixChoice
 from trimtab.planning.plan import GOALS, Candidate, Goal, Limits, NoPlan, Plan
@@ -17,6 +18,7 @@ __all__ = [
     "Entrant",
     "Field",
     "Goal",
+    "KeptEstimates",
     "Limits",
     "ModelRow",
     "NoPlan",

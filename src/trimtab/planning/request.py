@@ -37,6 +37,7 @@ from trimtab.models import TRAINED_FAMILIES
 from trimtab.models.families import transposed
 from trimtab.models.sentence import POOLINGS
 from trimtab.models.spec import Kind, ModelSpec
+from trimtab.planning.kept import KeptEstimates
 from trimtab.planning.once import PREFIX_CHOICES, PrefixChoice, cannot
 from trimtab.planning.plan import GOALS, Goal, Limits
 from trimtab.planning.words import span_word
@@ -93,7 +94,8 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
-    """One question to the planner. `method` None = every method competes."""
+    """One question to the planner. `method` None = every method competes. `kept`: estimates that were made before;
+    None = all are made anew."""
 
     spec: ModelSpec
     data: DataSpec
@@ -103,6 +105,7 @@ class Request:
     method: str | None = None
     choices: Choices = field(default_factory=Choices)
     settings: Settings = field(default_factory=Settings)
+    kept: KeptEstimates | None = field(default=None, compare=False, repr=False)
 
     @property
     def methods(self) -> tuple[Method, ...]:

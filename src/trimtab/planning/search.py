@@ -139,7 +139,8 @@ def _best(variant: Variant, request: Request) -> _Row:
 
 def _trials(tried: Iterable[Strategy], request: Request) -> list[tuple[float, Estimate]]:
     """Each strategy's estimate, and how much of what is allowed it needs."""
-    guesses = [estimate(strategy, request.spec, request.data, request.machine) for strategy in tried]
+    guess_of = estimate if request.kept is None else request.kept.estimate
+    guesses = [guess_of(strategy, request.spec, request.data, request.machine) for strategy in tried]
     return [(overrun(guess, request.machine, request.limits), guess) for guess in guesses]
 
 

@@ -5,7 +5,6 @@ report.json; while training also checkpoints/ and request.json.
 """
 
 import json
-import shlex
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -27,6 +26,7 @@ from trimtab.methods import Strategy, strategy_from_json, strategy_to_json
 from trimtab.metrics import Findings
 from trimtab.models import ModelSource
 from trimtab.study.card import model_card
+from trimtab.study.commands import command_of
 from trimtab.study.gather import token_store
 from trimtab.study.opening import REQUEST_FILE, Opened
 from trimtab.study.record import record
@@ -73,65 +73,6 @@ def carry_out(request: TrainRequest, opened: Opened) -> Iterator[Event | Planned
         run=run,
         rows=comparisons(planned.plan, run),
     )
-
-
-def command_of(request: TrainRequest) -> str:
-    """The command line that makes this training again, as far as the command line can ask for it."""
-    words = ["trimtab", "train", request.model, "--data", request.data, "--out", request.out]
-    settings, choices, reading = request.settings, request.choices, request.reading
-    options = {
-        "--method": request.method,
-        "--goal": None if request.goal == "balanced" else request.goal,
-        "--memory": request.limits.memory_bytes,
-        "--time": request.limits.seconds,
-        "--money": request.limits.money and request.limits.money.typed,
-        "--price": request.price and request.price.typed,
-        "--rate": request.pricing.cny_per_usd,
-        "--rank": choices.rank,
-        "--targets": choices.targets and ",".join(choices.targets),
-        "--lora-variant": choices.lora_variant,
-        "--bottleneck": choices.bottleneck,
-        "--placement": choices.placement,
-        "--top-layers": choices.top_layers,
-        "--virtual-tokens": choices.virtual_tokens,
-        "--init-text": choices.init_text,
-        "--epochs": settings.epochs,
-        "--batch": settings.batch,
-        "--lr": settings.learning_rate,
-        "--max-length": settings.max_length,
-        "--precision": settings.precision,
-        "--quantize": settings.base_precision,
-        "--optimizer": settings.optimizer,
-        "--decay": settings.decay,
-        "--layer-decay": settings.layer_decay,
-        "--stages": settings.stages,
-        "--ema": settings.ema,
-        "--label-smoothing": settings.label_smoothing,
-        "--class-weights": settings.class_weights,
-        "--temperature": settings.temperature,
-        "--prefix": reading.prefixes.query or None,
-        "--passage-prefix": reading.prefixes.passage,
-        "--seed": settings.seed or None,
-        "--task": reading.task,
-        "--label": reading.label,
-    }
-    for flag, value in options.items():
-        if value is not None:
-            words += [flag, str(value)]
-    for flag, rows in (("--sample", reading.sample.train_rows), ("--dev-sample", reading.sample.dev_rows)):
-        if rows is not None:
-            words += [flag, str(rows)]
-    for column in reading.text or ():
-        words += ["--text", column]
-    if settings.packed:
-        words.append("--pack")
-    if settings.prefix_cache != "auto":
-        words += ["--prefix-cache", settings.prefix_cache]
-    if reading.keep_overlap:
-        words.append("--keep-overlap")
-    if request.trust_remote_code:
-        words.append("--trust-remote-code")
-    return shlex.join(words)
 
 
 def _question(request: TrainRequest) -> str:

@@ -5,7 +5,6 @@ is shown the two are called tied, whichever has the higher figure.
 """
 
 import importlib.metadata
-import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,6 +25,7 @@ from trimtab.study.bakeoff import (
     TrialResult,
 )
 from trimtab.study.bakeoff_records import outcome
+from trimtab.study.commands import compare_command_of
 from trimtab.study.entrants import Listed
 from trimtab.study.orders import Judged, JudgingOrder
 from trimtab.study.prepared import Prepared, Started
@@ -127,7 +127,7 @@ def _bakeoff(
         baselines=started.baselines,
         objectives=prepared.request.objectives,
         smaller=tuple(_smaller(finals)),
-        command=_command(prepared),
+        command=compare_command_of(prepared.request),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=tuple((name, importlib.metadata.version(name)) for name in _LIBRARIES),
     )
@@ -290,14 +290,3 @@ def _verdict(standings: Sequence[Standing], split: str) -> Message:
     if tied:
         return message("TT-B041", **facts, others=", ".join(one.entrant.name for one in tied))
     return message("TT-B040", **facts)
-
-
-def _command(prepared: Prepared) -> str:
-    """The command line that makes the bake-off again, as far as the command line can ask for it."""
-    request, data = prepared.request, prepared.request.data
-    words = ["trimtab", "compare", request.models[0], "--data", data, "--out", request.out]
-    words += ["--models", ",".join(request.models)] if len(request.models) > 1 else []
-    words += ["--methods", ",".join(request.methods)] if request.methods else []
-    words += ["--time", f"{prepared.seconds:g}s"]
-    words += ["--memory", str(request.limits.memory_bytes)] if request.limits.memory_bytes else []
-    return shlex.join(words)

@@ -29,6 +29,7 @@ from trimtab.app.cli.predict import predict
 from trimtab.app.cli.root import help_if_alone, root
 from trimtab.app.cli.serve import serve
 from trimtab.app.cli.train import train
+from trimtab.app.cli.ui import ui
 
 __all__ = ["main", "run"]
 
@@ -45,6 +46,7 @@ _VERBS = (
     (bench, "TT-V503"),
     (serve, "TT-V700"),
     (ledger, "TT-V017"),
+    (ui, "TT-W106"),
 )
 
 _ADAPTER_VERBS = (

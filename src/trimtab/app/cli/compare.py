@@ -29,10 +29,15 @@ def compare(
     rate: options.Exchange = None,
     training: options.Training,
     trust_remote_code: options.TrustCode = False,
+    events: Annotated[str | None, typer.Option("--events", metavar="jsonl", help="TT-W102")] = None,
     json: options.Json = False,
 ) -> None:
     from trimtab import study
     from trimtab.app.cli.show.comparing import follow
+    from trimtab.app.cli.show.events import print_events, require_format
+
+    if events is not None:
+        require_format(events)
 
     request = study.CompareRequest(
         models=options.several(models) or (model,),
@@ -51,4 +56,8 @@ def compare(
         trust_remote_code=trust_remote_code,
         language=ctx.obj.language,
     )
-    follow(ctx.obj, study.compare(request))
+    happening = study.compare(request)
+    if events is None:
+        follow(ctx.obj, happening)
+    else:
+        print_events(ctx.obj, happening)

@@ -25,9 +25,14 @@ def train(
     goal: options.Goal = "balanced",
     method: options.Method = "auto",
     training: options.Training,
+    events: Annotated[str | None, typer.Option("--events", metavar="jsonl", help="TT-W102")] = None,
     json: options.Json = False,
 ) -> None:
     from trimtab import study
+    from trimtab.app.cli.show.events import print_events, require_format
+
+    if events is not None:
+        require_format(events)
 
     request = study.TrainRequest(
         model=model,
@@ -46,7 +51,10 @@ def train(
         pricing=options.pricing(None, rate),
         language=ctx.obj.language,
     )
-    events = study.train(request)
+    happening = study.train(request)
+    if events is not None:
+        print_events(ctx.obj, happening)
+        return
     from trimtab.app.cli.show.training import follow  # torch, which a refusal need not wait for
 
-    follow(ctx.obj, events)
+    follow(ctx.obj, happening)

@@ -15,34 +15,16 @@ from fastapi import FastAPI
 from uvicorn import Config, Server
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from trimtab.errors import UsageError, system_reason
 from trimtab.serving.http.app import make_app
 from trimtab.serving.http.logs import log, log_to
 from trimtab.serving.http.observed import Traffic
 from trimtab.serving.http.settings import HttpSettings
+from trimtab.serving.http.sockets import bound, url_of
 from trimtab.serving.service import Service
 
+__all__ = ["HttpServer", "bound", "url_of"]
+
 _LAST_SECONDS = 2  # for answers that are cut off at the end of a drain
-
-
-def bound(settings: HttpSettings) -> socket.socket:
-    """A socket at the address; nothing is taken yet. Raises UsageError TT-N045."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    taken = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        taken.bind((settings.host, settings.port))
-    except OSError as error:
-        taken.close()
-        reason = system_reason(error)
-        raise UsageError("TT-N045", host=settings.host, port=settings.port, reason=reason) from error
-    return taken
-
-
-def url_of(taken: socket.socket) -> str:
-    """Where a socket is reached."""
-    host, port, *_ = taken.getsockname()
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 class HttpServer:
