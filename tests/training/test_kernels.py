@@ -144,7 +144,8 @@ def padded() -> dict[str, torch.Tensor]:
 def test_a_whole_model_computes_the_same_in_evaluation(models) -> None:
     plain, fast = models
     with torch.inference_mode():
-        assert torch.equal(plain.eval()(**padded()).logits, fast.eval()(**padded()).logits)
+        ours, theirs = (model.eval()(**padded()).logits for model in (fast, plain))
+    torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-6)  # quick products sum in another order
 
 
 def test_without_dropout_a_whole_model_trains_the_same(models) -> None:
