@@ -44,13 +44,14 @@ class QuickLora(Linear):
 
 class _BesideFrozen(torch.autograd.Function):
     """x W' + b + s (x A') B', W and b without gradients. Shapes: x (..., inputs), W (outputs, inputs), b (outputs)
-    or None, A (rank, inputs), B (outputs, rank). Keeps x and x A' for backward."""
+    or None, A (rank, inputs), B (outputs, rank). Keeps x and x A' for the gradients of A and B."""
 
     @staticmethod
     def forward(ctx, x, weight, bias, down, up, scaling):  # type: ignore[no-untyped-def]
         rows = x.reshape(-1, x.shape[-1])
         inner = rows @ down.T
-        ctx.save_for_backward(rows, inner, weight, down, up)
+        kept = (rows, inner) if down.requires_grad else (None, None)  # at rest, in a stage that is not its own
+        ctx.save_for_backward(*kept, weight, down, up)
         ctx.scaling = scaling
         made = product(rows, weight, bias).addmm_(inner, up.T, alpha=scaling)
         return made.view(*x.shape[:-1], -1)
