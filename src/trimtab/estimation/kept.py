@@ -177,6 +177,14 @@ def attends_again(spec: ModelSpec, number: int, length: float, keys: float, kind
     return kind == "cpu" and number == 2 and short and not drops_probabilities(spec, kind)
 
 
+def scores_at_once(spec: ModelSpec, number: int, rows: int, length: int, kind: DeviceKind) -> int:
+    """How many scores are made at a time where attention is made again; 0 elsewhere."""
+    if not attends_again(spec, number, length, length, kind):
+        return 0
+    a_row = spec.heads * length * length
+    return min(rows * a_row, max(ATTENTION_PIECE, a_row))
+
+
 def drops_probabilities(spec: ModelSpec, kind: DeviceKind) -> bool:
     """On a CPU, attention with dropout keeps its probabilities; fused kernels elsewhere do not."""
     return kind == "cpu" and spec.attention_dropout > 0

@@ -20,6 +20,7 @@ from trimtab.tuning.products import use_quick_products
 
 _NAME = "trimtab_cpu"
 _LOW_BYTES = 2
+_VECTOR = 32  # numbers in bf16, of 512 bits
 _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
@@ -131,23 +132,25 @@ class _AttentionAgain(torch.autograd.Function):
 
 
 def _probabilities(q: torch.Tensor, k: torch.Tensor, hidden: torch.Tensor | None, scaling: float) -> torch.Tensor:
-    """Of flat queries and keys, (B H, L, K). The softmax is made in fp32 at least: in bf16 torch's takes four
-    times as long where keys do not fill whole vectors, its gradient ten times."""
+    """Of flat queries and keys, (B H, L, K)."""
     scores = _scaled(q, k.mT, scaling)
     if hidden is not None:
         scores.view(len(hidden), -1, *scores.shape[1:]).add_(hidden)
-    return torch.softmax(scores, dim=-1, dtype=_wide(q.dtype)).to(q.dtype)
+    return torch.softmax(scores, dim=-1, dtype=_wide(scores)).to(q.dtype)
 
 
 def _of_scores(gradient: torch.Tensor, probabilities: torch.Tensor) -> torch.Tensor:
     """The gradient of scores from that of their probabilities."""
-    wide = _wide(gradient.dtype)
+    wide = _wide(gradient)
     made = torch._softmax_backward_data(gradient.to(wide), probabilities.to(wide), -1, wide)
     return made.to(gradient.dtype)
 
 
-def _wide(dtype: torch.dtype) -> torch.dtype:
-    return torch.promote_types(dtype, torch.float32)
+def _wide(scores: torch.Tensor) -> torch.dtype:
+    """In what a softmax is made: fp32 at least where a row's keys leave a vector half filled, over which torch's
+    kernels for bf16 take four times as long, ten times backward. It sums in fp32 anyway."""
+    whole = scores.shape[-1] % _VECTOR == 0
+    return scores.dtype if whole else torch.promote_types(scores.dtype, torch.float32)
 
 
 def _hidden(mask: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | None:
