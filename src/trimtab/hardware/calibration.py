@@ -53,6 +53,7 @@ def cached_calibration(key: str) -> Calibration | None:
             bandwidth=float(facts["bandwidth"]),
             step_costs=tuple(_costs(dtype, each) for dtype, each in facts["step_costs"]),
             busy=bool(facts["busy"]),
+            fp32_onednn=bool(facts["fp32_onednn"]),
             evidence=Evidence(facts["evidence"]),
         )
     except (OSError, ValueError, KeyError, TypeError):
@@ -71,6 +72,7 @@ def save_calibration(calibration: Calibration) -> bool:
         "bandwidth": calibration.bandwidth,
         "step_costs": [(costs.dtype, asdict(costs.seconds_each)) for costs in calibration.step_costs],
         "busy": calibration.busy,
+        "fp32_onednn": calibration.fp32_onednn,
         "evidence": calibration.evidence,
     }
     try:

@@ -36,7 +36,7 @@ from trimtab.models.spec import ModelSpec
 from trimtab.training.kernels import use_cpu_kernels
 from trimtab.training.meter import MemoryMeter, give_back_heap, held_heap
 from trimtab.tuning import DTYPES
-from trimtab.tuning.products import product
+from trimtab.tuning.products import onednn_pays, product
 
 # (rows, inputs, outputs): layers of small and base encoders at a few hundred to a thousand tokens
 _MATMULS = ((800, 384, 384), (800, 384, 1536), (800, 1536, 384), (1024, 768, 768), (1024, 768, 3072))
@@ -77,7 +77,7 @@ _LEAST_STEPS = 3
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Probed:
     """FLOP/s of matmuls by precision, bytes/s of a copy, resident bytes after the imports, and beyond them what is
-    still held when steps have run and all their tensors are gone."""
+    still held when steps have run and all their tensors are gone; the last as `Calibration` has it."""
 
     matmul_rates: tuple[tuple[str, float], ...]
     bandwidth: float
@@ -85,6 +85,7 @@ class Probed:
     runtime_bytes: int
     working_bytes: int
     step_costs: tuple[StepCosts, ...]
+    fp32_onednn: bool
 
 
 def probe(cores: int) -> Probed:
@@ -111,6 +112,7 @@ def _probed(cores: int) -> Probed:
         runtime_bytes=runtime_bytes,
         working_bytes=working_bytes,
         step_costs=tuple(costs),
+        fp32_onednn=onednn_pays(),
     )
 
 
