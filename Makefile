@@ -44,6 +44,7 @@ bench: setup
 	$(BIN)/python benchmarks/light_verbs.py
 	$(BIN)/python benchmarks/memory_prediction.py
 	$(BIN)/python benchmarks/train_vs_trainer.py speed
+	$(BIN)/python benchmarks/train_vs_trainer.py profile
 	$(BIN)/python benchmarks/train_vs_trainer.py accuracy
 
 soak: setup

@@ -2,14 +2,16 @@
 
     python benchmarks/train_vs_trainer.py speed    [--rounds 3] [--steps 200]
     python benchmarks/train_vs_trainer.py accuracy [--seeds 0,1,2]
-    options of both: --model DIR --data FOLDER --methods full,lora --batch 16
+    python benchmarks/train_vs_trainer.py profile  [--steps 200] [--precision fp32]
+    options of all: --model DIR --data FOLDER --methods full,lora --batch 16
 
 Contenders: `trimtab` as it plans on this machine, `trainer` with the Trainer's defaults, `trainer-sorted` with
 batches of like length, `trainer-bf16` with bf16 as well; which of the two is faster depends on the machine. Speed:
 windows of 200 steps after 10 of warm-up, each in a process of its own,
 interleaved; medians and ratios of samples a second, and peak resident memory. Accuracy: whole trainings of three
 epochs, best epoch on dev kept by both, scored on test; the paired difference over seeds with its interval.
-Run nothing else beside the speed part.
+Profile: where the time of Trimtab's own step goes, and its share of the measured matmul peak (`step_profile`).
+Run nothing else beside speed and profile.
 """
 
 import argparse
@@ -34,10 +36,9 @@ LEARNING_RATES = {"full": 5e-5, "lora": 5e-4, "freeze": 5e-5, "head": 1e-3}
 EPOCHS, WARMUP_SHARE, MAX_LENGTH, WARMUP_STEPS = 3, 0.06, 128, 10
 
 
-def run_trimtab(task: dict) -> dict:
-    """One training by Trimtab's loop, cut after the window where one is asked for. `task` as in `run_trainer`,
-    with "prefix" (the planner's word for --prefix-cache), and "states", a folder for what the frozen part
-    gives."""
+def planned(task: dict):  # type: ignore[no-untyped-def]
+    """What Trimtab plans for `task` on this machine: machine, source, corpus, its facts, spec and the plan. Beside
+    what `run_trainer` reads of it, "prefix" (the planner's word for --prefix-cache) and "precision"."""
     from dataclasses import replace
 
     from trimtab import planning
@@ -46,7 +47,6 @@ def run_trimtab(task: dict) -> dict:
     from trimtab.models import locate, read_spec
     from trimtab.planning import Settings
     from trimtab.study import Reading, gather
-    from trimtab.training import Finished, Job, Step, Training
     from trimtab.training.calibrate import calibrated
 
     machine = this_machine()
@@ -61,10 +61,22 @@ def run_trimtab(task: dict) -> dict:
         learning_rate=LEARNING_RATES[task["method"]],
         max_length=MAX_LENGTH,
         prefix_cache=task.get("prefix", "off"),
+        precision=task.get("precision"),
         seed=task["seed"],
     )
     choices = Choices(top_layers=task.get("top_layers"))
     plan = planning.plan(spec, facts, machine, method=task["method"], choices=choices, settings=settings)
+    return machine, source, corpus, facts, spec, plan
+
+
+def run_trimtab(task: dict) -> dict:
+    """One training by Trimtab's loop, cut after the window where one is asked for. `task` as in `planned`, with
+    "states", a folder for what the frozen part gives."""
+    from dataclasses import replace
+
+    from trimtab.training import Finished, Job, Step, Training
+
+    machine, source, corpus, facts, spec, plan = planned(task)
     strategy = plan.chosen.estimate.strategy
     threads = int(os.environ.get("OMP_NUM_THREADS", machine.cores))
     seconds: list[float] = []
@@ -91,6 +103,42 @@ def run_trimtab(task: dict) -> dict:
                     "peak_bytes": run.peak_memory_bytes,
                 }
     raise AssertionError("the training ended early")
+
+
+def profile_trimtab(task: dict) -> dict:
+    """As many steps as they are, then as many under torch's profiler: {"lines": what to print}."""
+    from step_profile import lines, share_of_peak, spent
+    from torch.profiler import ProfilerActivity, profile
+
+    from trimtab.training import Job, Step, Training
+
+    machine, source, corpus, facts, spec, plan = planned(task)
+    strategy, steps = plan.chosen.estimate.strategy, task["steps"]
+    threads = int(os.environ.get("OMP_NUM_THREADS", machine.cores))
+    profiler, seconds = profile(activities=[ProfilerActivity.CPU]), [0.0, 0.0]
+    with tempfile.TemporaryDirectory() as folder:
+        job = Job(source=source, spec=spec, data=facts, strategy=strategy, folder=Path(folder), threads=threads)
+        for event in Training(job, corpus):
+            if not isinstance(event, Step) or event.step < WARMUP_STEPS:
+                continue
+            done = event.step - WARMUP_STEPS
+            if done:
+                seconds[done > steps] += event.seconds / steps
+            if done == steps:
+                profiler.start()
+            if done == 2 * steps:
+                profiler.stop()
+                break
+    share = share_of_peak(strategy, spec, facts, machine, seconds[0])
+    found = spent(profiler.key_averages(), steps, step_seconds=seconds[1])
+    predicted = plan.chosen.estimate.time.step_seconds.value
+    head = (
+        f"{task['method']} in {strategy.precision}, {threads} threads: a step of {strategy.batch} rows takes "
+        f"{1e3 * seconds[0]:.1f} ms ({strategy.batch / seconds[0]:.1f} samples/s), "
+        f"predicted {1e3 * predicted:.1f}, profiled {1e3 * seconds[1]:.1f}; "
+        f"{100 * share:.0f} % of the measured matmul peak"
+    )
+    return {"lines": [head, *lines(found)]}
 
 
 def run_trainer(task: dict, settings: dict) -> dict:
@@ -265,9 +313,25 @@ def accuracy(arguments: argparse.Namespace, task: dict) -> None:
             print(f"{method}: trimtab - {rival}: {paired_difference(ours, theirs)}", flush=True)
 
 
+def profile_methods(arguments: argparse.Namespace, task: dict) -> None:
+    for method in arguments.methods.split(","):
+        asked = {"method": method, "seed": 0, "steps": arguments.steps, "precision": arguments.precision}
+        print("\n".join(in_process("profile", {**task, **asked})["lines"]), flush=True)
+
+
+PARTS = {"speed": speed, "accuracy": accuracy, "profile": profile_methods}
+
+
+def run_one(task: dict) -> dict:
+    """One contender, in this process."""
+    ours = {"trimtab": run_trimtab, "profile": profile_trimtab}
+    contender = task["contender"]
+    return ours[contender](task) if contender in ours else run_trainer(task, TRAINER_SETTINGS[contender])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=("speed", "accuracy", "one"))
+    parser.add_argument("part", choices=(*PARTS, "one"))
     parser.add_argument("--model", default=os.path.expanduser("~/.cache/trimtab-dev-models/all-minilm-l6-v2"))
     parser.add_argument("--data", default=str(Path(__file__).parents[2] / "shared" / "data" / "sst2"))
     parser.add_argument("--methods", default="full,lora")
@@ -276,19 +340,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), help="of Trimtab; otherwise as it plans")
     parser.add_argument("--task", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.part == "one":
-        task = json.loads(arguments.task)
-        contender = task["contender"]
-        ours = contender == "trimtab"
-        result = run_trimtab(task) if ours else run_trainer(task, TRAINER_SETTINGS[contender])
-        print(json.dumps(result))
+        print(json.dumps(run_one(json.loads(arguments.task))))
         return
     print_facts()
     print(f"{Path(arguments.model).name} on {Path(arguments.data).name}, batch {arguments.batch}", flush=True)
     task = {"model": arguments.model, "data": arguments.data, "batch": arguments.batch}
-    (speed if arguments.part == "speed" else accuracy)(arguments, task)
+    PARTS[arguments.part](arguments, task)
 
 
 if __name__ == "__main__":

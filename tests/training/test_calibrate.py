@@ -75,7 +75,15 @@ def test_what_a_busy_machine_gave_is_measured_again_when_it_is_idle(
     save_calibration(
         Calibration(key="here", matmul_rates=(), threads=1, busy=was_busy, evidence=Evidence.MEASURED)
     )
-    fresh = Probed(matmul_rates=(), bandwidth=1.0, threads=2, runtime_bytes=1, working_bytes=1, step_costs=())
+    fresh = Probed(
+        matmul_rates=(),
+        bandwidth=1.0,
+        threads=2,
+        runtime_bytes=1,
+        working_bytes=1,
+        step_costs=(),
+        fp32_onednn=False,
+    )
     monkeypatch.setattr(calibrate, "_others_at_work", lambda: is_busy)
     monkeypatch.setattr(calibrate, "_in_fresh_process", lambda cores: fresh)
     assert calibrated("here", cores=2).threads == (2 if redone else 1)

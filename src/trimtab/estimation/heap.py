@@ -39,7 +39,7 @@ _CPU_MIXED_HOLES = 0.85
 _CPU_MIXED_BATCHES = 4
 _WIDTH_POWER = 4
 _CPU_LEFT = 0.5  # share of what a step took of the heap that is still held afterwards
-_KERNEL_BYTES = 2 * MIB // 5
+_KERNEL_BYTES = {"fp32": 3 * MIB // 5, "bf16": 2 * MIB // 5, "fp16": 2 * MIB // 5}
 # A tokenizer as `tokenizers` and transformers hold it, over the size of its file: 22 for MiniLM's 30,522 word
 # pieces, 20 for e5's 250,002 unigrams (314 MiB), 12 for SmolLM2's 49,152 byte pairs. Where the file is not at
 # hand, its size by rule: an entry takes 15 bytes (MiniLM) to 72 (SmolLM2).
@@ -48,6 +48,7 @@ _TOKENIZER_ENTRY_BYTES = 40
 # Kinds of matmul: the layer's matrices forward; their and attention's gradients, with attention's own forward;
 # gradients of weights; LoRA's.
 _FORWARD_MATMULS, _BACKWARD_MATMULS, _WEIGHT_MATMULS, _BESIDE_MATMULS = 3, 9, 3, 4
+_FP32_BACKWARD_MATMULS = 3  # attention's and LoRA's go through MKL
 _CUDA_CONTEXT_BYTES = int(1.4 * GIB)
 
 
@@ -123,19 +124,25 @@ def working_bytes(spec: ModelSpec, machine: Machine) -> int:
 
 
 def kernel_bytes(strategy: Strategy, spec: ModelSpec, data: DataSpec, machine: Machine) -> int:
-    """What oneDNN compiles and keeps for low-precision matmuls on a CPU: a set of kernels for every padded width.
+    """What oneDNN compiles and keeps for matmuls on a CPU: a set of kernels for every padded width.
 
-    Measured on AVX-512 cores: about 0.4 MiB a kind of matmul and width; evicted kernels do not
-    return their memory. fp32 goes through MKL, which keeps nothing of the kind.
+    Measured on AVX-512 cores: about 0.4 MiB a kind of matmul and width, in fp32 0.6; evicted kernels do not
+    return their memory. Where fp32 goes through MKL, nothing of the kind is kept.
     """
-    if machine.device.kind != "cpu" or strategy.precision == "fp32":
+    if machine.device.kind != "cpu" or (strategy.precision == "fp32" and not _fp32_onednn(machine)):
         return 0
+    fp32 = strategy.precision == "fp32"
     lowest = strategy.lowest_layer(spec)
     kinds = _FORWARD_MATMULS
     if lowest < spec.layers:
         loads = (*strategy.loads(spec, max(0, lowest)), *strategy.loads(spec, spec.layers - 1))
-        kinds += _BACKWARD_MATMULS
+        kinds += _FP32_BACKWARD_MATMULS if fp32 else _BACKWARD_MATMULS
         kinds += _WEIGHT_MATMULS if any(load.trained for load in loads) else 0
-        kinds += _BESIDE_MATMULS if any(load.beside or load.after for load in loads) else 0
+        beside = any(load.after or (load.beside and not fp32) for load in loads)
+        kinds += _BESIDE_MATMULS if beside else 0
     widths, _ = data.lengths.batch_widths(strategy.micro_batch, strategy.max_length)
-    return len(widths) * kinds * _KERNEL_BYTES
+    return len(widths) * kinds * _KERNEL_BYTES[strategy.precision]
+
+
+def _fp32_onednn(machine: Machine) -> bool:
+    return machine.calibration is not None and machine.calibration.fp32_onednn

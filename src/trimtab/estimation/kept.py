@@ -7,6 +7,7 @@ transformers classes, see docs/formulas.md:
     queries, keys, values                    3 s d: with a padding mask, keys and values are repeated to the
                                              number of query heads
     attention                                fused kernel: its output s d, the mask s L, 4 heads
+                                             in low precision on a CPU: nothing, it is made again
                                              with dropout on a CPU: probabilities and their mask (s + m) heads L;
                                              a decoder's goes through torch's own, in fp32: 12 heads L
     input of every layer norm                s h each
@@ -40,6 +41,10 @@ _INPUT_OF: dict[Role, str] = {
     "q": "layer", "k": "layer", "v": "layer", "qkv": "layer", "o": "attention", "gate": "mlp",
     "up": "mlp", "gate_up": "mlp", "down": "inner",
 }  # fmt: skip
+
+# On a CPU attention in low precision is our own (`training.kernels`) up to so many scores a row; so many are made
+# at once, those of one row at least.
+ATTENTION_MOST, ATTENTION_PIECE = 1 << 22, 1 << 20
 
 
 def activation_bytes(
@@ -96,7 +101,8 @@ def layer_bytes(strategy: Strategy, spec: ModelSpec, layer: int, length: int, ki
     trained = [linear for load in loads for linear in load.trained]
     beside = [(linear, rank) for load in loads for linear, rank in load.beside]
     inputs = {_INPUT_OF[linear.role]: linear.inputs for linear in (*trained, *(x for x, _ in beside))}
-    if not drops_probabilities(spec, kind):
+    keys = length + sum(load.keys for load in loads)
+    if not (drops_probabilities(spec, kind) or attends_again(spec, number, length, keys, kind)):
         inputs["attention"] = spec.heads * spec.head_dim
     return (
         number * (sum(inputs.values()) + sum(rank for _, rank in beside) + sum(map(_kept_by_adapters, loads)))
@@ -136,6 +142,8 @@ def _attention_bytes(strategy: Strategy, spec: ModelSpec, length: int, before: i
     values stand before those of a text."""
     number, keys = BYTES[strategy.precision], length + before
     width = round(spec.heads * spec.head_dim * (1 + 2 * keys / length))
+    if attends_again(spec, number, length, keys, kind):
+        return number * width
     if not drops_probabilities(spec, kind):
         return number * (width + keys) + 4 * spec.heads
     if spec.kind == "encoder":
@@ -161,6 +169,20 @@ def _norm_bytes(spec: ModelSpec, number: int, *, trained: bool) -> int:
 def mask_bytes(number: int, kind: DeviceKind) -> int:
     """Bytes of a dropout mask for each number it is for."""
     return number if kind == "cpu" else 1
+
+
+def attends_again(spec: ModelSpec, number: int, length: float, keys: float, kind: DeviceKind) -> bool:
+    """Whether attention keeps queries, keys and values alone; `number`: bytes of one."""
+    short = spec.heads * length * keys <= ATTENTION_MOST
+    return kind == "cpu" and number == 2 and short and not drops_probabilities(spec, kind)
+
+
+def scores_at_once(spec: ModelSpec, number: int, rows: int, length: int, kind: DeviceKind) -> int:
+    """How many scores are made at a time where attention is made again; 0 elsewhere."""
+    if not attends_again(spec, number, length, length, kind):
+        return 0
+    a_row = spec.heads * length * length
+    return min(rows * a_row, max(ATTENTION_PIECE, a_row))
 
 
 def drops_probabilities(spec: ModelSpec, kind: DeviceKind) -> bool:

@@ -22,7 +22,13 @@ from trimtab.estimation.heap import (
     working_bytes,
 )
 from trimtab.estimation.held import BYTES, held_bytes, packing_bytes, unpacked_bytes
-from trimtab.estimation.kept import activation_bytes, drops_probabilities, lowest_layer_bytes, mask_bytes
+from trimtab.estimation.kept import (
+    activation_bytes,
+    drops_probabilities,
+    lowest_layer_bytes,
+    mask_bytes,
+    scores_at_once,
+)
 from trimtab.estimation.margins import widened
 from trimtab.estimation.prefix import cached_depths, held_prefix_bytes, released_bytes
 from trimtab.estimation.question import evaluated_rows, learned_tokens, longest_batch
@@ -42,6 +48,7 @@ from trimtab.units import Evidence, Figure
 
 _MASTER_BYTES = 4
 _GRADIENT_BYTES = 4
+_AGAIN_BYTES = 12  # a score and its gradient in low precision, and both as softmax's gradient has them in fp32
 _READ_AHEAD_BYTES = 64 * 1024  # Linux maps so much of a file around a page that is asked for
 # Half-width of the interval, of the part above the runtime: of 94 trainings (benchmarks/real_runs.py) that no
 # constant was fitted on, 5 took more than the high end (docs/formulas.md, "Known error").
@@ -432,11 +439,13 @@ def _temporary_bytes(strategy: Strategy, spec: ModelSpec, rows: int, length: int
     inner = number * (2 * arrays + 2 * spec.hidden)
     dropped = backward and drops_probabilities(spec, machine.device.kind)
     attention = 4 * number * spec.heads * length if dropped else 0
+    again = _AGAIN_BYTES * scores_at_once(spec, number, rows, length, machine.device.kind)
     gone = number * (spec.ffn * activation_arrays(spec) + spec.hidden) if strategy.recompute else 0
     unpacked = unpacked_bytes(strategy, spec)
     multiplied = tokens * number * (arrays + 3 * spec.hidden) + unpacked if unpacked else 0
     renormed = _renorm_bytes(strategy, spec)
-    return max(tokens * inner, tokens * (attention + 4 * number * spec.hidden - gone), multiplied, renormed)
+    attends = tokens * (attention + 4 * number * spec.hidden - gone) + again
+    return max(tokens * inner, attends, multiplied, renormed)
 
 
 def _renorm_bytes(strategy: Strategy, spec: ModelSpec) -> int:

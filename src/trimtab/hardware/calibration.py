@@ -21,6 +21,7 @@ _SHAPES = ((512, 768, 768), (1024, 768, 768), (512, 768, 3072))
 _REPEATS = 4
 _BUDGET_SECONDS = 0.2
 _COPY_BYTES = 64 * MIB
+_PROBE = "probe 2"  # another number when training computes otherwise, so that what was timed before is left alone
 _LIBRARIES = ("numpy", "torch", "transformers", "peft", "bitsandbytes")
 _HALF_PRECISION = frozenset({"avx512_bf16", "amx_bf16", "neon_bf16"})
 
@@ -33,7 +34,7 @@ def calibration_key(machine: Machine) -> str:
     memory = f"{machine.host_memory_bytes / GIB:.0f} GiB"
     versions = [f"{name} {_version(name)}" for name in _LIBRARIES]
     facts = (f"{machine.count} x {device.name}", f"{machine.cores} cores", memory, " ".join(device.features))
-    return "; ".join((*facts, *versions))
+    return "; ".join((*facts, *versions, _PROBE))
 
 
 def cached_calibration(key: str) -> Calibration | None:
@@ -52,6 +53,7 @@ def cached_calibration(key: str) -> Calibration | None:
             bandwidth=float(facts["bandwidth"]),
             step_costs=tuple(_costs(dtype, each) for dtype, each in facts["step_costs"]),
             busy=bool(facts["busy"]),
+            fp32_onednn=bool(facts["fp32_onednn"]),
             evidence=Evidence(facts["evidence"]),
         )
     except (OSError, ValueError, KeyError, TypeError):
@@ -70,6 +72,7 @@ def save_calibration(calibration: Calibration) -> bool:
         "bandwidth": calibration.bandwidth,
         "step_costs": [(costs.dtype, asdict(costs.seconds_each)) for costs in calibration.step_costs],
         "busy": calibration.busy,
+        "fp32_onednn": calibration.fp32_onednn,
         "evidence": calibration.evidence,
     }
     try:

@@ -75,8 +75,8 @@ class Calibration:
     `runtime_bytes` is the resident memory of a process that has imported the training stack and trained
     nothing, `working_bytes` what it holds beyond that when it has trained and let everything go (0 = not
     measured). `step_costs`: by precision, where steps were timed. `busy`: others were at work meanwhile, so that
-    all of it may be too slow. `key` names the machine and the library versions
-    it holds for.
+    all of it may be too slow. `fp32_onednn`: products in fp32 go through oneDNN, which keeps what it compiles for
+    them. `key` names the machine and the library versions it holds for.
     """
 
     key: str
@@ -87,6 +87,7 @@ class Calibration:
     bandwidth: float = 0.0
     step_costs: tuple[StepCosts, ...] = ()
     busy: bool = False
+    fp32_onednn: bool = False
     evidence: Evidence = Evidence.PROBE
 
     def rate(self, dtype: str) -> float | None:

@@ -38,6 +38,7 @@ def calibrated(key: str, cores: int) -> Calibration:
         bandwidth=probed.bandwidth,
         step_costs=probed.step_costs,
         busy=busy,
+        fp32_onednn=probed.fp32_onednn,
         evidence=Evidence.MEASURED,
     )
     save_calibration(fresh)

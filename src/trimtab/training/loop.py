@@ -35,7 +35,7 @@ from trimtab.training.events import (
     Started,
     Step,
 )
-from trimtab.training.meter import MemoryMeter, give_back_heap
+from trimtab.training.meter import MemoryMeter, give_back_heap, held_heap
 from trimtab.training.run import LossPoint, Run
 from trimtab.training.session import Job, Session, prepare, versions
 from trimtab.training.step import forward_backward
@@ -83,7 +83,7 @@ class Training:
 
     def _locked(self) -> Iterator[Event]:
         runtime_bytes = self._meter.now_bytes()
-        with self._meter.running():
+        with self._meter.running(), held_heap():
             start = time.perf_counter()
             session = prepare(self.job, self._corpus)
             self.session = session

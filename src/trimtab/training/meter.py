@@ -1,4 +1,5 @@
-"""Measured memory: the resident set of this process on a CPU, the allocator's reserve plus context on a GPU.
+"""Measured memory: the resident set of this process on a CPU, the allocator's reserve plus context on a GPU; and
+what the C heap does with memory that is freed.
 
 A thread samples the resident set while a phase runs; the kernel's own high-water mark is taken where it can be
 reset (Linux), so that a peak between two samples is not missed.
@@ -17,6 +18,11 @@ import torch
 
 _SECONDS_BETWEEN_SAMPLES = 0.02
 _SECONDS_BESIDE_THE_KERNEL = 0.5  # the kernel's high-water mark misses nothing; samples only follow along
+# glibc's mallopt: above so many free bytes at its end the heap shrinks; blocks of so many bytes are mapped one by
+# one. By itself it ends at 32 MiB for blocks and twice the largest block that was freed for its end.
+_TRIM, _MAPPED = -1, -3
+_MAPPED_BLOCK_BYTES = 32 << 20
+_HELD_BYTES = (1 << 31) - 1  # an int: without bound, but for heaps of 2 GiB and more
 
 
 def give_back_heap() -> None:
@@ -25,6 +31,25 @@ def give_back_heap() -> None:
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+@contextlib.contextmanager
+def held_heap() -> Iterator[None]:
+    """Within, glibc keeps what a step frees for the next one. Else it gives the end of the heap back after every
+    step and asks for it again, page by page: 4,000 pages a LoRA step of MiniLM-L6, a tenth of its time. The peak,
+    which comes within a step, is the same. Nothing where there is no glibc."""
+    _set_heap(_HELD_BYTES)
+    try:
+        yield
+    finally:
+        _set_heap(2 * _MAPPED_BLOCK_BYTES)
+
+
+def _set_heap(end_bytes: int) -> None:
+    with contextlib.suppress(OSError, AttributeError):
+        library = ctypes.CDLL("libc.so.6")
+        library.mallopt(_MAPPED, _MAPPED_BLOCK_BYTES)
+        library.mallopt(_TRIM, end_bytes)
 
 
 class MemoryMeter:

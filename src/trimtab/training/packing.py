@@ -7,12 +7,12 @@ whole), and the making of the sequence (`evaluation.encode.EndToEnd`).
 
 import torch
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from trimtab.errors import ModelError
 from trimtab.evaluation import vocabulary
 from trimtab.evaluation.encode import end_to_end
+from trimtab.training.kernels import attention_forward
 
 _NAME = "trimtab_rows"
 _SAME = {torch.float32: 1e-4, torch.bfloat16: 3e-2, torch.float16: 1e-2}  # of the length of a token's vector
@@ -37,11 +37,11 @@ def _attention_by_rows(module, query, key, value, attention_mask, cu_seq_lens_q=
     """transformers' attention interface: (B, H, L, D) in, (B, L, H, D) out. `cu_seq_lens_q`: where rows begin, and
     the end of the last; None = a padded batch."""
     if cu_seq_lens_q is None:
-        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+        return attention_forward(module, query, key, value, attention_mask, **kwargs)
     lengths = cu_seq_lens_q.diff().tolist()
     # Not by slices, whose gradients would each be as large as the whole sequence.
     rows = zip(*(x.split(lengths, dim=2) for x in (query, key, value)), strict=True)
-    found = [sdpa_attention_forward(module, *row, None, **kwargs)[0] for row in rows]
+    found = [attention_forward(module, *row, None, **kwargs)[0] for row in rows]
     return torch.cat(found, dim=1), None
 
 

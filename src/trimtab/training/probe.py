@@ -34,8 +34,9 @@ from trimtab.methods import Head, Lora, Precision, Strategy, Weights, lora_targe
 from trimtab.models.config import shape_from
 from trimtab.models.spec import ModelSpec
 from trimtab.training.kernels import use_cpu_kernels
-from trimtab.training.meter import MemoryMeter, give_back_heap
+from trimtab.training.meter import MemoryMeter, give_back_heap, held_heap
 from trimtab.tuning import DTYPES
+from trimtab.tuning.products import onednn_pays, product
 
 # (rows, inputs, outputs): layers of small and base encoders at a few hundred to a thousand tokens
 _MATMULS = ((800, 384, 384), (800, 384, 1536), (800, 1536, 384), (1024, 768, 768), (1024, 768, 3072))
@@ -76,7 +77,7 @@ _LEAST_STEPS = 3
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Probed:
     """FLOP/s of matmuls by precision, bytes/s of a copy, resident bytes after the imports, and beyond them what is
-    still held when steps have run and all their tensors are gone."""
+    still held when steps have run and all their tensors are gone; the last as `Calibration` has it."""
 
     matmul_rates: tuple[tuple[str, float], ...]
     bandwidth: float
@@ -84,10 +85,16 @@ class Probed:
     runtime_bytes: int
     working_bytes: int
     step_costs: tuple[StepCosts, ...]
+    fp32_onednn: bool
 
 
 def probe(cores: int) -> Probed:
     """Everything, in about twelve seconds. `cores` = cores this process may use."""
+    with held_heap():  # as the loop has it
+        return _probed(cores)
+
+
+def _probed(cores: int) -> Probed:
     meter = MemoryMeter(torch.device("cpu"))
     runtime_bytes = meter.now_bytes()
     threads = _fastest_threads(cores)
@@ -105,6 +112,7 @@ def probe(cores: int) -> Probed:
         runtime_bytes=runtime_bytes,
         working_bytes=working_bytes,
         step_costs=tuple(costs),
+        fp32_onednn=onednn_pays(),
     )
 
 
@@ -208,7 +216,7 @@ def _matmul_rate(dtype: torch.dtype) -> float:
     work = seconds = 0.0
     for rows, inputs, outputs in _MATMULS:
         x, weight = torch.randn(rows, inputs).to(dtype), torch.randn(outputs, inputs).to(dtype)
-        seconds += min(_timed(partial(torch.nn.functional.linear, x, weight), _SECONDS_A_MATMUL))
+        seconds += min(_timed(partial(product, x, weight), _SECONDS_A_MATMUL))
         work += 2.0 * rows * inputs * outputs
     return work / seconds
 

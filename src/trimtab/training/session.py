@@ -33,6 +33,7 @@ from trimtab.training.kernels import use_cpu_kernels
 from trimtab.training.optimizer import Optimizer
 from trimtab.training.packing import use_packing
 from trimtab.training.rules import require_library
+from trimtab.tuning.products import onednn_pays
 
 _LIBRARIES = ("torch", "transformers", "peft", "accelerate", "trimtab")
 
@@ -86,6 +87,7 @@ class Job:
             "threads": str(self.threads or torch.get_num_threads()),
             **({"loss": self.learned.loss_key} if self.learned.loss_key else {}),
             **_quantiser(self.strategy),
+            **_products(self.strategy),
             **{f"{name} version": version for name, version in versions()},
         }
 
@@ -177,6 +179,12 @@ def _quantiser(strategy: Strategy) -> dict[str, str]:
     """The library whose rounding a quantised base has, or states in 8 bit."""
     name = strategy.library
     return {f"{name} version": importlib.metadata.version(name)} if name else {}
+
+
+def _products(strategy: Strategy) -> dict[str, str]:
+    """Which library multiplies, where it is not torch's own choice: another sums in another order."""
+    quick = strategy.precision == "fp32" and not _has_accelerator() and onednn_pays()
+    return {"products": "oneDNN"} if quick else {}
 
 
 def prepare(job: Job, corpus: Corpus) -> Session:
