@@ -18,6 +18,7 @@ from trimtab.hardware.machine import StepWork
 from trimtab.methods import Choices, method_named
 from trimtab.models import read_spec
 from trimtab.models.families import head_parameters, pooler_parameters
+from trimtab.tuning import products
 
 ROWS, LENGTH, LAYERS = 2, 32, 6
 
@@ -36,6 +37,12 @@ def counted_and_predicted(folder: Path, family: str, method: str, choices: Choic
     above = head_parameters(spec, 2) + pooler_parameters(spec)
     counted = counter.get_total_flops() - rows * (4 if method == "head" else 6) * above
     return counted, ROWS * LENGTH * training_flop(strategy, spec, LENGTH)
+
+
+@pytest.fixture(autouse=True)
+def through_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch's counter does not know oneDNN's operator."""
+    monkeypatch.setattr(products, "onednn_pays", lambda: False)
 
 
 @pytest.mark.parametrize("family", ["bert", "llama"])
