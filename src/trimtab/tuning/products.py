@@ -33,7 +33,10 @@ def quick(weight: torch.Tensor) -> bool:
 
 
 class QuickLinear(nn.Linear):
-    """nn.Linear by `product`, with its gradients. Stands where an nn.Linear stood, with its parameters. Final."""
+    """nn.Linear by `product`, with its gradients. Stands where an nn.Linear stood, with its parameters. Final.
+
+    Without gradients it multiplies as torch does: what a model scores is then, bit for bit, what it scores
+    wherever it is opened again."""
 
     def __init__(self, linear: nn.Linear) -> None:
         nn.Module.__init__(self)
@@ -41,6 +44,8 @@ class QuickLinear(nn.Linear):
         self.weight, self.bias = linear.weight, linear.bias
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not torch.is_grad_enabled():
+            return super().forward(x)
         made: torch.Tensor = _Product.apply(x, self.weight, self.bias)
         return made
 

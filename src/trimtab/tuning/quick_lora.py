@@ -31,7 +31,8 @@ class QuickLora(Linear):
         """One adapter, active and not merged, on a frozen matrix of its own number format."""
         names, base = self.active_adapters, self.base_layer
         return (
-            type(base) in (nn.Linear, QuickLinear)
+            torch.is_grad_enabled()  # scored as PEFT's own layer scores, bit for bit
+            and type(base) in (nn.Linear, QuickLinear)
             and not base.weight.requires_grad
             and len(names) == 1
             and names[0] in self.lora_A

@@ -23,6 +23,7 @@ from trimtab.models.layer_shapes import KEY, Kept, KeptLayer, LayerShape
 from trimtab.models.pruned import built_shape, config_changes, require_prunable, with_shapes
 from trimtab.models.spec import ModelSpec, Role
 from trimtab.tuning import structure
+from trimtab.tuning.products import QuickLinear
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,5 +213,5 @@ def _require_plain(model: PreTrainedModel, spec: ModelSpec) -> None:
         for linear in spec.linears:
             name = f"{path}.{number}.{linear.module}"
             found = model.get_submodule(name)
-            if type(found) is not nn.Linear:
+            if type(found) not in (nn.Linear, QuickLinear):
                 raise ModelError("TT-C203", name=spec.name, module=name, kind=type(found).__name__)

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from trimtab.errors import ModelError
 from trimtab.models.spec import ModelSpec
+from trimtab.tuning.products import QuickLinear
 
 
 def keep_tokens(model: PreTrainedModel, spec: ModelSpec, kept: tuple[int, ...]) -> ModelSpec:
@@ -54,7 +55,7 @@ def keep_tokens(model: PreTrainedModel, spec: ModelSpec, kept: tuple[int, ...]) 
 def _require_plain(table: nn.Module, head: nn.Module | None, spec: ModelSpec) -> None:
     if not isinstance(table, nn.Embedding) or table.num_embeddings != spec.vocab:
         raise ModelError("TT-C305", name=spec.name, kind=type(table).__name__, tokens=spec.vocab)
-    if head is not None and (type(head) is not nn.Linear or head.out_features != spec.vocab):
+    if head is not None and (type(head) not in (nn.Linear, QuickLinear) or head.out_features != spec.vocab):
         raise ModelError("TT-C305", name=spec.name, kind=type(head).__name__, tokens=spec.vocab)
 
 
