@@ -293,14 +293,9 @@ def _half(state: _State) -> tuple[Trial, ...]:
 
     def trials(rows: int) -> tuple[Trial, ...]:
         return tuple(
-            _short(
-                state.field,
-                state.field.named(outcome.trial.entrant),
-                rows,
-                rung=state.rung,
-                rate=outcome.trial.learning_rate,
-            )
+            _short(state.field, state.field.named(outcome.trial.entrant), rows, rung=state.rung, rate=rate)
             for outcome in chosen
+            for rate in (outcome.trial.learning_rate, outcome.trial.learning_rate / RATE_STEP)
         )
 
     rows = _rows_within(state, most, trials)
