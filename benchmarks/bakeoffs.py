@@ -2,6 +2,7 @@
 what share of the time?
 
     python benchmarks/bakeoffs.py everything --model DIR --data DIR --out DIR [--methods A,B,..]
+              [--only "freeze (top 3),lora,.."]
     python benchmarks/bakeoffs.py against    --out DIR --bakeoff DIR
 
 everything: each strategy that a bake-off would try, at three learning rates a factor of three apart, trained on
@@ -43,6 +44,7 @@ def main() -> None:
     parser.add_argument("--data", default="")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--methods", default="")
+    parser.add_argument("--only", default="", help="of the strategies those, by name")
     parser.add_argument("--bakeoff", type=Path)
     asked = parser.parse_args()
     print_facts()
@@ -61,6 +63,8 @@ def everything(asked: argparse.Namespace) -> None:
     machine = prepared.machine
     machine = replace(machine, calibration=calibrated(calibration_key(machine), machine.cores))
     field = field_of(prepared, entrants(request, prepared.models, machine), 0.0)
+    only = tuple(filter(None, asked.only.split(",")))
+    field = replace(field, entrants=tuple(one for one in field.entrants if not only or one.name in only))
     done = list(_done(asked.out))
     for trial in _every(field):
         done += _run(request, field, trial, done, asked.out)
