@@ -8,7 +8,6 @@ training. What goes between processes is values of this package. Leaves out what
 
 import multiprocessing
 import os
-import signal
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -72,7 +71,8 @@ def _heard(process: Any, ours: Connection, stop: Callable[[], int | None]) -> It
     while True:
         status = stop()
         if status is not None:
-            _end(process, status)
+            process.terminate()
+            process.join(_PATIENCE_SECONDS)
             raise Interrupted("TT-B021", exit_status=status)
         if not ours.poll(_LOOK_SECONDS):
             if not process.is_alive() and not ours.poll(0):
@@ -91,13 +91,6 @@ def _heard(process: Any, ours: Connection, stop: Callable[[], int | None]) -> It
             return
 
 
-def _end(process: Any, status: int) -> None:
-    """Ctrl-C has reached the process too; a SIGTERM to this one has not."""
-    if status == 128 + signal.SIGTERM:
-        process.terminate()
-    process.join(_PATIENCE_SECONDS)
-
-
 def _context(fresh: bool) -> Any:
     if fresh or "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
@@ -107,6 +100,10 @@ def _context(fresh: bool) -> Any:
 
 
 def _child(theirs: Connection, work: str, order: object) -> None:
+    """Out of the terminal's group: Ctrl-C reaches who waits for this process alone, and he ends it once."""
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()
+
     def tell(said: Any) -> None:
         try:
             theirs.send(said)
