@@ -77,9 +77,9 @@ def measure(score: Score) -> Measure:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialResult:
     """A trial that is over. `seconds` of wall clock with all around the training, `train_seconds` of the training
-    loop; both predicted figures were made before it began. `curve`: (step, loss on train). `command` makes the
-    training again. `failure` says why there is no `dev`. `folder`: where its artifact lies, "" = it was not
-    kept."""
+    loop, beside which `predicted_seconds` stands; predictions were made before it began. `curve`: (step, loss on
+    train). `command` makes the training again. `failure` says why there is no `dev`. `folder`: where its artifact
+    lies, "" = it was not kept."""
 
     trial: Trial
     seconds: float

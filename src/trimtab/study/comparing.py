@@ -309,7 +309,7 @@ def training_of(asked: CompareRequest, field: Field, trial: Trial, stop_at: floa
     return TrainRequest(
         model=entrant.model,
         data=asked.data,
-        out=str(Path(asked.out) / "runs" / folder_name(trial)) if trial.kept else "",
+        out=str(Path(asked.out) / ("runs" if trial.kept else "trials") / folder_name(trial)),
         method=entrant.method,
         choices=entrant.choices,
         settings=settings,

@@ -6,6 +6,7 @@ artifact, report, ledger, and it goes on from its checkpoint where an earlier pr
 """
 
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -58,11 +59,15 @@ def run_trial(order: TrialOrder, tell: Callable[[TrialStep], None]) -> TrialResu
         predicted_memory_bytes=round(estimate.memory.peak_bytes.value),
         samples_per_second=run.samples_per_second,
         steps=run.steps,
-        stopped_by_time=run.steps < estimate.time.steps and run.stopped_early,
+        stopped_by_time=run.stopped_early and _is_over(order.request.stop_at),
         curve=tuple((round(step), loss) for step, loss in thin(curve, _CURVE_POINTS)),
         command=command,
         folder=order.request.out if order.trial.kept else "",
     )
+
+
+def _is_over(stop_at: float | None) -> bool:
+    return stop_at is not None and time.time() >= stop_at
 
 
 def _failed(trial: Trial, why: Message, command: str) -> TrialResult:

@@ -82,11 +82,14 @@ class Timetable:
         return learning_rate_at(self.stage, step - self.begun, self.end - self.begun)
 
     def stages_run(self) -> tuple[StageRun, ...]:
-        """What has been run, stage by stage, once all is over; empty where there was but one."""
+        """What has been run, stage by stage, once all is over; empty where there was to be but one. Those that
+        were not begun when the time was up are not among them."""
         stages, begun, found = self.strategy.stages, 0, []
         if len(stages) == 1:
             return ()
-        for stage, end in zip(stages, (*self.progress.stage_ends, self.progress.step), strict=True):
+        for stage, end in zip(
+            stages[: self.number + 1], (*self.progress.stage_ends, self.progress.step), strict=True
+        ):
             assert stage.span is not None, "a stage has its layers"
             metrics = [point.dev_metric for point in self.progress.history if begun < point.step <= end]
             found.append(
