@@ -79,6 +79,24 @@ class Figure:
         return Figure(self.value * factor, self.low * factor, self.high * factor, self.evidence)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Foretold:
+    """A prediction beside what was measured, in the same unit."""
+
+    predicted: Figure
+    measured: float
+
+    @property
+    def error_share(self) -> float:
+        """Prediction against measurement: -0.1 = predicted a tenth too little."""
+        return self.predicted.value / self.measured - 1 if self.measured else 0.0
+
+    @property
+    def inside(self) -> bool:
+        """The measurement lies in the predicted interval."""
+        return self.predicted.low <= self.measured <= self.predicted.high
+
+
 Currency = Literal["CNY", "USD"]
 CURRENCIES: tuple[Currency, ...] = ("CNY", "USD")
 

@@ -5,7 +5,6 @@ Every figure is one of `Bakeoff` or simple arithmetic on it, done here once so t
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from statistics import median
 from typing import Literal
 
@@ -13,7 +12,7 @@ from trimtab.errors import Message, message
 from trimtab.planning.frontier import frontier
 from trimtab.planning.halving import RUNGS
 from trimtab.study.bakeoff import Bakeoff, Baseline, Measure, Objective, Standing, Status, TrialResult
-from trimtab.units import Evidence, Figure
+from trimtab.units import Evidence, Figure, Foretold
 
 Cost = Literal["memory", "seconds"]
 
@@ -42,23 +41,6 @@ OBJECTIVE_WORDS: dict[Objective, str] = {
 }
 _BASELINES = {"majority": "TT-B125", "bag of words": "TT-B126"}
 _LAST_OF_RATES = RUNGS.index("edges")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Beside:
-    """A prediction beside what was measured, in bytes or seconds."""
-
-    predicted: Figure
-    measured: float
-
-    @property
-    def error_share(self) -> float:
-        """-0.1 = predicted a tenth too little."""
-        return self.predicted.value / self.measured - 1 if self.measured else 0.0
-
-    @property
-    def inside(self) -> bool:
-        return self.predicted.low <= self.measured <= self.predicted.high
 
 
 def status_word(standing: Standing) -> Message:
@@ -129,24 +111,24 @@ def is_tie(bakeoff: Bakeoff, standing: Standing) -> bool:
     return known and standing.compared is not None and not standing.compared.shows_difference
 
 
-def memory_beside(standing: Standing) -> Beside | None:
+def memory_beside(standing: Standing) -> Foretold | None:
     """Peak memory of the training it is judged by: the interval is that of the estimate, as wide in proportion."""
     best = standing.best
     if best is None or not best.peak_memory_bytes:
         return None
     peak = standing.estimate.memory.peak_bytes
     asked = best.predicted_memory_bytes or peak.value
-    return Beside(predicted=_scaled(peak, asked / peak.value), measured=float(best.peak_memory_bytes))
+    return Foretold(predicted=_scaled(peak, asked / peak.value), measured=float(best.peak_memory_bytes))
 
 
-def seconds_beside(standing: Standing) -> Beside | None:
+def seconds_beside(standing: Standing) -> Foretold | None:
     """Seconds of the training it is judged by, where that was one in earnest. A training that stopped early after
     half of its steps is compared with half of what was predicted for it."""
     best, total = standing.best, standing.estimate.time.total_seconds
     if best is None or not standing.in_earnest or not best.train_seconds:
         return None
     predicted = predicted_train_seconds(best, standing.estimate.strategy.batch) or total.value
-    return Beside(predicted=_scaled(total, predicted / total.value), measured=best.train_seconds)
+    return Foretold(predicted=_scaled(total, predicted / total.value), measured=best.train_seconds)
 
 
 def predicted_train_seconds(result: TrialResult, batch: int) -> float:
@@ -156,7 +138,7 @@ def predicted_train_seconds(result: TrialResult, batch: int) -> float:
     return share * result.predicted_seconds
 
 
-def cost_beside(standing: Standing, cost: Cost) -> Beside | None:
+def cost_beside(standing: Standing, cost: Cost) -> Foretold | None:
     return memory_beside(standing) if cost == "memory" else seconds_beside(standing)
 
 
@@ -203,7 +185,7 @@ def trial_error(bakeoff: Bakeoff) -> float | None:
     return median(errors) if errors else None
 
 
-def middle_error(besides: Iterable[Beside | None]) -> float | None:
+def middle_error(besides: Iterable[Foretold | None]) -> float | None:
     errors = [abs(one.error_share) for one in besides if one is not None]
     return median(errors) if errors else None
 

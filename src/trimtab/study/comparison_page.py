@@ -33,7 +33,7 @@ from trimtab.study.page_parts import (
 )
 from trimtab.study.panels import curve_drawings, rate_drawings
 from trimtab.study.plane import Drawing
-from trimtab.units import format_bytes, format_count, format_seconds, format_share
+from trimtab.units import Foretold, format_bytes, format_count, format_seconds, format_share
 
 _COSTS: tuple[facts.Cost, ...] = ("memory", "seconds")
 
@@ -124,7 +124,7 @@ class _Writer:
     def budget_kept(self) -> str:
         return "" if self.bakeoff.spent_seconds <= 1.05 * self.bakeoff.budget_seconds else "bad"
 
-    def error(self, beside: facts.Beside) -> str:
+    def error(self, beside: Foretold) -> str:
         error = beside.error_share
         if abs(error) < 0.0005:
             return self.say("TT-R004")
@@ -299,7 +299,7 @@ def _panels(drawings: Sequence[Drawing], note: str) -> Html:
     return card(grid, element("p", note, class_="note", style="margin-top:10px"))
 
 
-def _tone(beside: facts.Beside) -> str:
+def _tone(beside: Foretold) -> str:
     return "good" if beside.inside else "bad"
 
 

@@ -4,7 +4,7 @@ from trimtab.study import comparison_facts as facts
 from trimtab.study.bakeoff import Bakeoff, Measure, Standing, TrialResult
 from trimtab.study.html import Html, element, join, table
 from trimtab.study.page_parts import Words, metric_words, part_settings
-from trimtab.units import Figure, format_bytes, format_count, format_seconds, format_share
+from trimtab.units import Figure, Foretold, format_bytes, format_count, format_seconds, format_share
 
 _NONE = "–"
 
@@ -117,7 +117,7 @@ def predicted_table(bakeoff: Bakeoff, words: Words) -> Html:
     return table(heads, rows, numbers=range(1, 7), stacked=True)
 
 
-def _three(beside: facts.Beside | None, words: Words, *, is_bytes: bool) -> list[object]:
+def _three(beside: Foretold | None, words: Words, *, is_bytes: bool) -> list[object]:
     if beside is None:
         return [_NONE] * 3
     printed = format_bytes if is_bytes else format_seconds
@@ -172,7 +172,7 @@ def _difference(bakeoff: Bakeoff, one: Standing) -> Html:
     return _two(facts.signed_words(gained), shown)
 
 
-def _beside(beside: facts.Beside | None, *, is_bytes: bool) -> Html:
+def _beside(beside: Foretold | None, *, is_bytes: bool) -> Html:
     if beside is None:
         return _two(_NONE)
     printed = format_bytes if is_bytes else format_seconds

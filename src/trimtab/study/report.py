@@ -15,7 +15,7 @@ from trimtab.metrics import Confusion, Sample, WorstExample
 from trimtab.models.spec import ModelSpec
 from trimtab.planning.plan import Plan
 from trimtab.study.jsonable import jsonable
-from trimtab.units import Evidence, Figure
+from trimtab.units import Evidence, Figure, Foretold
 
 if TYPE_CHECKING:
     from trimtab.training.run import Run  # its room imports torch, which a report does not need
@@ -32,32 +32,20 @@ _EVIDENCE = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Comparison:
+class Comparison(Foretold):
     """One predicted figure beside its measurement, in bytes (memory, prefix_states) or seconds (time, step,
     prefix)."""
 
     quantity: Literal["memory", "time", "step", "prefix", "prefix_states"]
-    predicted: Figure
-    measured: float
 
     @property
     def is_bytes(self) -> bool:
         return self.quantity in ("memory", "prefix_states")
 
     @property
-    def error_share(self) -> float:
-        """Prediction against measurement: -0.1 = predicted a tenth too little."""
-        return self.predicted.value / self.measured - 1 if self.measured else 0.0
-
-    @property
     def evidence_word(self) -> Message:
         """Where the prediction comes from, in a word."""
         return message(_EVIDENCE[self.predicted.evidence])
-
-    @property
-    def inside(self) -> bool:
-        """The measurement lies in the predicted interval."""
-        return self.predicted.low <= self.measured <= self.predicted.high
 
 
 @dataclass(frozen=True, kw_only=True)

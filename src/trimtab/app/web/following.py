@@ -12,6 +12,7 @@ from typing import Any
 
 from trimtab.app.web.children import Child
 from trimtab.app.web.lines import Lines
+from trimtab.study.report import Comparison
 from trimtab.units import Evidence, Figure
 
 _MOST_POINTS = 4_000
@@ -21,23 +22,6 @@ STOPPED = ("TT-T041", "TT-V902")  # after a checkpoint, and before there was one
 
 Facts = Mapping[str, Any]
 Points = tuple[tuple[float, float], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Compared:
-    """A predicted figure beside its measurement. `quantity` as in `study.report.Comparison`."""
-
-    quantity: str
-    predicted: Figure
-    measured: float
-
-    @property
-    def error_share(self) -> float:
-        return self.predicted.value / self.measured - 1 if self.measured else 0.0
-
-    @property
-    def inside(self) -> bool:
-        return self.predicted.low <= self.measured <= self.predicted.high
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,7 +52,7 @@ class State:
     last_at: float | None = None
     saved_step: int | None = None
     notes: tuple[str, ...] = ()
-    rows: tuple[Compared, ...] = ()
+    rows: tuple[Comparison, ...] = ()
     scores: tuple[tuple[str, str, float, float, float, int], ...] = ()
     report: str = ""
     error: str = ""
@@ -211,7 +195,10 @@ def _finished(state: State, facts: Facts) -> State:
 
 
 def _trained(state: State, facts: Facts) -> State:
-    rows = tuple(Compared(row["quantity"], figure(row["predicted"]), row["measured"]) for row in facts["rows"])
+    rows = tuple(
+        Comparison(quantity=row["quantity"], predicted=figure(row["predicted"]), measured=row["measured"])
+        for row in facts["rows"]
+    )
     memory = next((int(row.measured) for row in rows if row.quantity == "memory"), state.memory_bytes)
     return replace(state, phase="done", rows=rows, report=facts["report_path"], memory_bytes=memory)
 

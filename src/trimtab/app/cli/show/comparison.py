@@ -24,6 +24,7 @@ from trimtab.study.frontier_chart import axis_unit, short_name
 from trimtab.study.next_commands import next_commands
 from trimtab.study.page_parts import metric_words
 from trimtab.study.plane import Axis
+from trimtab.units import Foretold
 
 _NAME = 14  # columns of a name in the table
 _CHART = (39, 12)  # columns, rows of one of the two
@@ -164,7 +165,7 @@ def _difference(bakeoff: Bakeoff, one: Standing) -> tuple[str, str]:
     return facts.signed_words(gained), shown
 
 
-def _beside(beside: facts.Beside | None, *, is_bytes: bool) -> tuple[str, str]:
+def _beside(beside: Foretold | None, *, is_bytes: bool) -> tuple[str, str]:
     """What was measured, and below it what had been predicted."""
     if beside is None:
         return "–", ""

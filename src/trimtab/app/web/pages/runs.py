@@ -18,7 +18,7 @@ from trimtab.app.web import drawings
 from trimtab.app.web.children import TRAIN, Child
 from trimtab.app.web.documents import document
 from trimtab.app.web.drawings import HALF, NARROW, Series
-from trimtab.app.web.following import Compared, State
+from trimtab.app.web.following import State
 from trimtab.app.web.forms import PlanForm, train_request, typed
 from trimtab.app.web.gate import FORM
 from trimtab.app.web.site import Site
@@ -29,6 +29,7 @@ from trimtab.errors.quantities import format_bytes, format_seconds
 from trimtab.study.commands import command_of
 from trimtab.study.history import runs
 from trimtab.study.html import Html
+from trimtab.study.report import Comparison
 from trimtab.units import Figure
 
 _GAUGE = 300
@@ -354,7 +355,7 @@ def _known(child: Child, state: State, voice: Voice) -> tuple[tuple[str, str], .
     return tuple((word, value) for word, value in facts.items() if value)
 
 
-def _compared(row: Compared, voice: Voice) -> tuple[str, str, str, str, bool]:
+def _compared(row: Comparison, voice: Voice) -> tuple[str, str, str, str, bool]:
     code, written = _QUANTITIES[row.quantity]
     off = f"{100 * row.error_share:+.0f} %"
     return voice.code(code), written(row.predicted.value), written(row.measured), off, row.inside
