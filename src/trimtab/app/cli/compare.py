@@ -1,5 +1,6 @@
 """trimtab compare: a bake-off under a budget; which strategy is best for these data on this machine, measured."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
@@ -11,6 +12,16 @@ if TYPE_CHECKING:
     from trimtab.study.bakeoff import Objective
 
 
+@dataclass(frozen=True, kw_only=True)
+class Tried:
+    """Who takes part, how often, and what is looked at; where others see it."""
+
+    methods: Annotated[str | None, typer.Option("--methods", metavar="A,B,..", help="TT-B050")] = None
+    seeds: Annotated[int, typer.Option("--seeds", metavar="N", help="TT-B052")] = 3
+    frontier: Annotated[str, typer.Option("--frontier", metavar="A,B,..", help="TT-B057")] = "score,memory,time"
+    store: Annotated[str | None, typer.Option("--store", metavar="URL", help="TT-B053")] = None
+
+
 @grouped
 def compare(
     ctx: typer.Context,
@@ -19,10 +30,7 @@ def compare(
     models: options.Models = None,
     data: options.Data,
     out: Annotated[str, typer.Option("--out", metavar="DIR", help="TT-B051")],
-    methods: Annotated[str | None, typer.Option("--methods", metavar="A,B,..", help="TT-B050")] = None,
-    seeds: Annotated[int, typer.Option("--seeds", metavar="N", help="TT-B052")] = 3,
-    frontier: Annotated[str, typer.Option("--frontier", metavar="A,B,..", help="TT-B057")] = "score,memory,time",
-    store: Annotated[str | None, typer.Option("--store", metavar="URL", help="TT-B053")] = None,
+    tried: Tried,
     columns: options.Columns,
     keep_overlap: options.KeepOverlap = False,
     limits: options.Limits,
@@ -43,10 +51,10 @@ def compare(
         models=options.several(models) or (model,),
         data=data,
         out=out,
-        methods=options.several(methods),
-        seeds=seeds,
-        objectives=cast("tuple[Objective, ...]", options.several(frontier)),  # the verb refuses another word
-        store=store,
+        methods=options.several(tried.methods),
+        seeds=tried.seeds,
+        objectives=cast("tuple[Objective, ...]", options.several(tried.frontier)),  # the verb refuses another word
+        store=tried.store,
         limits=limits.limits(),
         choices=training.choices(),
         settings=training.settings(),
