@@ -9,14 +9,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from trimtab.data.corpus import Corpus, Split
+from trimtab.errors import UsageError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
-    """At most so many rows of train and of dev; None = all."""
+    """At most so many rows of train and of dev; None = all. Raises UsageError TT-B009 for less than one."""
 
     train_rows: int | None = None
     dev_rows: int | None = None
+
+    def __post_init__(self) -> None:
+        for option, rows in (("--sample", self.train_rows), ("--dev-sample", self.dev_rows)):
+            if rows is not None and rows < 1:
+                raise UsageError("TT-B009", option=option, rows=rows)
 
 
 def sampled(corpus: Corpus, sample: Sample, seed: int) -> Corpus:
@@ -37,7 +43,7 @@ def _fewer(split: Split, rows: int | None, seed: int) -> Split:
     count = len(split.labels)
     if rows is None or rows >= count:
         return split
-    drawn = np.sort(np.random.default_rng(seed).permutation(count)[: max(1, rows)])
+    drawn = np.sort(np.random.default_rng(seed).permutation(count)[:rows])
     in_use = np.zeros_like(split.in_use)
     in_use[np.flatnonzero(split.in_use)[drawn]] = True
     return replace(split, in_use=in_use, labels=split.labels[drawn], key="")

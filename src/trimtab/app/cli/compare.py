@@ -48,7 +48,7 @@ def compare(
         require_format(events)
 
     request = study.CompareRequest(
-        models=options.several(models) or (model,),
+        models=options.models_of(ctx, model, models),
         data=data,
         out=out,
         methods=options.several(tried.methods),

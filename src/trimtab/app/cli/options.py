@@ -244,6 +244,14 @@ def reading(
     )
 
 
+def models_of(ctx: typer.Context, model: str, models: str | None) -> tuple[str, ...]:
+    """The models that are asked for, by the argument or by the option. Raises UsageError TT-U016 for both."""
+    named, source = several(models), ctx.get_parameter_source("model")
+    if named and source is not None and source.name == "COMMANDLINE":
+        raise UsageError("TT-U016", model=model)
+    return named or (model,)
+
+
 def several(words: str | None) -> tuple[str, ...]:
     """Words between commas."""
     return tuple(word.strip() for word in (words or "").split(",") if word.strip())
