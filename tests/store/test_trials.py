@@ -4,6 +4,9 @@ import multiprocessing
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from trimtab.errors import UsageError
 from trimtab.store import open_store
 from trimtab.store.trials import LEASE_SECONDS
 
@@ -60,3 +63,9 @@ def test_processes_at_once_never_have_the_same(tmp_path: Path):
     for worker in workers:
         worker.join()
     assert sorted(claimed) == sorted(names)
+
+
+@pytest.mark.parametrize("url", ["nonsense://x", "zzz"])
+def test_what_is_no_database_is_the_users_to_mend(url: str):
+    with pytest.raises(UsageError, match="TT-S005"):
+        open_store(url)

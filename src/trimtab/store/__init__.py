@@ -31,7 +31,8 @@ def open_store(url: str | None = None) -> "Store":
     """Open the store at a SQLAlchemy URL, None = SQLite at $TRIMTAB_HOME/ledger.db; made and migrated where
     needed.
 
-    Raises TrimtabError TT-S001 (damaged), TT-S002 (locked), TT-S003 (newer format), TT-S004 (not writable).
+    Raises UsageError TT-S005 (no such database), TrimtabError TT-S001 (damaged), TT-S002 (locked), TT-S003 (newer
+    format), TT-S004 (not writable).
     """
     from trimtab.store.database import Store  # SQLAlchemy takes a quarter of a second to import
 

@@ -18,10 +18,10 @@ from typing import Any
 
 import sqlalchemy
 from sqlalchemy import Connection, Engine, event, select
-from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 from sqlalchemy.pool import NullPool
 
-from trimtab.errors import TrimtabError
+from trimtab.errors import TrimtabError, UsageError
 from trimtab.home import cache_folder
 from trimtab.metrics.score import Metric, Score
 from trimtab.store import tables
@@ -45,8 +45,7 @@ class Store:
             _make_folder(path)
             url = f"sqlite:///{path}"
         else:
-            parsed = sqlalchemy.make_url(url)
-            self.place = parsed.render_as_string(hide_password=True)
+            self.place = _shown(url)
         self._engine = _engine(url)
         with self._writing() as connection:
             found = applied(connection)
@@ -153,9 +152,20 @@ class Store:
             raise TrimtabError("TT-S001", path=self.place, cause=str(error.orig)) from error
 
 
+def _shown(url: str) -> str:
+    """Without its password. Raises UsageError TT-S005 for what is no URL of a database."""
+    try:
+        return sqlalchemy.make_url(url).render_as_string(hide_password=True)
+    except ArgumentError as error:
+        raise UsageError("TT-S005", cause=str(error)) from error
+
+
 def _engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
-        return sqlalchemy.create_engine(url)
+        try:
+            return sqlalchemy.create_engine(url)
+        except (ArgumentError, ImportError) as error:  # no such kind, or its driver is not installed
+            raise UsageError("TT-S005", cause=str(error)) from error
     engine = sqlalchemy.create_engine(url, poolclass=NullPool, connect_args={"timeout": _BUSY_SECONDS})
     event.listen(engine, "connect", _set_up_sqlite)
     event.listen(engine, "begin", _begin_sqlite)

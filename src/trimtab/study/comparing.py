@@ -45,7 +45,7 @@ from trimtab.study.bakeoff import (
 )
 from trimtab.study.bakeoff_records import from_start, from_text, outcome, start_text, to_text
 from trimtab.study.baselines import baselines
-from trimtab.study.entrants import Listed, ModelFacts, entrants, out_of_time
+from trimtab.study.entrants import Listed, ModelFacts, entrants, out_of_time, questions
 from trimtab.study.margins import with_margins
 from trimtab.study.orders import CalibrationOrder, TrialOrder
 from trimtab.study.prepared import Prepared, Started
@@ -85,6 +85,9 @@ def open_bakeoff(request: CompareRequest) -> Prepared:
     corpus = gather.open_corpus(request.data, request.reading)  # before gigabytes are fetched
     machine, seconds = _machine_and_seconds(request)
     models = tuple(_facts_of(request, model, corpus) for model in request.models)
+    for facts in models:
+        for question in questions(request, facts, machine):
+            question.check()
     identity = _identity(out, _question(request, models, machine))
     return Prepared(
         request=request,
@@ -194,6 +197,8 @@ def _started(
 ) -> Generator[Happening, None, Started]:
     """The first process of a bake-off makes the baselines and says what getting ready has taken: with it every
     other one comes to the same trials."""
+    if all(one.standing is not None for one in listed):
+        raise NothingFits("TT-B003", count=len(listed))
     kept = _start_of(trials)
     while kept is None:
         if trials.claim(_START):
@@ -210,8 +215,6 @@ def _started(
     inside, outside = fit(field)
     late = [one for one in listed if one.entrant in outside]
     told = tuple(out_of_time(one) if one in late else one for one in listed)
-    if not inside:
-        raise NothingFits("TT-B003", count=len(listed))
     skipped = tuple(one.standing for one in told if one.standing is not None)
     results = _results(trials)
     yield BakeoffStarted(

@@ -64,15 +64,20 @@ def _of_model(request: CompareRequest, facts: ModelFacts, machine: Machine, *, a
         yield listed if one.fits else _without(listed, one.reason)
 
 
-def _candidates(request: CompareRequest, facts: ModelFacts, machine: Machine) -> Iterator[Candidate]:
-    """Within memory alone: time and money are limits of the whole bake-off. Each method that is named in the form
-    that is best for it."""
+def questions(request: CompareRequest, facts: ModelFacts, machine: Machine) -> tuple[planning.Request, ...]:
+    """What the planner is asked of a model: of each method that is named, or once of all. Within memory alone:
+    time and money are limits of the whole bake-off."""
     limits = replace(request.limits, seconds=None, money=None)
     asked = replace(request, limits=limits, goal="balanced")
-    for method in request.methods or (None,):
-        question = replace(asked, method=method).question(facts.spec, facts.data, machine)
+    named = request.methods or (None,)
+    return tuple(replace(asked, method=name).question(facts.spec, facts.data, machine) for name in named)
+
+
+def _candidates(request: CompareRequest, facts: ModelFacts, machine: Machine) -> Iterator[Candidate]:
+    """Each method that is named in the form that is best for it."""
+    for question in questions(request, facts, machine):
         made = planning.compare(question)
-        yield from made.candidates if method is None else (made.chosen,)
+        yield from made.candidates if question.method is None else (made.chosen,)
 
 
 def _quantised(candidate: Candidate) -> bool:
