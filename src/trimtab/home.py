@@ -5,6 +5,7 @@ Leaves out: model and data caches (theirs are the hub's), and the files of a run
 names).
 """
 
+import contextlib
 import errno
 import os
 import shutil
@@ -92,9 +93,10 @@ def make_room(
 def _delete_leftovers(folder: Path) -> None:
     """What a build that was killed has left beside, once nobody can be at it any more."""
     for beside in folder.glob(".*"):
-        touched = [path.stat().st_mtime for path in (beside, *beside.glob("*"))]
-        if max(touched) < time.time() - _LEFT_SECONDS:
-            shutil.rmtree(beside, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):  # another process has just finished it
+            touched = [path.stat().st_mtime for path in (beside, *beside.glob("*"))]
+            if max(touched) < time.time() - _LEFT_SECONDS:
+                shutil.rmtree(beside, ignore_errors=True)
 
 
 def _size(entry: Path) -> int:
