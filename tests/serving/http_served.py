@@ -25,8 +25,9 @@ from trimtab.evaluation.generate import stop_tokens, written_ids
 from trimtab.models import ModelSource
 from trimtab.serving.facts import Piece, WriteRequest
 from trimtab.serving.http.app import make_app
-from trimtab.serving.http.run import HttpServer, bound, url_of
+from trimtab.serving.http.run import HttpServer
 from trimtab.serving.http.settings import HttpSettings
+from trimtab.serving.http.sockets import bound, url_of
 from trimtab.serving.service import Service
 
 KEY = "a-key-that-is-long-enough"

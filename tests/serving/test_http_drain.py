@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from trimtab.errors import ArtifactError
 from trimtab.serving.facts import ServedAdapter
-from trimtab.serving.http.run import HttpServer, bound
+from trimtab.serving.http.run import HttpServer
+from trimtab.serving.http.sockets import bound
 from trimtab.serving.service import Service
 
 BODY = {"model": "talk", "messages": [{"role": "user", "content": "good"}], "max_tokens": 40, "stream": True}

@@ -71,7 +71,7 @@ def serve(request: ServeRequest) -> ReadyServer:
     if any(find_spec(package) is None for package in _PACKAGES):
         raise UsageError("TT-N046")
     with heavy_imports():
-        from trimtab.serving.http.run import bound, url_of
+        from trimtab.serving.http.sockets import bound, url_of
         from trimtab.serving.service import Service
     with ExitStack() as undone:
         taken = undone.enter_context(bound(settings))

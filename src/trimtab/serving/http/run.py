@@ -19,10 +19,8 @@ from trimtab.serving.http.app import make_app
 from trimtab.serving.http.logs import log, log_to
 from trimtab.serving.http.observed import Traffic
 from trimtab.serving.http.settings import HttpSettings
-from trimtab.serving.http.sockets import bound, url_of
+from trimtab.serving.http.sockets import url_of
 from trimtab.serving.service import Service
-
-__all__ = ["HttpServer", "bound", "url_of"]
 
 _LAST_SECONDS = 2  # for answers that are cut off at the end of a drain
 
